@@ -1,0 +1,47 @@
+#include <memory>
+
+#include "bindings/bindings.hpp"
+#include "bindings/conversions.hpp"
+#include "brimstone/kl_divergence.hpp"
+
+namespace brimstone::bindings {
+
+namespace {
+
+std::unique_ptr<KlDivergenceTerm> make_term(const Array<double>& share, const Array<double>& target,
+                                            KlDirection direction, double weight, const BinSettings& bins) {
+    VoxelShares shares;
+    shares.share = to_vector(share, "share");
+    for (std::size_t j = 0; j < shares.share.size(); ++j) {
+        shares.voxel.push_back(static_cast<std::uint32_t>(j));
+    }
+    return std::make_unique<KlDivergenceTerm>(std::move(shares), TargetDvh(to_points(target)), direction,
+                                              weight, bins);
+}
+
+} // namespace
+
+void bind_kl_divergence(py::module_& module) {
+    py::class_<KlDivergenceTerm>(module, "KlDivergenceTerm")
+        .def(py::init(&make_term), py::kw_only(), py::arg("share"), py::arg("target"), py::arg("direction"),
+             py::arg("weight"), py::arg("bins"))
+        .def(
+            "target",
+            [](const KlDivergenceTerm& term, double wide_share) { return to_array(term.target(wide_share)); },
+            py::arg("wide_share"))
+        .def_property_readonly("first_bin", &KlDivergenceTerm::first_bin)
+        .def(
+            "histogram",
+            [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
+                return to_array(term.histogram(to_state(dose, wide_share), 1));
+            },
+            py::arg("dose"), py::arg("wide_share"))
+        .def(
+            "cost",
+            [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
+                return term.cost(to_state(dose, wide_share), 1);
+            },
+            py::arg("dose"), py::arg("wide_share"));
+}
+
+} // namespace brimstone::bindings

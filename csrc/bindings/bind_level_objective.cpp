@@ -1,0 +1,60 @@
+#include <memory>
+
+#include "bindings/arrays.hpp"
+#include "bindings/bindings.hpp"
+#include "brimstone/level_objective.hpp"
+
+namespace brimstone::bindings {
+
+void bind_level_objective(py::module_& module) {
+    py::class_<LevelObjective>(module, "LevelObjective")
+        .def(
+            "cost",
+            [](LevelObjective& objective, const Array<double>& parameter) {
+                return objective.cost(to_vector_of(parameter, objective.size(), "parameter"));
+            },
+            py::arg("parameter"))
+        .def(
+            "cost_and_gradient",
+            [](LevelObjective& objective, const Array<double>& parameter) {
+                const std::vector<double> x = to_vector_of(parameter, objective.size(), "parameter");
+                std::vector<double> gradient;
+                double cost = 0.0;
+                {
+                    const py::gil_scoped_release release;
+                    cost = objective.cost_and_gradient(x, gradient);
+                }
+                return py::make_tuple(cost, to_array(gradient));
+            },
+            py::arg("parameter"))
+        .def(
+            "add_searched_direction",
+            [](LevelObjective& objective, const Array<double>& direction) {
+                objective.add_searched_direction(to_vector_of(direction, objective.size(), "direction"));
+            },
+            py::arg("direction"))
+        .def_property_readonly("variance",
+                               [](const LevelObjective& objective) { return to_array(objective.variance()); })
+        .def(
+            "weight",
+            [](const LevelObjective& objective, const Array<double>& parameter) {
+                std::vector<double> w = to_vector_of(parameter, objective.size(), "parameter");
+                for (double& value : w) {
+                    value = objective.transform().weight(value);
+                }
+                return to_array(w);
+            },
+            py::arg("parameter"))
+        .def(
+            "parameter",
+            [](const LevelObjective& objective, const Array<double>& weight) {
+                std::vector<double> x = to_vector_of(weight, objective.size(), "weight");
+                for (double& value : x) {
+                    value = objective.transform().parameter(value);
+                }
+                return to_array(x);
+            },
+            py::arg("weight"));
+}
+
+} // namespace brimstone::bindings

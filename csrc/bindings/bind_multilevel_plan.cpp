@@ -1,0 +1,145 @@
+#include <memory>
+
+#include <pybind11/stl.h>
+
+#include "bindings/bindings.hpp"
+#include "bindings/conversions.hpp"
+#include "brimstone/multilevel.hpp"
+
+namespace brimstone::bindings {
+
+namespace {
+
+using StructureArrays = std::pair<Array<std::uint32_t>, Array<double>>;
+
+std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
+                                          const std::vector<StructureArrays>& structures,
+                                          const Array<double>& base_dose,
+                                          const std::vector<TermSpecification>& terms, double cost_offset,
+                                          int threads) {
+    PlanGrid grid;
+    for (const StructureArrays& structure : structures) {
+        grid.structures.push_back(to_shares(structure.first, structure.second, matrix->rows()));
+    }
+    auto base = to_vector(base_dose, "base_dose");
+    if (!base.empty() && base.size() != matrix->rows()) {
+        throw std::invalid_argument("base_dose must be empty or have one entry per voxel");
+    }
+    for (const TermSpecification& term : terms) {
+        if (term.structure >= structures.size()) {
+            throw std::invalid_argument("a term names structure " + std::to_string(term.structure) + " of " +
+                                        std::to_string(structures.size()));
+        }
+    }
+    grid.base_dose = std::make_shared<const std::vector<double>>(std::move(base));
+    grid.matrix = std::move(matrix);
+    return std::make_unique<MultilevelPlan>(std::move(grid), terms, cost_offset, threads);
+}
+
+void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, std::size_t n_voxels,
+                      const Array<std::int64_t>& row_start, const Array<std::uint32_t>& beamlet,
+                      const Array<double>& share, std::size_t n_beamlets) {
+    const DoseMatrix& finest = *plan.grid(plan.n_grids() - 1).matrix;
+    Coarsening coarsening;
+    coarsening.voxel = to_vector_of(voxel, finest.rows(), "voxel");
+    coarsening.n_voxels = n_voxels;
+    coarsening.row_start = to_vector_of(row_start, finest.columns() + 1, "row_start");
+    coarsening.beamlet = to_vector(beamlet, "beamlet");
+    coarsening.share = to_vector_of(share, coarsening.beamlet.size(), "share");
+    coarsening.n_beamlets = n_beamlets;
+    for (const std::uint32_t j : coarsening.voxel) {
+        if (j >= n_voxels) {
+            throw std::invalid_argument("voxel " + std::to_string(j) + " is not on the coarser grid");
+        }
+    }
+    for (const std::uint32_t i : coarsening.beamlet) {
+        if (i >= n_beamlets) {
+            throw std::invalid_argument("beamlet " + std::to_string(i) + " is not on the coarser grid");
+        }
+    }
+    const py::gil_scoped_release release;
+    plan.add_coarser_grid(std::move(coarsening));
+}
+
+py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Array<double>& weights,
+                   double wide_share) {
+    const auto prescription = plan.prescription(0, bins);
+    const std::vector<double> w = to_vector_of(weights, prescription->matrix().columns(), "weights");
+    const std::vector<double> share(w.size(), wide_share);
+    const std::vector<double> slope(w.size(), 0.0);
+    std::vector<double> gradient;
+    double cost = 0.0;
+    {
+        const py::gil_scoped_release release;
+        DoseState state;
+        prescription->compute_dose(w, share, state);
+        cost = prescription->cost_and_gradient(state, w, share, slope, gradient);
+    }
+    return py::make_tuple(cost, to_array(gradient));
+}
+
+} // namespace
+
+void bind_multilevel_plan(py::module_& module) {
+    py::class_<TermSpecification>(module, "TermSpecification")
+        .def_static(
+            "kl_divergence",
+            [](std::size_t structure, double weight, const Array<double>& target, KlDirection direction) {
+                TermSpecification term;
+                term.structure = structure;
+                term.weight = weight;
+                term.target = to_points(target);
+                term.direction = direction;
+                return term;
+            },
+            py::kw_only(), py::arg("structure"), py::arg("weight"), py::arg("target"), py::arg("direction"))
+        .def_static(
+            "maximum_dose",
+            [](std::size_t structure, double weight, double limit) {
+                TermSpecification term;
+                term.kind = TermSpecification::Kind::maximum_dose;
+                term.structure = structure;
+                term.weight = weight;
+                term.limit = limit;
+                return term;
+            },
+            py::kw_only(), py::arg("structure"), py::arg("weight"), py::arg("limit"));
+
+    py::class_<MultilevelPlan>(module, "MultilevelPlan")
+        .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("structures"),
+             py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("threads"))
+        .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
+             py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"))
+        .def_property_readonly("n_grids", &MultilevelPlan::n_grids)
+        .def(
+            "matrix_shape",
+            [](const MultilevelPlan& plan, std::size_t grid) {
+                const DoseMatrix& matrix = *plan.grid(grid).matrix;
+                return py::make_tuple(matrix.rows(), matrix.columns(), matrix.nonzeros());
+            },
+            py::arg("grid"))
+        .def(
+            "grid_dose",
+            [](const MultilevelPlan& plan, std::size_t grid, const Array<double>& weights, int threads) {
+                const DoseMatrix& matrix = *plan.grid(grid).matrix;
+                const std::vector<double> w = to_vector_of(weights, matrix.columns(), "weights");
+                std::vector<double> dose(matrix.rows());
+                matrix.multiply(w.data(), 1, dose.data(), threads);
+                return to_array(dose);
+            },
+            py::arg("grid"), py::arg("weights"), py::arg("threads") = 1)
+        .def(
+            "transfer",
+            [](const MultilevelPlan& plan, const Array<double>& weights, std::size_t from, std::size_t to) {
+                return to_array(plan.transfer(
+                    to_vector_of(weights, plan.grid(from).matrix->columns(), "weights"), from, to));
+            },
+            py::arg("weights"), py::arg("from_grid"), py::arg("to_grid"))
+        .def("evaluate", &evaluate, py::arg("bins"), py::arg("weights"), py::arg("wide_share"))
+        .def(
+            "objective",
+            [](const MultilevelPlan& plan, const LevelSettings& level) { return plan.objective(level); },
+            py::arg("level"));
+}
+
+} // namespace brimstone::bindings

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "bindings/arrays.hpp"
+#include "brimstone/target_dvh.hpp"
+#include "brimstone/term.hpp"
+
+namespace brimstone::bindings {
+
+inline std::vector<TargetDvh::Point> to_points(const Array<double>& dvh) {
+    if (dvh.ndim() != 2 || dvh.shape(1) != 2 || dvh.shape(0) < 2) {
+        throw std::invalid_argument("a target DVH must be an array of at least two (dose, volume) rows");
+    }
+    std::vector<TargetDvh::Point> points;
+    for (py::ssize_t i = 0; i < dvh.shape(0); ++i) {
+        points.push_back({dvh.at(i, 0), dvh.at(i, 1)});
+    }
+    return points;
+}
+
+inline VoxelShares to_shares(const Array<std::uint32_t>& voxel, const Array<double>& share,
+                             std::size_t n_voxels) {
+    VoxelShares shares{to_vector(voxel, "voxel"), {}};
+    shares.share = to_vector_of(share, shares.voxel.size(), "share");
+    for (const std::uint32_t j : shares.voxel) {
+        if (j >= n_voxels) {
+            throw std::invalid_argument("voxel " + std::to_string(j) + " of a structure is not among the " +
+                                        std::to_string(n_voxels) + " voxels");
+        }
+    }
+    return shares;
+}
+
+inline DoseState to_state(const Array<double>& dose, const Array<double>& wide_share) {
+    const std::vector<double> d = to_vector(dose, "dose");
+    const std::vector<double> f = to_vector_of(wide_share, d.size(), "wide_share");
+    DoseState state;
+    for (std::size_t j = 0; j < d.size(); ++j) {
+        state.pair.push_back(d[j]);
+        state.pair.push_back(d[j] * f[j]);
+        state.maximum = d[j] > state.maximum ? d[j] : state.maximum;
+    }
+    return state;
+}
+
+} // namespace brimstone::bindings

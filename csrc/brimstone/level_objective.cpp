@@ -1,0 +1,65 @@
+#include "brimstone/level_objective.hpp"
+
+#include <utility>
+
+namespace brimstone {
+
+LevelObjective::LevelObjective(std::shared_ptr<const Prescription> prescription,
+                               const ParameterSettings& settings)
+    : prescription_(std::move(prescription)), settings_(settings),
+      transform_(settings.input_scale, settings.weight_limit),
+      covariance_(prescription_->matrix().columns(), settings.variance_min, settings.variance_max,
+                  settings.covariance_base, settings.covariance_memory),
+      weight_(size()), wide_share_(size()), wide_slope_(size()) {}
+
+LevelObjective::WideShare LevelObjective::wide_share(std::size_t beamlet, double weight) const {
+    const double range = settings_.variance_max - settings_.variance_min;
+    const double variance = covariance_.variance()[beamlet];
+    if (!settings_.slope_variance) {
+        return {(variance - settings_.variance_min) / range, 0.0};
+    }
+    const SlopeVariance slope(weight / transform_.weight_limit());
+    const double narrowed = variance * slope.factor;
+    if (narrowed <= settings_.variance_min) {
+        return {0.0, 0.0};
+    }
+    if (narrowed >= settings_.variance_max) {
+        return {1.0, 0.0};
+    }
+    return {(narrowed - settings_.variance_min) / range,
+            variance * slope.slope / (transform_.weight_limit() * range)};
+}
+
+void LevelObjective::set_parameter(const std::vector<double>& parameter) {
+    check_interruption();
+    for (std::size_t i = 0; i < parameter.size(); ++i) {
+        weight_[i] = transform_.weight(parameter[i]);
+        const WideShare share = wide_share(i, weight_[i]);
+        wide_share_[i] = share.value;
+        wide_slope_[i] = share.slope;
+    }
+    prescription_->compute_dose(weight_, wide_share_, state_);
+}
+
+double LevelObjective::cost(const std::vector<double>& parameter) {
+    set_parameter(parameter);
+    return prescription_->cost(state_);
+}
+
+double LevelObjective::cost_and_gradient(const std::vector<double>& parameter,
+                                         std::vector<double>& gradient) {
+    set_parameter(parameter);
+    const double cost = prescription_->cost_and_gradient(state_, weight_, wide_share_, wide_slope_, gradient);
+    for (std::size_t i = 0; i < gradient.size(); ++i) {
+        gradient[i] *= transform_.slope(weight_[i]);
+    }
+    return cost;
+}
+
+void LevelObjective::add_searched_direction(const std::vector<double>& direction) {
+    if (settings_.dynamic_covariance) {
+        covariance_.add_direction(direction);
+    }
+}
+
+} // namespace brimstone

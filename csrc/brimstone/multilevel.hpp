@@ -1,0 +1,78 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "brimstone/conjugate_gradient.hpp"
+#include "brimstone/kl_divergence.hpp"
+#include "brimstone/pyramid.hpp"
+
+namespace brimstone {
+
+/// What one term of the prescription asks of one structure.
+struct TermSpecification {
+    enum class Kind { kl_divergence, maximum_dose };
+
+    Kind kind = Kind::kl_divergence;
+    std::size_t structure = 0;
+    double weight = 1.0;
+    std::vector<TargetDvh::Point> target;                   ///< kl_divergence
+    KlDirection direction = KlDirection::calculated_target; ///< kl_divergence
+    double limit = 0.0;                                     ///< maximum_dose, in Gy
+};
+
+struct LevelSettings {
+    std::size_t grid = 0; ///< 0 is the finest
+    BinSettings bins;
+    ParameterSettings parameters;
+    ConjugateGradientSettings search;
+};
+
+/// A plan to optimise: its grids, finest first, and the terms of its cost.
+class MultilevelPlan {
+public:
+    MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset, int threads);
+
+    void add_coarser_grid(Coarsening coarsening);
+
+    const PlanGrid& grid(std::size_t index) const { return grids_.at(index); }
+    std::size_t n_grids() const { return grids_.size(); }
+
+    std::shared_ptr<const Prescription> prescription(std::size_t grid, const BinSettings& bins) const;
+    std::unique_ptr<LevelObjective> objective(const LevelSettings& level) const;
+
+    /// Weights of one grid carried to another, finer or coarser.
+    std::vector<double> transfer(std::vector<double> weights, std::size_t from, std::size_t to) const;
+
+private:
+    std::vector<PlanGrid> grids_;
+    std::vector<TermSpecification> terms_;
+    double cost_offset_;
+    int threads_;
+};
+
+struct LevelProgress {
+    std::size_t level; ///< 0 is the last one
+    std::size_t grid;
+    const Iteration& iteration;
+};
+
+struct MultilevelResult {
+    std::vector<double> weights; ///< of the finest grid, in MU
+    double cost = 0.0;
+    std::vector<ConjugateGradientResult> levels; ///< coarsest first
+};
+
+/// Optimises from the coarsest level, the last of `levels`, to level 0.
+///
+/// @param weights             start, in MU, of the finest grid
+/// @param check_interruption  called before each evaluation; throws to end the work
+/// @param on_iteration        returns false to stop
+MultilevelResult optimise(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
+                          LineSearch& line_search, std::vector<double> weights,
+                          const std::function<void()>& check_interruption,
+                          const std::function<bool(const LevelProgress&)>& on_iteration);
+
+} // namespace brimstone

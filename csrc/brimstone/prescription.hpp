@@ -1,0 +1,50 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "brimstone/dose_matrix.hpp"
+#include "brimstone/term.hpp"
+
+namespace brimstone {
+
+/// The cost of beamlet weights on one grid: the sum of its terms and a constant.
+class Prescription {
+public:
+    /// @param base_dose  dose in Gy that no weight here changes, per voxel of the matrix; empty: none
+    /// @param offset     constant added to the cost, so that relative changes keep a meaning near zero
+    Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
+                 std::shared_ptr<const std::vector<double>> base_dose, double offset, int threads);
+
+    const DoseMatrix& matrix() const { return *matrix_; }
+    int threads() const { return threads_; }
+
+    /// Doses of the weights, of which beamlet i gives the share `wide_share[i]` to the wide kernel.
+    void compute_dose(const std::vector<double>& weight, const std::vector<double>& wide_share,
+                      DoseState& state) const;
+
+    /// Adds the base dose to doses that were computed elsewhere and finds their maximum.
+    void complete(DoseState& state) const;
+
+    /// The doses of the weights alone, laid out as `state.pair`.
+    std::vector<double> without_base_dose(const DoseState& state) const;
+
+    double cost(const DoseState& state) const;
+
+    /// The cost, and its gradient with respect to the weights.
+    /// @param wide_slope  ∂φ_i/∂w_i, in 1/MU
+    double cost_and_gradient(const DoseState& state, const std::vector<double>& weight,
+                             const std::vector<double>& wide_share, const std::vector<double>& wide_slope,
+                             std::vector<double>& gradient) const;
+
+private:
+    void find_maximum(DoseState& state) const;
+
+    std::shared_ptr<const DoseMatrix> matrix_;
+    std::vector<std::unique_ptr<Term>> terms_;
+    std::shared_ptr<const std::vector<double>> base_dose_;
+    double offset_;
+    int threads_;
+};
+
+} // namespace brimstone

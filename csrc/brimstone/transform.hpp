@@ -1,0 +1,47 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+namespace brimstone {
+
+/// w = u S σ(s x): keeps beamlet weights positive and bounded.
+class SigmoidTransform {
+public:
+    /// @param input_scale   s, per unit of the parameter
+    /// @param weight_limit  u S, the highest weight, in MU
+    SigmoidTransform(double input_scale, double weight_limit)
+        : input_scale_(input_scale), weight_limit_(weight_limit) {}
+
+    double weight(double parameter) const {
+        return weight_limit_ / (1.0 + std::exp(-input_scale_ * parameter));
+    }
+
+    /// dw/dx at a weight.
+    double slope(double weight) const { return input_scale_ * weight * (1.0 - weight / weight_limit_); }
+
+    double parameter(double weight) const {
+        constexpr double margin = 1e-6;
+        const double share = std::clamp(weight / weight_limit_, margin, 1.0 - margin);
+        return std::log(share / (1.0 - share)) / input_scale_;
+    }
+
+    double weight_limit() const { return weight_limit_; }
+
+private:
+    double input_scale_;
+    double weight_limit_;
+};
+
+/// [4 ŵ (1 − ŵ)]² [2 ŵ]² and its derivative: how the slope of the transform narrows a parameter's variance.
+struct SlopeVariance {
+    double factor;
+    double slope; ///< with respect to ŵ
+
+    explicit SlopeVariance(double relative_weight)
+        : factor(64.0 * std::pow(relative_weight, 4) * (1.0 - relative_weight) * (1.0 - relative_weight)),
+          slope(128.0 * std::pow(relative_weight, 3) * (1.0 - relative_weight) *
+                (2.0 - 3.0 * relative_weight)) {}
+};
+
+} // namespace brimstone

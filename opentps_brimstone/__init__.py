@@ -1,0 +1,76 @@
+"""Brimstone inverse planning for OpenTPS photon plans.
+
+Research software, not a medical device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opentps_brimstone.adapters.planning import optimize_photon_plan
+    from opentps_brimstone.callbacks import OptimizationCallback
+    from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
+    from opentps_brimstone.opentps_method import register, unregister
+    from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings, PlanOptimizer
+    from opentps_brimstone.plan import Plan, Structure
+    from opentps_brimstone.prescription import (
+        KLDivergenceTerm,
+        MaximumDoseTerm,
+        ObjectiveTerm,
+        Prescription,
+    )
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Importing the package must stay cheap: a name is loaded when it is used.
+_HOME = {
+    "BeamletLayout": "dose_influence",
+    "DoseInfluence": "dose_influence",
+    "KLDivergenceTerm": "prescription",
+    "MaximumDoseTerm": "prescription",
+    "ObjectiveTerm": "prescription",
+    "OptimizationCallback": "callbacks",
+    "OptimizationResult": "optimizer",
+    "OptimizerSettings": "optimizer",
+    "Plan": "plan",
+    "PlanOptimizer": "optimizer",
+    "Prescription": "prescription",
+    "Structure": "plan",
+    "VoxelGrid": "dose_influence",
+    "optimize_photon_plan": "adapters.planning",
+    "register": "opentps_method",
+    "unregister": "opentps_method",
+}
+
+__all__ = [
+    "BeamletLayout",
+    "DoseInfluence",
+    "KLDivergenceTerm",
+    "MaximumDoseTerm",
+    "ObjectiveTerm",
+    "OptimizationCallback",
+    "OptimizationResult",
+    "OptimizerSettings",
+    "Plan",
+    "PlanOptimizer",
+    "Prescription",
+    "Structure",
+    "VoxelGrid",
+    "optimize_photon_plan",
+    "register",
+    "unregister",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,152 @@
+# Types of the compiled core. It checks what could harm memory; the Python layer checks the rest.
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Floats: TypeAlias = npt.NDArray[np.float64]
+
+def build_info() -> dict[str, Any]: ...
+
+class KlDirection:
+    target_calc: KlDirection
+    calc_target: KlDirection
+
+class TargetSmoothing:
+    half: TargetSmoothing
+    calculated: TargetSmoothing
+
+class BinSettings:
+    def __init__(
+        self,
+        *,
+        reference_dose: float,
+        bin_width: float,
+        variance_min: float,
+        variance_max: float,
+        target_smoothing: TargetSmoothing,
+        kernel_reach: float,
+        floor: float,
+        tail_length: float,
+    ) -> None: ...
+
+class ParameterSettings:
+    def __init__(
+        self,
+        *,
+        input_scale: float,
+        weight_limit: float,
+        variance_min: float,
+        variance_max: float,
+        slope_variance: bool,
+        dynamic_covariance: bool,
+        covariance_base: float,
+        covariance_memory: int,
+    ) -> None: ...
+
+class ConjugateGradientSettings:
+    def __init__(
+        self, *, tolerance: float, line_tolerance: float, gradient_tolerance: float, max_iterations: int
+    ) -> None: ...
+
+class LevelSettings:
+    def __init__(
+        self,
+        *,
+        grid: int,
+        bins: BinSettings,
+        parameters: ParameterSettings,
+        search: ConjugateGradientSettings,
+    ) -> None: ...
+
+class TermSpecification:
+    @staticmethod
+    def kl_divergence(
+        *, structure: int, weight: float, target: npt.ArrayLike, direction: KlDirection
+    ) -> TermSpecification: ...
+    @staticmethod
+    def maximum_dose(*, structure: int, weight: float, limit: float) -> TermSpecification: ...
+
+class DoseMatrix:
+    def __init__(
+        self,
+        rows: int,
+        column_start: npt.NDArray[np.int64],
+        row: npt.NDArray[np.integer[Any]],
+        value: npt.NDArray[np.float32],
+        row_map: npt.ArrayLike,
+        kept_rows: int,
+        columns: npt.ArrayLike,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nonzeros(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def multiply(self, weight: npt.ArrayLike, threads: int = 1) -> _Floats: ...
+    def multiply_transposed(self, residual: npt.ArrayLike, threads: int = 1) -> _Floats: ...
+
+class KlDivergenceTerm:
+    def __init__(
+        self,
+        *,
+        share: npt.ArrayLike,
+        target: npt.ArrayLike,
+        direction: KlDirection,
+        weight: float,
+        bins: BinSettings,
+    ) -> None: ...
+    @property
+    def first_bin(self) -> int: ...
+    def target(self, wide_share: float) -> _Floats: ...
+    def histogram(self, dose: npt.ArrayLike, wide_share: npt.ArrayLike) -> _Floats: ...
+    def cost(self, dose: npt.ArrayLike, wide_share: npt.ArrayLike) -> float: ...
+
+class LevelObjective:
+    @property
+    def variance(self) -> _Floats: ...
+    def cost(self, parameter: npt.ArrayLike) -> float: ...
+    def cost_and_gradient(self, parameter: npt.ArrayLike) -> tuple[float, _Floats]: ...
+    def add_searched_direction(self, direction: npt.ArrayLike) -> None: ...
+    def weight(self, parameter: npt.ArrayLike) -> _Floats: ...
+    def parameter(self, weight: npt.ArrayLike) -> _Floats: ...
+
+class MultilevelPlan:
+    def __init__(
+        self,
+        *,
+        matrix: DoseMatrix,
+        structures: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+        base_dose: npt.ArrayLike,
+        terms: Sequence[TermSpecification],
+        cost_offset: float,
+        threads: int,
+    ) -> None: ...
+    def add_coarser_grid(
+        self,
+        *,
+        voxel: npt.ArrayLike,
+        n_voxels: int,
+        row_start: npt.ArrayLike,
+        beamlet: npt.ArrayLike,
+        share: npt.ArrayLike,
+        n_beamlets: int,
+    ) -> None: ...
+    @property
+    def n_grids(self) -> int: ...
+    def matrix_shape(self, grid: int) -> tuple[int, int, int]: ...
+    def grid_dose(self, grid: int, weights: npt.ArrayLike, threads: int = 1) -> _Floats: ...
+    def transfer(self, weights: npt.ArrayLike, from_grid: int, to_grid: int) -> _Floats: ...
+    def evaluate(self, bins: BinSettings, weights: npt.ArrayLike, wide_share: float) -> tuple[float, _Floats]: ...
+    def objective(self, level: LevelSettings) -> LevelObjective: ...
+
+def optimise(
+    plan: MultilevelPlan,
+    levels: Sequence[LevelSettings],
+    line_search: str,
+    weights: npt.ArrayLike,
+    on_iteration: Callable[..., bool],
+) -> dict[str, Any]: ...

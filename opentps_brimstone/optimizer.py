@@ -1,0 +1,428 @@
+"""Finding beamlet weights: settings, optimiser and result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone import _core
+from opentps_brimstone.assembly import AssembledPlan, assemble, level_settings, target_terms
+from opentps_brimstone.callbacks import Callback, ProgressBar, as_function
+from opentps_brimstone.prescription import DIRECTIONS, Direction, ObjectiveTerm, Prescription
+
+if TYPE_CHECKING:
+    from opentps_brimstone.plan import Plan, Structure
+
+FloatArray = npt.NDArray[np.float64]
+PerLevel = float | tuple[float, ...]
+
+LINE_SEARCHES = ("interpolated", "brent")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Every constant of the algorithm. Levels are counted from 0, the finest.
+
+    "Published" means the description of Brimstone (registry keys and constants of the original program);
+    "measured" means chosen by the plans that came out.
+
+    Attributes
+    ----------
+    gaussian_bin_sigma : float
+        Width of the wide histogram kernel at a level sigma of 1, relative to the reference dose, which is the highest
+        dose bound of the target terms. Published (GBinSigma).
+    level_sigma : tuple of float
+        Resolution of each level: the wide kernel has the standard deviation gaussian_bin_sigma / level_sigma.
+        Published (LevelSigma).
+    number_of_levels : int
+        Levels of the pyramid, at most as many as `level_sigma` has entries. Published (4).
+    grid_of_level : tuple of int
+        Grid that each level runs on: 0 is the plan's own, each further one has twice the spacing. A grid that makes no
+        sense for the plan is replaced by the next finer one. Measured: grids coarser than the target's detail hurt.
+    start_level : int or None
+        First level to run, for a start from weights that are already good; None is the coarsest.
+    variance_ratio : float
+        Variance of the wide kernel over that of the narrow one. Published (4).
+    bins_per_sigma : float
+        Bins in one standard deviation of the narrow kernel. Measured: halving the bins changes the
+        cost by less than 1 %.
+    kernel_reach : float
+        Where kernels are cut off, in standard deviations. Chosen for a truncation below 1e-6.
+    kl_floor : float
+        ε of the Kullback-Leibler divergence, per unit of relative dose. Published (1e-3).
+    tail_length : float
+        Decay of the floor outside the target's doses, in units of the reference dose, so that far outliers are
+        drawn in too; 0 is a constant floor. Measured.
+    target_smoothing : {"calculated", "half"}
+        How the target DVH is smoothed: each kernel with the share that it has of the structure's calculated histogram,
+        or half each. Measured: with half each, known DVHs come back with twice the error.
+    kl_direction : {"calc_target", "target_calc"}
+        Default of terms that name none. target_calc is published; calc_target held the cold tail better. Measured.
+    cost_offset : float
+        Constant in the cost that keeps relative changes meaningful near zero. Published (0.1).
+    input_scale : float
+        s of the transform w = u S σ(s x), per unit of the parameter. Published (InputScale).
+    sigmoid_scale : float
+        S of the transform. Published (0.2).
+    uniform_share : float
+        Where the uniform weight that gives the targets their mean prescribed dose lies, as a share of the highest
+        weight u S: beamlets may reach 1 / uniform_share times that weight. Measured.
+    inclusion_threshold : float
+        Beamlets whose mean dose in every target is below this share of the strongest beamlet's do not take part.
+    slope_variance : bool
+        Narrow the variance by the slope of the transform, at all levels but the coarsest. Published.
+    dynamic_covariance : bool
+        Adapt the variance to the directions already searched. Published.
+    covariance_base : float
+        Factor by which the variance of a direction falls from search to search. Published (4).
+    covariance_memory : int
+        Directions whose variance is kept apart; older ones have reached the narrow variance to 1e-7.
+    cg_tolerance : float or tuple of float
+        Relative change of the cost that ends a level; one for all, or one per level. Published (CGTolerance).
+    line_tolerance : float or tuple of float
+        Relative precision of a line minimum; one for all, or one per level. Published (Tolerance).
+    gradient_tolerance : float
+        Norm of the gradient, relative to the cost, that counts as vanished.
+    max_iterations : int
+        Iterations per level. Published (500).
+    line_search : {"interpolated", "brent"}
+        Brent's method on doses interpolated between a few steps, or on true evaluations, the reference. Measured: same
+        plans, in a quarter of the matrix products.
+    threads : int or None
+        Threads of the core; None is one per processor. The result does not depend on it.
+    """
+
+    gaussian_bin_sigma: float = 0.2
+    level_sigma: tuple[float, ...] = (8.0, 3.2, 1.3, 0.5, 0.25)
+    number_of_levels: int = 4
+    grid_of_level: tuple[int, ...] = (0, 0, 1, 1, 1)
+    start_level: int | None = None
+    variance_ratio: float = 4.0
+    bins_per_sigma: float = 4.0
+    kernel_reach: float = 5.0
+    kl_floor: float = 1e-3
+    tail_length: float = 0.0
+    target_smoothing: str = "calculated"
+    kl_direction: Direction = "calc_target"
+    cost_offset: float = 0.1
+    input_scale: float = 0.5
+    sigmoid_scale: float = 0.2
+    uniform_share: float = 0.2
+    inclusion_threshold: float = 0.01
+    slope_variance: bool = True
+    dynamic_covariance: bool = True
+    covariance_base: float = 4.0
+    covariance_memory: int = 12
+    cg_tolerance: PerLevel = 1e-3
+    line_tolerance: PerLevel = 1e-3
+    gradient_tolerance: float = 1e-9
+    max_iterations: int = 500
+    line_search: str = "interpolated"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        positive = (
+            "gaussian_bin_sigma",
+            "bins_per_sigma",
+            "kernel_reach",
+            "kl_floor",
+            "input_scale",
+            "sigmoid_scale",
+        )
+        for name in positive:
+            self._require(name, getattr(self, name) > 0, "positive")
+        self._require("level_sigma", all(s > 0 for s in self.level_sigma), "all positive")
+        levels = self.number_of_levels
+        self._require("number_of_levels", 1 <= levels <= len(self.level_sigma), f"from 1 to {len(self.level_sigma)}")
+        self._require("grid_of_level", len(self.grid_of_level) >= levels, f"of at least {levels} entries")
+        rising = all(a <= b for a, b in zip(self.grid_of_level, self.grid_of_level[1:], strict=False))
+        self._require("grid_of_level", rising and min(self.grid_of_level) >= 0, "not falling, from 0")
+        start_ok = self.start_level is None or 0 <= self.start_level < levels
+        self._require("start_level", start_ok, f"None or from 0 to {levels - 1}")
+        self._require("variance_ratio", self.variance_ratio > 1, "above 1")
+        self._require("tail_length", self.tail_length >= 0, "at least 0")
+        smoothings = ("calculated", "half")
+        self._require("target_smoothing", self.target_smoothing in smoothings, f"one of {smoothings}")
+        self._require("kl_direction", self.kl_direction in DIRECTIONS, f"one of {DIRECTIONS}")
+        self._require("cost_offset", self.cost_offset >= 0, "at least 0")
+        self._require("uniform_share", 0 < self.uniform_share < 1, "between 0 and 1")
+        self._require("inclusion_threshold", 0 <= self.inclusion_threshold < 1, "at least 0 and below 1")
+        self._require("covariance_base", self.covariance_base > 1, "above 1")
+        self._require("covariance_memory", self.covariance_memory >= 1, "at least 1")
+        self._require("gradient_tolerance", self.gradient_tolerance >= 0, "at least 0")
+        self._require("max_iterations", self.max_iterations >= 1, "at least 1")
+        self._require("line_search", self.line_search in LINE_SEARCHES, f"one of {LINE_SEARCHES}")
+        self._require("threads", self.threads is None or self.threads >= 1, "None or at least 1")
+        for name in ("cg_tolerance", "line_tolerance"):
+            values = getattr(self, name)
+            values = values if isinstance(values, tuple) else (values,) * levels
+            self._require(name, len(values) >= levels and all(v > 0 for v in values), f"positive, one or {levels}")
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
+
+    @staticmethod
+    def at_level(values: PerLevel, level: int) -> float:
+        """One level's value of a setting that may differ from level to level."""
+        return values[level] if isinstance(values, tuple) else values
+
+    def single_grid(self) -> OptimizerSettings:
+        """Return the same settings with every level on the plan's own grid."""
+        return replace(self, grid_of_level=(0,) * len(self.grid_of_level))
+
+
+@dataclass(frozen=True)
+class OptimizationResult:
+    """What an optimisation found.
+
+    Attributes
+    ----------
+    success : bool
+        Whether the finest level converged.
+    message : str
+        Why it ended.
+    final_cost : float
+        Cost at the finest level that ran.
+    iterations : int
+        Over all levels.
+    beamlet_weights : ndarray, shape (n_beamlets,)
+        MU per fraction.
+    dose : ndarray, shape (nx, ny, nz)
+        Gy over all fractions.
+    convergence_history : dict of str to list
+        "iteration", "level", "cost", "gradient_norm" and "time_s" of each iteration.
+    time_s : float
+        Wall time, without the preparation that `preparation_s` gives.
+    preparation_s : float
+        Time to put the plan together: selection of voxels and beamlets, coarser grids.
+    """
+
+    success: bool
+    message: str
+    final_cost: float
+    iterations: int
+    beamlet_weights: FloatArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    convergence_history: dict[str, list[Any]] = field(repr=False)
+    time_s: float = 0.0
+    preparation_s: float = 0.0
+
+
+class PlanOptimizer:
+    """Brimstone: finds beamlet weights whose dose-volume histograms match the prescribed ones.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan; its `beamlet_weights` are set by `optimize`.
+    settings : OptimizerSettings, optional
+        Constants of the algorithm.
+
+    Attributes
+    ----------
+    plan : Plan
+    prescription : Prescription
+    """
+
+    def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:
+        self.plan = plan
+        self.settings = settings or OptimizerSettings()
+        self.prescription = Prescription(plan, self.settings)
+
+    def add_objective(self, structure: Structure, objective: ObjectiveTerm) -> None:
+        """Ask something of a structure.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the plan's.
+        objective : ObjectiveTerm
+            What is asked.
+        """
+        self.prescription.add(structure, objective)
+
+    def optimize(
+        self,
+        initial_weights: npt.ArrayLike | None = None,
+        callback: Callback | None = None,
+        max_iterations: int | None = None,
+        tolerance: float | Sequence[float] | None = None,
+        progress: bool = False,
+    ) -> OptimizationResult:
+        """Find beamlet weights and set them in the plan.
+
+        Parameters
+        ----------
+        initial_weights : array_like, shape (n_beamlets,), optional
+            MU per fraction to start from; without it, the uniform weight that gives the targets their mean dose.
+        callback : OptimizationCallback or callable, optional
+            Called after each iteration; returning False stops.
+        max_iterations : int, optional
+            Iterations per level; the settings' 500 by default.
+        tolerance : float or sequence of float, optional
+            Relative change of the cost that ends a level; the settings' 1e-3 by default.
+        progress : bool
+            Show a progress bar on the terminal.
+
+        Returns
+        -------
+        OptimizationResult
+
+        Raises
+        ------
+        ValueError
+            When no objective is on a target, a structure gets no dose, or a number is out of its range.
+        KeyboardInterrupt
+            On Ctrl-C; the plan is as before.
+        """
+        settings = self._settings(max_iterations, tolerance)
+        target_terms(self.prescription.objectives)
+        watch = as_function(callback) if callback is not None else None
+        started = time.perf_counter()
+        fractions = self.plan.number_of_fractions
+        start = None
+        if initial_weights is not None:
+            start = self.plan.dose_influence.check_weights(initial_weights) * fractions
+        assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start)
+        run = _Run(self.plan, assembled, settings, start, watch)
+        prepared = time.perf_counter()
+        answer = run.optimise(show_progress=progress)
+        finished = time.perf_counter()
+
+        self.plan.beamlet_weights = run.all_weights(answer["weights"])
+        self.plan.update_histograms()
+        assert self.plan.beamlet_weights is not None
+        stop, _, cost = answer["levels"][-1]
+        return OptimizationResult(
+            success=stop in ("converged", "gradient_vanished"),
+            message=_message(answer["levels"], settings),
+            final_cost=float(cost),
+            iterations=len(run.history["iteration"]),
+            beamlet_weights=self.plan.beamlet_weights,
+            dose=self.plan.get_dose(),
+            convergence_history=run.history,
+            time_s=finished - prepared,
+            preparation_s=prepared - started,
+        )
+
+    def _settings(self, max_iterations: int | None, tolerance: float | Sequence[float] | None) -> OptimizerSettings:
+        changes: dict[str, Any] = {}
+        if max_iterations is not None:
+            changes["max_iterations"] = int(max_iterations)
+        if tolerance is not None:
+            changes["cg_tolerance"] = tuple(tolerance) if isinstance(tolerance, Sequence) else float(tolerance)
+        return replace(self.settings, **changes)
+
+
+class _Run:
+    """One optimisation: from MU per fraction of all beamlets to the core's weights and back."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        assembled: AssembledPlan,
+        settings: OptimizerSettings,
+        start: FloatArray | None,
+        watch: Callable[..., bool | None] | None,
+    ) -> None:
+        self._plan = plan
+        self._assembled = assembled
+        self._settings = settings
+        self._watch = watch
+        self._fixed = np.zeros(plan.dose_influence.layout.n_beamlets) if start is None else start
+        uniform = assembled.uniform_weight
+        limit = uniform / settings.uniform_share
+        if start is None:
+            self._start = np.full(len(assembled.beamlets), uniform)
+        else:
+            self._start = start[assembled.beamlets]
+            limit = max(limit, float(self._start.max()) / 0.8)
+        first = settings.number_of_levels - 1 if settings.start_level is None else settings.start_level
+        coarsest_grid = assembled.core.n_grids - 1
+        self._levels = [
+            level_settings(
+                settings,
+                level,
+                min(settings.grid_of_level[level], coarsest_grid),
+                assembled.reference_dose,
+                limit,
+            )
+            for level in range(first + 1)
+        ]
+        self.history: dict[str, list[Any]] = {
+            "iteration": [],
+            "level": [],
+            "cost": [],
+            "gradient_norm": [],
+            "time_s": [],
+        }
+
+    def optimise(self, *, show_progress: bool) -> dict[str, Any]:
+        bar = ProgressBar(show=show_progress)
+        started = time.perf_counter()
+
+        def on_iteration(
+            level: int,
+            grid: int,
+            _: int,
+            cost: float,
+            gradient_norm: float,
+            weights: FloatArray,
+            dose: FloatArray,
+        ) -> bool:
+            number = len(self.history["iteration"]) + 1
+            entry = (number, level, cost, gradient_norm, time.perf_counter() - started)
+            for values, value in zip(self.history.values(), entry, strict=True):
+                values.append(value)
+            bar.update(level, cost)
+            if self._watch is None:
+                return True
+            answer = self._watch(
+                iteration=number,
+                level=level,
+                cost=cost,
+                gradient_norm=gradient_norm,
+                beamlet_weights=self.all_weights(self._assembled.core.transfer(weights, grid, 0)),
+                dose=self._full_dose(grid, dose),
+            )
+            return answer is not False
+
+        try:
+            answer: dict[str, Any] = _core.optimise(
+                self._assembled.core, self._levels, self._settings.line_search, self._start, on_iteration
+            )
+        finally:
+            bar.close()
+        return answer
+
+    def all_weights(self, weights: FloatArray) -> FloatArray:
+        """MU per fraction of all beamlets, from MU over all fractions of those that take part."""
+        every: FloatArray = self._fixed.copy()
+        every[self._assembled.beamlets] = weights
+        return every / self._plan.number_of_fractions
+
+    def _full_dose(self, grid: int, dose: FloatArray) -> FloatArray:
+        shape = self._plan.dose_influence.grid.shape
+        full = np.zeros(int(np.prod(shape)))
+        full[self._assembled.voxels] = self._assembled.to_voxels_of_interest(grid, dose)
+        return full.reshape(shape)
+
+
+def _message(levels: list[tuple[str, int, float]], settings: OptimizerSettings) -> str:
+    stop, iterations, _ = levels[-1]
+    if stop == "callback":
+        return "stopped by the callback"
+    if stop == "iterations_exhausted":
+        return f"the finest level did not converge in {iterations} iterations"
+    exhausted = sum(name == "iterations_exhausted" for name, _, _ in levels)
+    if exhausted:
+        return (
+            f"converged at the finest level; {exhausted} coarser ones ended after {settings.max_iterations} iterations"
+        )
+    return f"converged at all {len(levels)} levels"

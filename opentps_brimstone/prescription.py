@@ -1,0 +1,296 @@
+"""What a plan is asked for: terms on the dose of structures, and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from opentps_brimstone.optimizer import OptimizerSettings
+    from opentps_brimstone.plan import Plan, Structure
+
+FloatArray = npt.NDArray[np.float64]
+Direction = Literal["calc_target", "target_calc"]
+DIRECTIONS: tuple[Direction, ...] = ("calc_target", "target_calc")
+
+
+class ObjectiveTerm:
+    """One summand of the cost, on the dose of one structure.
+
+    Parameters
+    ----------
+    weight : float
+        Factor of the term in the cost; positive.
+
+    Attributes
+    ----------
+    structure : Structure or None
+        Set when the term is added to a prescription.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        if not (np.isfinite(weight) and weight > 0):
+            raise ValueError(f"the weight of {type(self).__name__} is {weight}; it must be positive")
+        self.weight = float(weight)
+        self.structure: Structure | None = None
+
+
+class KLDivergenceTerm(ObjectiveTerm):
+    """Kullback-Leibler divergence between a structure's DVH and a target DVH, both Gaussian-smoothed.
+
+    Parameters
+    ----------
+    dose_range : (float, float), optional
+        Lowest and highest dose in Gy; the volume is asked to spread evenly in between.
+    dvh : sequence of (float, float), optional
+        Points (dose in Gy, share of the volume that gets at least this dose), doses rising, shares falling from 1 to
+        0, linear in between. Either this or `dose_range`.
+    volume_fraction : float
+        With `dose_range`: the share of the volume asked inside; the rest may fall off below the lowest dose of a
+        target, or above the highest dose of an organ at risk.
+    weight : float
+        Factor of the term in the cost.
+    direction : {"calc_target", "target_calc"}, optional
+        KL(calculated ‖ target) or KL(target ‖ calculated), the published form. Default: the optimiser's setting.
+    quantity : str
+        What the DVH is of; "physical_dose".
+
+    Raises
+    ------
+    ValueError
+        When the target is no falling DVH from 1 to 0, or the range is empty.
+
+    Examples
+    --------
+    >>> KLDivergenceTerm(dose_range=(50.5, 53.5))
+    KLDivergenceTerm(dose_range=(50.5, 53.5), weight=1)
+    >>> KLDivergenceTerm(dvh=[(0, 1), (10, 0.4), (25, 0)], weight=0.5).dvh[1]
+    array([10. ,  0.4])
+    """
+
+    # Where a volume_fraction below 1 sends the rest: over this share of the bound it passes.
+    _FALL_OFF = 0.1
+
+    def __init__(
+        self,
+        dose_range: tuple[float, float] | None = None,
+        dvh: Sequence[tuple[float, float]] | FloatArray | None = None,
+        volume_fraction: float = 1.0,
+        weight: float = 1.0,
+        direction: Direction | None = None,
+        quantity: str = "physical_dose",
+    ) -> None:
+        super().__init__(weight)
+        if (dose_range is None) == (dvh is None):
+            raise ValueError("a KLDivergenceTerm needs either dose_range=(low, high) or dvh=[(dose, volume), …]")
+        if direction is not None and direction not in DIRECTIONS:
+            raise ValueError(f"direction {direction!r} is unknown; it may be {' or '.join(DIRECTIONS)}")
+        if quantity != "physical_dose":
+            raise ValueError(f"quantity {quantity!r} is unknown; it may be 'physical_dose'")
+        self.direction: Direction | None = direction
+        self.quantity = quantity
+        self._points: FloatArray | None = None
+        self._interval: tuple[float, float, float] | None = None
+        if dvh is not None:
+            if volume_fraction != 1.0:
+                raise ValueError("volume_fraction belongs to dose_range; a dvh says itself where the volume goes")
+            self._points = check_target_dvh(dvh)
+        elif dose_range is not None:
+            low, high = dose_range
+            self.set_interval(low, high, volume_fraction)
+
+    def set_interval(self, dose_min: float, dose_max: float, volume_fraction: float = 1.0) -> None:
+        """Ask for the doses of an interval instead.
+
+        Parameters
+        ----------
+        dose_min, dose_max : float
+            Bounds in Gy.
+        volume_fraction : float
+            Share of the volume asked inside, in (0, 1].
+        """
+        if not (np.isfinite(dose_min) and np.isfinite(dose_max) and 0 <= dose_min < dose_max):
+            raise ValueError(
+                f"the dose range ({dose_min:g}, {dose_max:g}) Gy is empty or negative; it needs 0 <= low < high"
+            )
+        if not 0 < volume_fraction <= 1:
+            raise ValueError(f"volume_fraction is {volume_fraction}; it must be above 0 and at most 1")
+        self._points = None
+        self._interval = (float(dose_min), float(dose_max), float(volume_fraction))
+
+    @property
+    def dvh(self) -> FloatArray:
+        """Target points (dose in Gy, volume share), shape (n, 2); doses rise, shares fall from 1 to 0."""
+        if self._points is not None:
+            return self._points.copy()
+        assert self._interval is not None
+        low, high, fraction = self._interval
+        if fraction == 1.0:
+            return np.array([(low, 1.0), (high, 0.0)])
+        is_target = self.structure.is_target if self.structure is not None else low > 0
+        if is_target and low > 0:
+            return np.array([(low * (1 - self._FALL_OFF), 1.0), (low, fraction), (high, 0.0)])
+        return np.array([(low, 1.0), (high, 1 - fraction), (high * (1 + self._FALL_OFF), 0.0)])
+
+    @property
+    def target_dvh(self) -> FloatArray:
+        """The same as `dvh`."""
+        return self.dvh
+
+    def __repr__(self) -> str:
+        if self._interval is None:
+            asked = f"dvh={[tuple(map(float, point)) for point in self.dvh]}"
+        else:
+            low, high, fraction = self._interval
+            asked = f"dose_range=({low:g}, {high:g})" + (f", volume_fraction={fraction:g}" if fraction < 1 else "")
+        direction = f", direction={self.direction!r}" if self.direction else ""
+        return f"KLDivergenceTerm({asked}, weight={self.weight:g}{direction})"
+
+
+class MaximumDoseTerm(ObjectiveTerm):
+    """Guard against hot voxels: weight · Σ_j v_j [max(0, d_j − limit) / d_ref]².
+
+    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target. A DVH hardly
+    sees a few hot voxels among many; this term does.
+
+    Parameters
+    ----------
+    limit_gy : float
+        Dose above which a voxel costs, in Gy.
+    weight : float
+        Factor of the term in the cost.
+    """
+
+    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
+        super().__init__(weight)
+        if not (np.isfinite(limit_gy) and limit_gy >= 0):
+            raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
+        self.limit_gy = float(limit_gy)
+
+    def __repr__(self) -> str:
+        return f"MaximumDoseTerm({self.limit_gy:g}, weight={self.weight:g})"
+
+
+def check_target_dvh(points: Sequence[tuple[float, float]] | FloatArray) -> FloatArray:
+    """Check the points of a target DVH.
+
+    Parameters
+    ----------
+    points : array_like, shape (n, 2)
+        Dose in Gy and volume share.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+
+    Raises
+    ------
+    ValueError
+        Naming the point that is wrong.
+    """
+    array = np.array(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) < 2:
+        raise ValueError(f"a target DVH needs at least two (dose, volume) points, not an array of shape {array.shape}")
+    if not np.isfinite(array).all() or (array[:, 0] < 0).any():
+        raise ValueError(f"a target DVH needs finite doses of at least 0 Gy, not {array.tolist()}")
+    dose, volume = array.T
+    if volume[0] != 1.0:
+        raise ValueError(f"a target DVH starts at volume share 1, not {volume[0]:g} (at {dose[0]:g} Gy)")
+    if volume[-1] != 0.0:
+        raise ValueError(f"a target DVH ends at volume share 0, not {volume[-1]:g} (at {dose[-1]:g} Gy)")
+    for i in range(1, len(array)):
+        if dose[i] < dose[i - 1]:
+            raise ValueError(f"the doses of a target DVH must rise: {dose[i]:g} Gy follows {dose[i - 1]:g} Gy")
+        if volume[i] > volume[i - 1]:
+            raise ValueError(
+                f"a target DVH must fall: volume share {volume[i]:g} at {dose[i]:g} Gy follows "
+                f"{volume[i - 1]:g} at {dose[i - 1]:g} Gy"
+            )
+    if dose[-1] <= dose[0]:
+        raise ValueError(f"a target DVH needs some width; all its points are at {dose[0]:g} Gy")
+    return array
+
+
+class Prescription:
+    """The cost of beamlet weights: weighted terms on the dose of structures, and a constant.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan whose weights are judged.
+    settings : OptimizerSettings, optional
+        Where the smoothing and the constants come from.
+
+    Attributes
+    ----------
+    objectives : list of ObjectiveTerm
+        The terms; each knows its structure.
+    """
+
+    def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:
+        from opentps_brimstone.optimizer import OptimizerSettings
+
+        self.plan = plan
+        self.settings = settings or OptimizerSettings()
+        self.objectives: list[ObjectiveTerm] = []
+
+    def add(self, structure: Structure, objective: ObjectiveTerm) -> None:
+        """Ask something of a structure.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the plan's.
+        objective : ObjectiveTerm
+            A term that belongs to no other structure yet.
+        """
+        if self.plan.structures.get(structure.name) is not structure:
+            raise ValueError(
+                f"structure {structure.name!r} is not the plan's; its structures are {', '.join(self.plan.structures)}"
+            )
+        if objective.structure is not None and objective.structure is not structure:
+            raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
+        if not isinstance(objective, KLDivergenceTerm | MaximumDoseTerm):
+            raise TypeError(f"{objective!r} is no KLDivergenceTerm or MaximumDoseTerm")
+        objective.structure = structure
+        self.objectives.append(objective)
+
+    def add_kl_divergence_term(
+        self,
+        structure: Structure,
+        target_dvh: Sequence[tuple[float, float]] | FloatArray,
+        weight: float = 1.0,
+    ) -> None:
+        """Ask for a DVH.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the plan's.
+        target_dvh : array_like, shape (n, 2)
+            Points (dose in Gy, volume share), falling from 1 to 0.
+        weight : float
+            Factor in the cost.
+        """
+        self.add(structure, KLDivergenceTerm(dvh=target_dvh, weight=weight))
+
+    def evaluate(self, beamlet_weights: npt.ArrayLike) -> tuple[float, FloatArray]:
+        """Cost of beamlet weights at the finest level, half of each voxel in either kernel.
+
+        Parameters
+        ----------
+        beamlet_weights : array_like, shape (n_beamlets,)
+            MU per fraction.
+
+        Returns
+        -------
+        cost : float
+        gradient : ndarray, shape (n_beamlets,)
+            Per MU.
+        """
+        from opentps_brimstone.assembly import evaluate
+
+        return evaluate(self, beamlet_weights)

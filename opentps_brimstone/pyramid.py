@@ -1,0 +1,125 @@
+"""From a grid of beamlets and voxels to the next coarser one.
+
+Beamlets: per fluence map, nodes of a grid with twice the spacing; the finer weights are bilinear interpolations of the
+nodes' (the separable [½ 1 ½] filter of multi-resolution pyramids, for beamlets of any position and outline).
+Voxels: blocks of 2 × 2 × 2 are averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from opentps_brimstone.dose_influence import BeamletLayout
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CoarserGrid:
+    """What turns a grid into the next coarser one.
+
+    Attributes
+    ----------
+    voxel_of : ndarray of int, shape (n_finer_voxels,)
+        The block that each finer voxel belongs to.
+    voxel_ijk : ndarray of int, shape (n_voxels, 3)
+        Index of each block in units of blocks.
+    interpolation : csr_matrix, shape (n_finer_beamlets, n_beamlets)
+        P; its rows sum to 1.
+    layout : BeamletLayout
+        The coarser beamlets.
+    """
+
+    voxel_of: IntArray
+    voxel_ijk: IntArray
+    interpolation: sp.csr_matrix
+    layout: BeamletLayout
+
+
+def coarsen(layout: BeamletLayout, voxel_ijk: IntArray) -> CoarserGrid:
+    """Make the next coarser grid.
+
+    Parameters
+    ----------
+    layout : BeamletLayout
+        The finer beamlets.
+    voxel_ijk : ndarray of int, shape (n_finer_voxels, 3)
+        Grid index of each finer voxel.
+
+    Returns
+    -------
+    CoarserGrid
+    """
+    voxel_of, blocks = coarsen_voxels(voxel_ijk)
+    interpolation, coarser = coarsen_beamlets(layout)
+    return CoarserGrid(voxel_of, blocks, interpolation, coarser)
+
+
+def coarsen_voxels(voxel_ijk: IntArray) -> tuple[IntArray, IntArray]:
+    """Gather voxels in blocks of 2 × 2 × 2.
+
+    Parameters
+    ----------
+    voxel_ijk : ndarray of int, shape (n, 3)
+        Grid index of each voxel; any subset of a grid.
+
+    Returns
+    -------
+    voxel_of : ndarray of int, shape (n,)
+        Block of each voxel; blocks are numbered in C order.
+    blocks : ndarray of int, shape (n_blocks, 3)
+        Index of each block in units of blocks.
+    """
+    block_ijk = voxel_ijk // 2
+    extent = tuple(block_ijk.max(axis=0) + 1)
+    flat = np.ravel_multi_index(tuple(block_ijk.T), extent)
+    blocks, voxel_of = np.unique(flat, return_inverse=True)
+    return voxel_of.astype(np.int64), np.stack(np.unravel_index(blocks, extent), axis=1).astype(np.int64)
+
+
+def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayout]:
+    """Lay nodes of twice the spacing over each fluence map.
+
+    Parameters
+    ----------
+    layout : BeamletLayout
+        The finer beamlets.
+
+    Returns
+    -------
+    interpolation : csr_matrix, shape (n_finer_beamlets, n_nodes)
+        Bilinear interpolation from the nodes to the finer beamlets; rows sum to 1.
+    nodes : BeamletLayout
+        Only nodes that some finer beamlet needs.
+    """
+    spacing = 2.0 * layout.spacing_mm
+    anchor = np.full((layout.n_beams, 2), np.inf)
+    np.minimum.at(anchor, layout.beam_index, layout.xy_mm)
+    position = (layout.xy_mm - anchor[layout.beam_index]) / spacing[layout.beam_index]
+    # Positions are often rounded decimals: a beamlet a hair beside a node is on it.
+    nearest = np.round(position)
+    position = np.where(np.abs(position - nearest) < 1e-6, nearest, position)
+    low = np.floor(position).astype(np.int64)
+    fraction = position - low
+
+    finer = np.arange(layout.n_beamlets)
+    rows, nodes, shares = [], [], []
+    for dx in (0, 1):
+        for dy in (0, 1):
+            share = np.abs(1 - dx - fraction[:, 0]) * np.abs(1 - dy - fraction[:, 1])
+            used = share > 0
+            rows.append(finer[used])
+            nodes.append(np.column_stack([layout.beam_index, low[:, 0] + dx, low[:, 1] + dy])[used])
+            shares.append(share[used])
+    unique, node_of = np.unique(np.concatenate(nodes), axis=0, return_inverse=True)
+    interpolation = sp.csr_matrix(
+        (np.concatenate(shares), (np.concatenate(rows), node_of.ravel())),
+        shape=(layout.n_beamlets, len(unique)),
+    )
+    interpolation.sort_indices()
+    xy = anchor[unique[:, 0]] + unique[:, 1:] * spacing[unique[:, 0]]
+    return interpolation, BeamletLayout(xy, unique[:, 0], spacing)

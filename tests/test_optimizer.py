@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from problems import add_objectives, random_plan
+
+import opentps_brimstone as pb
+
+
+def optimised(seed=0, *, settings=None, plan=None, **options):
+    plan = plan or random_plan(seed)
+    optimizer = pb.PlanOptimizer(plan, settings)
+    add_objectives(optimizer)
+    return plan, optimizer.optimize(**options)
+
+
+def test_a_plan_meets_its_prescription():
+    plan, result = optimised(0)
+    assert result.success
+    assert result.message == "converged at all 4 levels"
+    ptv = plan.structures["PTV"].share > 0.5
+    assert result.dose[ptv].mean() == pytest.approx(50, abs=1.5)
+    assert np.percentile(result.dose[ptv], 5) > 44
+    assert result.dose[plan.structures["organ"].share > 0.5].mean() < 0.75 * result.dose[ptv].mean()
+    history = result.convergence_history
+    assert result.iterations == len(history["cost"]) == history["iteration"][-1]
+    assert history["level"] == sorted(history["level"], reverse=True)
+    assert set(history["level"]) == {0, 1, 2, 3}
+    assert (np.diff(history["time_s"]) >= 0).all()
+    for level in range(4):
+        costs = [c for c, at in zip(history["cost"], history["level"], strict=True) if at == level]
+        assert costs[-1] < costs[0]
+    np.testing.assert_array_equal(plan.beamlet_weights, result.beamlet_weights)
+    np.testing.assert_array_equal(plan.get_dose(), result.dose)
+
+
+@pytest.mark.parametrize("line_search", ["interpolated", "brent"])
+def test_bitwise_the_same_on_every_run_and_for_any_number_of_threads(line_search):
+    results = [
+        optimised(1, settings=pb.OptimizerSettings(threads=threads, line_search=line_search))[1]
+        for threads in (1, 1, 2, 2, 3)
+    ]
+    for other in results[1:]:
+        assert np.array_equal(results[0].beamlet_weights, other.beamlet_weights)
+        assert results[0].convergence_history["cost"] == other.convergence_history["cost"]
+
+
+def test_both_line_searches_find_equally_good_plans():
+    costs = {
+        name: optimised(2, settings=pb.OptimizerSettings(line_search=name), tolerance=1e-5)[1].final_cost
+        for name in ("interpolated", "brent")
+    }
+    assert costs["interpolated"] == pytest.approx(costs["brent"], rel=0.1)
+
+
+def test_fractions_divide_the_weights_and_keep_the_dose():
+    _, one = optimised(3)
+    _, many = optimised(plan=random_plan(3, number_of_fractions=25))
+    np.testing.assert_allclose(many.beamlet_weights * 25, one.beamlet_weights, rtol=1e-12)
+    np.testing.assert_allclose(many.dose, one.dose, rtol=1e-9)
+
+
+def test_beamlets_that_miss_the_target_take_no_part():
+    # A target in one corner: most pencils through the grid pass it by.
+    influence = random_plan(4).dose_influence
+    corner = np.zeros(influence.grid.shape)
+    corner[2:4, 2:4, 1:3] = 1
+    body = 1.0 - corner
+    plan = pb.Plan(influence, [pb.Structure("PTV", corner, is_target=True), pb.Structure("body", body)])
+    optimizer = pb.PlanOptimizer(plan)
+    optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(19, 21)))
+    optimizer.add_objective(plan.structures["body"], pb.KLDivergenceTerm(dvh=[(0, 1), (20, 0)], weight=0.1))
+    target_dose = influence.matrix.T @ corner.ravel()
+    misses = target_dose <= 0.01 * target_dose.max()
+    assert misses.sum() > 10
+    result = optimizer.optimize()
+    assert (result.beamlet_weights[misses] == 0).all()
+    assert (result.beamlet_weights[~misses] > 0).all()
+
+    # Weights that the user gave them stay, and their dose is counted.
+    start = np.where(misses, 30.0, result.beamlet_weights)
+    again = optimizer.optimize(initial_weights=start)
+    np.testing.assert_allclose(again.beamlet_weights[misses], 30.0)
+    np.testing.assert_array_equal(again.dose, influence.dose(again.beamlet_weights))
+    assert not np.array_equal(again.beamlet_weights[~misses], result.beamlet_weights[~misses])
+
+
+def test_starting_from_good_weights_at_the_finest_level_only():
+    plan, first = optimised(5)
+    settings = pb.OptimizerSettings(start_level=0)
+    _, second = optimised(plan=plan, settings=settings, initial_weights=first.beamlet_weights)
+    assert set(second.convergence_history["level"]) == {0}
+    assert second.iterations < first.iterations
+    assert second.final_cost <= first.final_cost * 1.05
+
+
+def test_a_callback_sees_every_iteration_and_can_stop():
+    calls = []
+
+    class Recorder(pb.OptimizationCallback):
+        def on_iteration(self, **state):
+            calls.append(state)
+            return len(calls) < 7
+
+    _, result = optimised(0, callback=Recorder())
+    assert len(calls) == 7
+    assert not result.success
+    assert result.message == "stopped by the callback"
+    assert [c["iteration"] for c in calls] == list(range(1, 8))
+    assert calls[0]["beamlet_weights"].shape == result.beamlet_weights.shape
+    np.testing.assert_allclose(calls[-1]["beamlet_weights"], result.beamlet_weights, rtol=1e-9)
+
+
+def test_a_function_without_an_answer_does_not_stop():
+    seen = []
+    _, result = optimised(0, callback=lambda **state: seen.append(state["cost"]))
+    assert result.success
+    assert seen == result.convergence_history["cost"]
+
+
+def test_an_exception_in_a_callback_reaches_the_caller_and_leaves_the_plan():
+    plan = random_plan(0)
+
+    def fail(**_):
+        raise RuntimeError("from the callback")
+
+    with pytest.raises(RuntimeError, match="from the callback"):
+        optimised(plan=plan, callback=fail)
+    assert plan.beamlet_weights is None
+
+
+def test_ctrl_c_ends_the_optimisation_and_leaves_the_plan():
+    plan = random_plan(0)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(line_search="brent", max_iterations=100_000))
+    add_objectives(optimizer)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in range(1000):
+                optimizer.optimize(tolerance=1e-15)
+                plan._weights = None
+    finally:
+        timer.cancel()
+    assert plan.beamlet_weights is None
+
+
+def test_too_few_iterations_are_told():
+    _, result = optimised(0, max_iterations=2)
+    assert not result.success
+    assert result.message == "the finest level did not converge in 2 iterations"
+    assert result.iterations == 8
+
+
+def test_no_target_term_is_refused():
+    plan = random_plan(0)
+    optimizer = pb.PlanOptimizer(plan)
+    with pytest.raises(ValueError, match="no target term: the objectives are on nothing"):
+        optimizer.optimize()
+    optimizer.add_objective(plan.structures["organ"], pb.KLDivergenceTerm(dose_range=(0, 20)))
+    with pytest.raises(ValueError, match="no target term: the objectives are on 'organ'"):
+        optimizer.optimize()
+
+
+def test_a_structure_without_dose_is_refused():
+    plan = random_plan(0)
+    influence = plan.dose_influence
+    matrix = influence.matrix.tolil()
+    matrix[plan.structures["organ"].mask.ravel(), :] = 0
+    silent = pb.Plan(pb.DoseInfluence(matrix.tocsc(), influence.grid, influence.layout), list(plan.structures.values()))
+    optimizer = pb.PlanOptimizer(silent)
+    add_objectives(optimizer)
+    with pytest.raises(ValueError, match="'organ' gets no dose from any of the 75 beamlets"):
+        optimizer.optimize()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(3), "expected 75 beamlet weights"),
+        (np.full(75, np.nan), "beamlet 0 has the weight nan"),
+        (np.where(np.arange(75) == 9, -1.0, 1.0), "beamlet 9 has the weight -1.0 MU"),
+    ],
+)
+def test_bad_start_weights_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        optimised(0, initial_weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"number_of_levels": 6}, "number_of_levels is 6; it must be from 1 to 5"),
+        ({"grid_of_level": (1, 0, 0, 0)}, "grid_of_level is .*not falling"),
+        ({"variance_ratio": 1.0}, "variance_ratio is 1.0; it must be above 1"),
+        ({"cg_tolerance": (1e-3, 1e-3)}, "cg_tolerance is .*one or 4"),
+        ({"line_search": "golden"}, "line_search is 'golden'"),
+        ({"kl_direction": "both"}, "kl_direction is 'both'"),
+        ({"threads": 0}, "threads is 0"),
+        ({"uniform_share": 1.0}, "uniform_share is 1.0"),
+        ({"start_level": 4}, "start_level is 4"),
+    ],
+)
+def test_bad_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        pb.OptimizerSettings(**change)
+
+
+def test_a_callback_must_be_callable():
+    with pytest.raises(TypeError, match="a callback must be callable"):
+        optimised(0, callback=42)
+
+
+def test_the_callers_matrix_is_not_changed():
+    plan = random_plan(0)
+    before = plan.dose_influence.matrix.copy()
+    optimised(plan=plan)
+    for name in ("data", "indices", "indptr"):
+        assert np.array_equal(getattr(before, name), getattr(plan.dose_influence.matrix, name))
