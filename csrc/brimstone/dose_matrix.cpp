@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "brimstone/parallel.hpp"
+#include "brimstone/vector_paths.hpp"
 
 namespace brimstone {
 
@@ -14,6 +15,42 @@ template <class T>
 std::size_t vector_bytes(const std::vector<T>& v) {
     return v.size() * sizeof(T);
 }
+
+/// voxel[row] += value · w for one run of a column, for all right-hand sides.
+template <class Real, int NRhs>
+BRIMSTONE_INLINE void add_run(const std::uint16_t* row, const float* value, std::size_t count,
+                              const Real* weight, Real* sum) {
+    Real w[NRhs];
+    for (int r = 0; r < NRhs; ++r) {
+        w[r] = weight[r];
+    }
+    for (std::size_t p = 0; p < count; ++p) {
+        Real* const voxel = sum + std::size_t{row[p]} * NRhs;
+        const Real v = value[p];
+        for (int r = 0; r < NRhs; ++r) {
+            voxel[r] += v * w[r];
+        }
+    }
+}
+
+template <class Real, int NRhs>
+struct RunAdder {
+    static void add(const std::uint16_t* row, const float* value, std::size_t count, const Real* weight,
+                    Real* sum) {
+        add_run<Real, NRhs>(row, value, count, weight, sum);
+    }
+};
+
+/// The line search's product, worth its own vector paths.
+BRIMSTONE_VECTOR_PATHS void add_run_float8(const std::uint16_t* row, const float* value, std::size_t count,
+                                           const float* weight, float* sum) {
+    add_run<float, 8>(row, value, count, weight, sum);
+}
+
+template <>
+struct RunAdder<float, 8> {
+    static constexpr auto add = &add_run_float8;
+};
 
 } // namespace
 
@@ -111,15 +148,9 @@ void DoseMatrix::multiply_fixed(const Real* weight, Real* dose, int threads) con
     parallel_for(n_blocks(), threads, [&](std::size_t block) {
         alignas(64) Real sum[block_rows * NRhs] = {};
         for (std::size_t run = block_start_[block]; run < block_start_[block + 1]; ++run) {
-            Real w[NRhs];
-            std::copy_n(weight + std::size_t{run_column_[run]} * NRhs, NRhs, w);
-            for (std::size_t p = run_start_[run]; p < run_start_[run + 1]; ++p) {
-                Real* const voxel = sum + std::size_t{local_row_[p]} * NRhs;
-                const Real value = value_[p];
-                for (int r = 0; r < NRhs; ++r) {
-                    voxel[r] += value * w[r];
-                }
-            }
+            const std::size_t p = run_start_[run];
+            RunAdder<Real, NRhs>::add(local_row_.data() + p, value_.data() + p, run_start_[run + 1] - p,
+                                      weight + std::size_t{run_column_[run]} * NRhs, sum);
         }
         const std::size_t first = block * block_rows;
         const std::size_t count = std::min(block_rows, rows_ - first);
@@ -150,14 +181,8 @@ void DoseMatrix::multiply(const Real* weight, int n_rhs, Real* dose, int threads
         return multiply_fixed<Real, 1>(weight, dose, threads);
     case 2:
         return multiply_fixed<Real, 2>(weight, dose, threads);
-    case 6:
-        return multiply_fixed<Real, 6>(weight, dose, threads);
     case 8:
         return multiply_fixed<Real, 8>(weight, dose, threads);
-    case 10:
-        return multiply_fixed<Real, 10>(weight, dose, threads);
-    case 12:
-        return multiply_fixed<Real, 12>(weight, dose, threads);
     default:
         return multiply_any(weight, n_rhs, dose, threads);
     }

@@ -30,11 +30,11 @@ LineMinimum lower_or_none(const Line& line, double step, double cost) {
 /// Doses along a line as polynomials of the step.
 class DoseAlongLine {
 public:
-    static constexpr int nodes = 6; ///< the first one is the line's start
+    static constexpr int nodes = 5; ///< the first one is the line's start
     static constexpr int n_rhs = 2 * (nodes - 1);
 
     DoseAlongLine(LevelObjective& objective, const Line& line, double length)
-        : prescription_(objective.prescription()), start_(objective.state()) {
+        : prescription_(objective.prescription()), start_(objective.state().pair) {
         for (int k = 0; k < nodes; ++k) {
             const double angle = pi * k / (nodes - 1);
             position_[static_cast<std::size_t>(k)] = 0.5 * length * (1.0 - std::cos(angle));
@@ -47,19 +47,19 @@ public:
         }
         doses_.resize(prescription_.matrix().rows() * n_rhs);
         prescription_.matrix().multiply(pairs.data(), n_rhs, doses_.data(), prescription_.threads());
-        at_start_ = prescription_.without_base_dose(start_);
     }
 
     double cost(double step) {
         const std::array<double, nodes> basis = lagrange_basis(step);
-        at_step_.pair.resize(start_.pair.size());
-        parallel_pieces(start_.voxels(), 4096, prescription_.threads(),
-                        [&](std::size_t, std::size_t begin, std::size_t end) {
-                            for (std::size_t j = begin; j < end; ++j) {
-                                interpolate(basis, j);
-                            }
+        constexpr std::size_t voxels_per_piece = 4096;
+        const std::size_t voxels = prescription_.matrix().rows();
+        at_step_.pair.resize(2 * voxels);
+        std::vector<double> maximum((voxels + voxels_per_piece - 1) / voxels_per_piece, 0.0);
+        parallel_pieces(voxels, voxels_per_piece, prescription_.threads(),
+                        [&](std::size_t piece, std::size_t begin, std::size_t end) {
+                            maximum[piece] = interpolate(basis, begin, end);
                         });
-        prescription_.complete(at_step_);
+        at_step_.maximum = maximum.empty() ? 0.0 : *std::max_element(maximum.begin(), maximum.end());
         return prescription_.cost(at_step_);
     }
 
@@ -79,24 +79,32 @@ private:
         return basis;
     }
 
-    void interpolate(const std::array<double, nodes>& basis, std::size_t voxel) {
-        const float* const node = doses_.data() + voxel * n_rhs;
-        double dose = basis[0] * at_start_[2 * voxel];
-        double wide = basis[0] * at_start_[2 * voxel + 1];
-        for (std::size_t k = 1; k < nodes; ++k) {
-            dose += basis[k] * static_cast<double>(node[2 * (k - 1)]);
-            wide += basis[k] * static_cast<double>(node[2 * (k - 1) + 1]);
+    /// Fills in the doses of some voxels and returns the highest.
+    double interpolate(const std::array<double, nodes>& basis, std::size_t begin, std::size_t end) {
+        const bool has_base = !prescription_.base_dose().empty();
+        double maximum = 0.0;
+        for (std::size_t voxel = begin; voxel < end; ++voxel) {
+            // The basis sums to 1: what does not change along the line needs no node.
+            const double base = has_base ? (1.0 - basis[0]) * prescription_.base_dose()[voxel] : 0.0;
+            const float* const node = doses_.data() + voxel * n_rhs;
+            double dose = basis[0] * start_[2 * voxel] + base;
+            double wide = basis[0] * start_[2 * voxel + 1];
+            for (std::size_t k = 1; k < nodes; ++k) {
+                dose += basis[k] * static_cast<double>(node[2 * (k - 1)]);
+                wide += basis[k] * static_cast<double>(node[2 * (k - 1) + 1]);
+            }
+            dose = std::max(0.0, dose);
+            at_step_.pair[2 * voxel] = dose;
+            at_step_.pair[2 * voxel + 1] = std::clamp(wide, 0.0, dose);
+            maximum = std::max(maximum, dose);
         }
-        dose = std::max(0.0, dose);
-        at_step_.pair[2 * voxel] = dose;
-        at_step_.pair[2 * voxel + 1] = std::clamp(wide, 0.0, dose);
+        return maximum;
     }
 
     const Prescription& prescription_;
-    const DoseState& start_;
+    const std::vector<double> start_; ///< doses at the start, laid out as DoseState::pair
     std::array<double, nodes> position_{};
     std::vector<float> doses_;
-    std::vector<double> at_start_;
     DoseState at_step_;
 };
 

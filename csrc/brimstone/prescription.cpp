@@ -33,14 +33,6 @@ void Prescription::complete(DoseState& state) const {
     find_maximum(state);
 }
 
-std::vector<double> Prescription::without_base_dose(const DoseState& state) const {
-    std::vector<double> pair = state.pair;
-    for (std::size_t j = 0; j < base_dose_->size(); ++j) {
-        pair[2 * j] -= (*base_dose_)[j];
-    }
-    return pair;
-}
-
 void Prescription::find_maximum(DoseState& state) const {
     constexpr std::size_t piece_size = 16384;
     const std::size_t voxels = state.voxels();

@@ -26,8 +26,8 @@ public:
     /// Adds the base dose to doses that were computed elsewhere and finds their maximum.
     void complete(DoseState& state) const;
 
-    /// The doses of the weights alone, laid out as `state.pair`.
-    std::vector<double> without_base_dose(const DoseState& state) const;
+    /// The base dose in Gy per voxel, or nothing.
+    const std::vector<double>& base_dose() const { return *base_dose_; }
 
     double cost(const DoseState& state) const;
 
