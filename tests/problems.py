@@ -7,15 +7,17 @@ import scipy.sparse as sp
 
 import opentps_brimstone as pb
 
-SHAPE = (10, 9, 8)
-SPACING_MM = (5.0, 5.0, 5.0)
+COARSE_SHAPE = (10, 9, 8)
+COARSE_SPACING_MM = 5.0
 
 
-def random_influence(seed: int, n_beams: int = 3, beamlets_per_side: int = 5) -> pb.DoseInfluence:
+def random_influence(seed: int, n_beams: int = 3, beamlets_per_side: int = 5, refinement: int = 1) -> pb.DoseInfluence:
     """Beamlets as blurred pencils through the grid, each beam along its own direction."""
     rng = np.random.default_rng(seed)
-    centres = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij"), axis=-1).reshape(-1, 3)
-    centres = (centres - (np.array(SHAPE) - 1) / 2) * np.array(SPACING_MM)
+    shape = tuple(refinement * n for n in COARSE_SHAPE)
+    spacing = COARSE_SPACING_MM / refinement
+    centres = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    centres = (centres - (np.array(shape) - 1) / 2) * spacing
     side = (np.arange(beamlets_per_side) - (beamlets_per_side - 1) / 2) * 5.0
     xy = np.array([(x, y) for x in side for y in side])
     columns = []
@@ -31,24 +33,26 @@ def random_influence(seed: int, n_beams: int = 3, beamlets_per_side: int = 5) ->
     layout = pb.BeamletLayout(
         np.tile(xy, (n_beams, 1)), np.repeat(np.arange(n_beams), len(xy)), np.full((n_beams, 2), 5.0)
     )
-    return pb.DoseInfluence(matrix, pb.VoxelGrid(SHAPE, SPACING_MM), layout)
+    return pb.DoseInfluence(matrix, pb.VoxelGrid(shape, (spacing,) * 3), layout)
 
 
-def random_plan(seed: int, *, number_of_fractions: int = 1, n_beams: int = 3) -> pb.Plan:
+def random_plan(seed: int, *, number_of_fractions: int = 1, n_beams: int = 3, refinement: int = 1) -> pb.Plan:
     """A target with partial volumes in the middle, an organ beside it, and the rest."""
     rng = np.random.default_rng(seed + 1000)
-    target = np.zeros(SHAPE)
+    target = np.zeros(COARSE_SHAPE)
     target[3:7, 3:6, 2:6] = 1.0
     target[3, 3:6, 2:6] = rng.uniform(0.1, 0.9, (3, 4))
-    organ = np.zeros(SHAPE)
+    organ = np.zeros(COARSE_SHAPE)
     organ[3:7, 6:8, 2:6] = rng.uniform(0.2, 1.0, (4, 2, 4))
-    body = np.ones(SHAPE) - np.maximum(target, organ)
+    target, organ = (np.kron(mask, np.ones((refinement,) * 3)) for mask in (target, organ))
+    body = 1.0 - np.maximum(target, organ)
     structures = [
         pb.Structure("PTV", target, is_target=True),
         pb.Structure("organ", organ),
         pb.Structure("body", body),
     ]
-    return pb.Plan(random_influence(seed, n_beams=n_beams), structures, number_of_fractions)
+    influence = random_influence(seed, n_beams, refinement=refinement)
+    return pb.Plan(influence, structures, number_of_fractions)
 
 
 def add_objectives(optimizer: pb.PlanOptimizer, direction: str | None = None) -> None:

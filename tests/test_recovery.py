@@ -46,7 +46,7 @@ def smoothed_dvh(dose: np.ndarray, share: np.ndarray, reference_dose: float) -> 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_dvhs_of_a_known_plan_are_recovered(seed):
-    plan = random_plan(seed)
+    plan = random_plan(seed, refinement=2)
     rng = np.random.default_rng(seed)
     n = plan.dose_influence.layout.n_beamlets
     known = rng.uniform(0.3, 1.7, n)
@@ -58,7 +58,7 @@ def test_dvhs_of_a_known_plan_are_recovered(seed):
     for structure in plan.structures.values():
         target = achieved_dvh(wanted, structure.share)
         optimizer.add_objective(structure, pb.KLDivergenceTerm(dvh=target))
-    result = optimizer.optimize(tolerance=1e-6)
+    result = optimizer.optimize(tolerance=1e-5)
 
     assert result.success
     reference = max(term.dvh[-1, 0] for term in optimizer.prescription.objectives[:1])

@@ -1,0 +1,168 @@
+"""OpenTPS's SparseBeamlets and this package's DoseInfluence, in both directions.
+
+OpenTPS's rows are the voxels of the image *flipped on axes 0 and 1*, read in Fortran order; ours are the voxels of
+the image itself in C order. The columns are the same beamlets in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from opentps_brimstone.adapters.plan import layout_from_opentps
+from opentps_brimstone.dose_influence import DoseInfluence, VoxelGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "dose_influence_from_sparse_beamlets",
+    "grid_of_beamlets",
+    "row_permutation",
+    "sparse_beamlets_from_dose_influence",
+]
+
+
+def row_permutation(shape: Sequence[int]) -> NDArray[np.intp]:
+    """Where each of OpenTPS's rows is among ours.
+
+    Parameters
+    ----------
+    shape : sequence of 3 int
+        Number of voxels (nx, ny, nz) of the dose grid.
+
+    Returns
+    -------
+    ndarray of int, shape (nx * ny * nz,)
+        Row ``r`` of OpenTPS is row ``permutation[r]`` of ours: ``theirs = ours[permutation]``.
+    """
+    rows = np.arange(np.prod(shape, dtype=np.intp), dtype=np.intp).reshape(shape)
+    return np.flip(rows, (0, 1)).ravel(order="F")
+
+
+def _with_rows(matrix: Any, destination: NDArray[np.intp]) -> Any:
+    """Copy a csc matrix with row r moved to row destination[r], sorted, as float32."""
+    moved = sp.csc_matrix(
+        (
+            np.array(matrix.data, dtype=np.float32),
+            destination[matrix.indices].astype(matrix.indices.dtype),
+            matrix.indptr.copy(),
+        ),
+        shape=matrix.shape,
+    )
+    moved.sum_duplicates()
+    return moved
+
+
+def grid_of_beamlets(beamlets: Any) -> VoxelGrid:
+    """Voxel grid a SparseBeamlets says its doses are on.
+
+    Parameters
+    ----------
+    beamlets : opentps SparseBeamlets
+        Loaded or stored on disk.
+
+    Returns
+    -------
+    VoxelGrid
+    """
+    _loaded_matrix(beamlets)
+    nx, ny, nz = (int(n) for n in beamlets.doseGridSize)
+    dx, dy, dz = (float(s) for s in beamlets.doseSpacing)
+    x, y, z = (float(o) for o in beamlets.doseOrigin)
+    return VoxelGrid(shape=(nx, ny, nz), spacing_mm=(dx, dy, dz), origin_mm=(x, y, z))
+
+
+def _loaded_matrix(beamlets: Any) -> Any:
+    if not hasattr(beamlets, "toSparseMatrix"):
+        raise TypeError(f"beamlets must be OpenTPS SparseBeamlets, got {type(beamlets).__name__}")
+    matrix = beamlets.toSparseMatrix()
+    if matrix is None:
+        raise ValueError("these SparseBeamlets hold no matrix and no file to load it from")
+    return sp.csc_matrix(matrix)
+
+
+def dose_influence_from_sparse_beamlets(
+    beamlets: Any, photon_plan: Any, grid: VoxelGrid | None = None
+) -> DoseInfluence:
+    """Dose influence matrix of a plan's beamlets.
+
+    Parameters
+    ----------
+    beamlets : opentps SparseBeamlets
+        Dose of every beamlet of the plan, Gy per MU and fraction. Beamlets stored on disk are loaded again, as
+        OpenTPS does. Their matrix is not changed.
+    photon_plan : opentps PhotonPlan
+        The plan the columns belong to.
+    grid : VoxelGrid, optional
+        Grid of the doses, where it is better known than from ``beamlets``: OpenTPS swaps the x and y spacing of
+        the beamlets it computes.
+
+    Returns
+    -------
+    DoseInfluence
+        float32, shape (voxels in C order, beamlets).
+
+    Raises
+    ------
+    TypeError
+        If ``beamlets`` is no SparseBeamlets.
+    ValueError
+        If there is no matrix, or its rows or columns are not those of the grid and the plan.
+    """
+    matrix = _loaded_matrix(beamlets)
+    if grid is None:
+        grid = grid_of_beamlets(beamlets)
+    layout = layout_from_opentps(photon_plan)
+    n_voxels = int(np.prod(grid.shape))
+    if matrix.shape[0] != n_voxels:
+        raise ValueError(
+            f"the beamlets have {matrix.shape[0]} rows, but a dose grid of {grid.shape} has {n_voxels} voxels"
+        )
+    if matrix.shape[1] != layout.n_beamlets:
+        raise ValueError(
+            f"the beamlets have {matrix.shape[1]} columns, but the plan has {layout.n_beamlets} beamlets: "
+            "compute them again for this plan"
+        )
+    return DoseInfluence(_with_rows(matrix, row_permutation(grid.shape)), grid, layout)
+
+
+def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: ArrayLike | None = None) -> Any:
+    """Beamlets as OpenTPS keeps them.
+
+    Parameters
+    ----------
+    influence : DoseInfluence
+        Not changed.
+    weights : array_like, shape (n_beamlets,), optional
+        MU per fraction, with which ``toDoseImage`` of the result weighs its beamlets; ones if not given.
+
+    Returns
+    -------
+    opentps SparseBeamlets
+
+    Raises
+    ------
+    ValueError
+        If there is not one weight per beamlet.
+    """
+    from opentps.core.data import SparseBeamlets
+
+    grid = influence.grid
+    n_beamlets = influence.matrix.shape[1]
+    mu = np.ones(n_beamlets) if weights is None else np.array(weights, dtype=np.float64)
+    if mu.shape != (n_beamlets,):
+        raise ValueError(f"{n_beamlets} beamlets need as many weights, got an array of shape {mu.shape}")
+    theirs = np.empty(int(np.prod(grid.shape)), dtype=np.intp)
+    theirs[row_permutation(grid.shape)] = np.arange(theirs.size)
+    beamlets = SparseBeamlets()
+    beamlets.setUnitaryBeamlets(_with_rows(sp.csc_matrix(influence.matrix), theirs))
+    beamlets.doseGridSize = np.array(grid.shape)
+    beamlets.doseSpacing = np.array(grid.spacing_mm, dtype=np.float64)
+    beamlets.doseOrigin = np.array(grid.origin_mm, dtype=np.float64)
+    beamlets._weights = mu
+    return beamlets

@@ -1,0 +1,570 @@
+"""OpenTPS's objectives as Brimstone's terms.
+
+OpenTPS penalises the squares of what is above or below a limit, each objective for itself. Brimstone gives a
+structure one target dose-volume histogram (DVH). So all objectives on one ROI are read together as bounds of its
+DVH, and a DVH within these bounds is drawn: V is the share of the volume that gets at least a dose.
+
+A ROI is a *target* if it is named or given as one in ``planDesign`` (``objectives.targetName``, ``targetMask``) or has
+an objective that asks for dose (DMIN, DUNIFORM, DVHMIN). Else it is an *organ at risk*. ``hi`` is the highest dose
+bound of all targets.
+
+==============  =======================================================  ============================================
+metric          on a target                                              on an organ at risk
+==============  =======================================================  ============================================
+DMIN            V = 1 up to the limit                                    (makes it a target)
+DMAX            V = 0 from the limit on, and a maximum-dose term there;  V falls to 0 at the limit, most of the organ
+                without it V ends 5 % above the highest lower bound      far below, and a maximum-dose term there
+DMIN and DMAX   the interval between; if they cross, as in OpenTPS's     –
+                photon example, as DUNIFORM at their weighted mean
+DUNIFORM        ±1 % around the limit, a maximum-dose term just above,   (makes it a target)
+                both with ten times the weight
+DMEAN           an upper bound, as in OpenTPS: V = 0 at                  V falls exponentially with that mean dose,
+                2 · limit − lowest dose at the latest                    to 0 at the DMAX limit or at ``hi``; a
+                                                                         maximum-dose term at 2 · limit
+DVHMIN          V passes through (limit, volume); without DMIN the rest  (makes it a target)
+                may be up to 5 % colder
+DVHMAX          V passes through (limit, volume)                         V falls exponentially, at or below (limit,
+                                                                         volume), to 0 at the DMAX limit or ``hi``; a
+                                                                         maximum-dose term at 1.25 · limit
+DFALLOFF        a maximum-dose term on each of up to 8 shells of the ROI around the target, at the limit in it
+EUDMIN, EUDMAX  an error: many DVHs have one equivalent uniform dose
+EUDUNIFORM
+robust=True     an error if the plan has error scenarios: only the nominal matrix is planned
+==============  =======================================================  ============================================
+
+A target that has only upper bounds takes its prescription (``objectives.targetPrescription``) as its minimum.
+A target with neither is an error, and so is a plan without any target.
+
+Weights are relative: a DVH term has the largest weight among its ROI's objectives, divided by the largest weight on a
+target. The DVH that asks an organ at risk to stay *below* its DMAX limit goes beyond what the objective says, so it
+has a fiftieth of that weight; one drawn through a DVHMAX limit has three tenths. Maximum-dose terms have 3000 times
+it on a target and 1000 times on an organ at risk; those that go with DMEAN and DVHMAX act outside the targets, and
+less in an organ larger than these. ``kind="Hard"`` means something only to OpenTPS's LP and is read as
+soft, as OpenTPS's other methods do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from opentps_brimstone.adapters.plan import structure_from_roi, voxel_grid
+from opentps_brimstone.plan import Structure
+from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from opentps_brimstone.dose_influence import VoxelGrid
+    from opentps_brimstone.optimizer import OptimizerSettings
+    from opentps_brimstone.prescription import ObjectiveTerm
+
+__all__ = ["settings_for", "target_names", "terms_from_objectives"]
+
+_ASKS_FOR_DOSE = ("DMIN", "DUNIFORM", "DVHMIN")
+_TARGET_WIDTH = 0.05  # of a target's DVH where one of its ends is not given
+_UNIFORM_HALF_WIDTH = 0.01
+_TARGET_GUARD_WEIGHT = 3000.0
+# An organ's guard against a target's divergence, of which 1 / (2 · 0.025²) = 800 is the curvature at the finest
+# published kernel. Much heavier guards take the dose out of the target, to which the divergence is nearly blind.
+_ORGAN_GUARD_WEIGHT = 1000.0
+_NARROW_FACTOR = 10.0  # of the terms of a uniform target, whose deviations are small
+_KERNELS_IN_TARGET = 1.0
+_LEVEL_STEP = 2.5  # between the published sigmas of neighbouring levels
+_SPARING_WEIGHT = 0.02  # of the DVH asked below a DMAX limit
+_DVHMAX_WEIGHT = 0.3  # of the DVH asked below a DVHMAX limit
+_SPARING_STEEPNESS = 5.0  # mean dose a fifth of the limit
+_LARGEST_STEEPNESS = 50.0
+_FALLOFF_SHELLS = 8
+_UNNAMED = "ROI contour"  # OpenTPS's name for every ROI that was given none
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """One FidObjective, checked."""
+
+    metric: str
+    limit_gy: float
+    weight: float
+    volume: float
+    source: Any
+
+
+@dataclass
+class _Region:
+    """All objectives on one ROI."""
+
+    name: str
+    rois: list[Any]
+    mask: NDArray[np.bool_]
+    objectives: list[_Objective] = field(default_factory=list)
+    is_target: bool = False
+    prescription_gy: float | None = None
+
+    def of(self, *metrics: str) -> list[_Objective]:
+        return [objective for objective in self.objectives if objective.metric in metrics]
+
+    @property
+    def weight(self) -> float:
+        return max(objective.weight for objective in self.objectives)
+
+    def structure(self, suffix: str = "", mask: NDArray[np.bool_] | None = None) -> Structure:
+        return Structure(self.name + suffix, self.mask if mask is None else mask, is_target=self.is_target)
+
+
+def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tuple[Structure, ObjectiveTerm]]:
+    """Structures and terms that say what a plan's objectives say.
+
+    The table at the head of this module tells which term a metric becomes.
+
+    Parameters
+    ----------
+    source : opentps PhotonPlan, ObjectivesList or list of FidObjective
+        A plan's objectives are those of its ``planDesign``. Not changed.
+    grid : VoxelGrid or opentps Image3D
+        Dose grid, or an image on it.
+    design : opentps PhotonPlanDesign or ObjectivesList, optional
+        Which knows the targets of a mere list of FidObjective.
+
+    Returns
+    -------
+    list of (Structure, ObjectiveTerm)
+        Doses in Gy over all fractions. A structure may come with several terms, and is then one object.
+
+    Raises
+    ------
+    TypeError
+        If ``source`` is none of these, or a ROI is neither mask nor contour.
+    ValueError
+        If there is no objective or no target, an objective has no meaning as DVH, is robust in a plan with
+        scenarios, lacks a number or has an impossible one, two contradict each other, or a ROI is empty. Names the
+        ROI, the metric and the value.
+    """
+    fid_objectives, own_design = _objectives_of(source)
+    design = own_design if own_design is not None else design
+    regions = _regions(fid_objectives, design, voxel_grid(grid))
+    targets = [region for region in regions if region.is_target]
+    if not targets:
+        names = ", ".join(repr(region.name) for region in regions)
+        raise ValueError(
+            f"no objective is on a target (ROIs: {names}): name the target with "
+            "planDesign.defineTargetMaskAndPrescription, or give it a DMin, DUniform or DVHMin objective"
+        )
+    unit = max(region.weight for region in targets)
+    target_dvhs = {region.name: _target_dvh(region) for region in targets}
+    highest = max(float(dvh[-1, 0]) for dvh in target_dvhs.values())
+    in_targets = np.logical_or.reduce([region.mask for region in targets])
+    terms: list[tuple[Structure, ObjectiveTerm]] = []
+    for region in regions:
+        if region.is_target:
+            terms += _target_terms(region, target_dvhs[region.name], unit)
+        else:
+            terms += _organ_terms(region, highest, in_targets, unit)
+        for objective in region.of("DFALLOFF"):
+            terms += _falloff_terms(region, objective, voxel_grid(grid), unit)
+    return terms
+
+
+def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerSettings:
+    """Choose settings that resolve the narrowest target DVH among some terms.
+
+    The finest published kernel has a standard deviation of 2.5 % of the reference dose, and doses closer together
+    than that look alike to it. Where a target's DVH is narrower, finer levels are put before the published ones,
+    down to its width.
+
+    Parameters
+    ----------
+    terms : iterable of (Structure, ObjectiveTerm)
+
+    Returns
+    -------
+    OptimizerSettings
+        The defaults where no target is that narrow.
+    """
+    from opentps_brimstone.optimizer import OptimizerSettings
+
+    default = OptimizerSettings()
+    dvhs = [term.dvh for structure, term in terms if structure.is_target and isinstance(term, KLDivergenceTerm)]
+    if not dvhs:
+        return default
+    width = min(dvh[-1, 0] - dvh[0, 0] for dvh in dvhs) / max(dvh[-1, 0] for dvh in dvhs)
+    finest = default.level_sigma[0]
+    if width >= default.gaussian_bin_sigma / finest:
+        return default
+    needed = default.gaussian_bin_sigma * _KERNELS_IN_TARGET / width
+    n_more = int(np.ceil(np.log(needed / finest) / np.log(_LEVEL_STEP)))
+    return replace(
+        default,
+        level_sigma=(*np.geomspace(needed, finest, n_more + 1)[:-1].tolist(), *default.level_sigma),
+        number_of_levels=default.number_of_levels + n_more,
+        grid_of_level=(0,) * n_more + default.grid_of_level,
+    )
+
+
+# -------------------------------------------------------------------------------------------- reading the objectives
+
+
+def _objectives_of(source: Any) -> tuple[list[Any], Any]:
+    """Objectives in a source, and what else is known about them (a plan design, an ObjectivesList or None)."""
+    if isinstance(source, (list, tuple)):
+        fid_objectives, design = list(source), None
+    elif hasattr(source, "fidObjList"):
+        fid_objectives, design = list(source.fidObjList), source
+    elif hasattr(source, "planDesign"):
+        if source.planDesign is None:
+            raise ValueError(f"the plan {source.name!r} has no planDesign, and so no objectives")
+        design = source.planDesign
+        fid_objectives = list(design.objectives.fidObjList)
+    else:
+        raise TypeError(f"objectives must be a PhotonPlan's or an ObjectivesList, got {type(source).__name__}")
+    if not fid_objectives:
+        raise ValueError("there are no objectives: add some with planDesign.objectives.addFidObjective")
+    exotic = getattr(getattr(design, "objectives", design), "exoticObjList", None)
+    if exotic:
+        raise ValueError(f"{len(exotic)} exotic objective(s) have no meaning as a dose-volume histogram: remove them")
+    return fid_objectives, design
+
+
+def _checked(objective: Any, design: Any) -> _Objective | None:
+    """Check one objective; None if its weight is 0."""
+    metric = _metric_name(objective)
+    what = f"objective {metric} on ROI {objective.roiName!r}"
+    weight = objective.weight
+    if weight is None or not np.isfinite(weight) or weight < 0:
+        raise ValueError(f"{what}: weight must be 0 or more, got {weight!r}")
+    if weight == 0:
+        return None
+    if metric.startswith("EUD"):
+        raise ValueError(
+            f"{what}: many dose-volume histograms have the same equivalent uniform dose, so it sets no target for one; "
+            "use DVHMax or DMean for an organ at risk, DMin, DVHMin or DUniform for a target"
+        )
+    if objective.robust and design is not None and _scenarios(design):
+        raise ValueError(
+            f"{what} is robust and the plan has {len(_scenarios(design))} error scenarios, but only the nominal one "
+            "can be planned: set robust=False, or use one of OpenTPS's own methods"
+        )
+    limit = _limit(objective, metric, what)
+    return _Objective(metric, limit, float(weight), _volume(objective, metric, what), objective)
+
+
+def _metric_name(objective: Any) -> str:
+    from opentps.core.data.plan import FidObjective
+
+    if not isinstance(objective, FidObjective):
+        raise TypeError(f"an objective must be an OpenTPS FidObjective, got {type(objective).__name__}")
+    try:
+        return str(FidObjective.Metrics(objective.metric).name)
+    except ValueError:
+        known = ", ".join(metric.value for metric in FidObjective.Metrics)
+        raise ValueError(
+            f"objective on ROI {objective.roiName!r}: metric {objective.metric!r} is not one of {known}"
+        ) from None
+
+
+def _scenarios(design: Any) -> list[Any]:
+    return list(getattr(getattr(design, "robustness", None), "scenarios", None) or [])
+
+
+def _limit(objective: Any, metric: str, what: str) -> float:
+    name = "fallOffHighDoseLevel" if metric == "DFALLOFF" else "limitValue"
+    limit = getattr(objective, name)
+    if limit is None or not np.isfinite(limit) or limit < 0 or (limit == 0 and metric in _ASKS_FOR_DOSE):
+        raise ValueError(f"{what}: {name} must be a positive dose in Gy, got {limit!r}")
+    return float(limit)
+
+
+def _volume(objective: Any, metric: str, what: str) -> float:
+    if not metric.startswith("DVH"):
+        return 1.0 if metric == "DMIN" else 0.0
+    volume = objective.volume
+    if volume is None or not 0 <= volume <= 1 or (metric == "DVHMIN" and volume == 0):
+        raise ValueError(f"{what}: volume must be a share between 0 and 1, got {volume!r}")
+    return float(volume)
+
+
+def _regions(fid_objectives: Sequence[Any], design: Any, grid: VoxelGrid) -> list[_Region]:
+    checked = [objective for objective in (_checked(one, design) for one in fid_objectives) if objective is not None]
+    if not checked:
+        raise ValueError("all objectives have weight 0")
+    regions: list[_Region] = []
+    for objective in checked:
+        _region_of(objective.source.roi, regions, grid).objectives.append(objective)
+    for region in regions:
+        named, region.prescription_gy = _named_target(region, design)
+        region.is_target = named or bool(region.of(*_ASKS_FOR_DOSE))
+    return regions
+
+
+def _region_of(roi: Any, regions: list[_Region], grid: VoxelGrid) -> _Region:
+    """Region of a ROI: the one it is already in, or a new one with a name of its own."""
+    for region in regions:
+        if any(roi is known for known in region.rois):
+            return region
+    mask = np.asarray(structure_from_roi(roi, grid).mask, dtype=bool)
+    namesakes = [region for region in regions if region.rois[0].name == roi.name]
+    for region in namesakes:
+        if np.array_equal(mask, region.mask):
+            region.rois.append(roi)
+            return region
+    name = roi.name if not namesakes else f"{roi.name} ({len(namesakes) + 1})"
+    region = _Region(name, [roi], mask)
+    regions.append(region)
+    return region
+
+
+# ------------------------------------------------------------------------------------------------- what is a target
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+
+
+def target_names(design: Any) -> list[str]:
+    """Names of the targets a plan design names.
+
+    Parameters
+    ----------
+    design : opentps PhotonPlanDesign, ObjectivesList or None
+
+    Returns
+    -------
+    list of str
+        Without duplicates; without OpenTPS's default name of a ROI, which says nothing.
+    """
+    if design is None:
+        return []
+    objectives = getattr(design, "objectives", design)
+    masks = [*_as_list(objectives.targetMask), *_as_list(getattr(design, "targetMask", None))]
+    names = [*_as_list(objectives.targetName), *(mask.name for mask in masks)]
+    return [name for name in dict.fromkeys(names) if name != _UNNAMED]
+
+
+def _named_target(region: _Region, design: Any) -> tuple[bool, float | None]:
+    """Whether a plan design says that a region is a target, and its prescription in Gy if that is known."""
+    if design is None:
+        return False, None
+    objectives = getattr(design, "objectives", design)
+    names = _as_list(objectives.targetName)
+    masks = _as_list(objectives.targetMask)
+    prescriptions = _as_list(objectives.targetPrescription)
+    roi_name = region.rois[0].name
+
+    def is_it(number: int) -> bool:
+        same_name = number < len(names) and names[number] == roi_name != _UNNAMED
+        return same_name or (number < len(masks) and any(masks[number] is roi for roi in region.rois))
+
+    numbers = [number for number in range(max(len(names), len(masks))) if is_it(number)]
+    if numbers:
+        doses = [float(prescriptions[number]) for number in numbers if number < len(prescriptions)]
+        return True, max(doses, default=None)
+    mask = None if objectives is design else getattr(design, "targetMask", None)
+    if mask is not None and (any(mask is roi for roi in region.rois) or mask.name == roi_name != _UNNAMED):
+        return True, float(prescriptions[0]) if len(prescriptions) == 1 else None
+    return False, None
+
+
+# ---------------------------------------------------------------------------------------------------- targets
+
+
+def _target_dvh(region: _Region) -> NDArray[np.float64]:
+    """DVH of a target within its bounds, shape (k, 2)."""
+    low, high = _ends(region)
+    inner = [
+        objective
+        for objective in region.of("DVHMIN", "DVHMAX")
+        if low < objective.limit_gy < high and 0 < objective.volume < 1
+    ]
+    points = [(low, 1.0), *sorted({(one.limit_gy, one.volume) for one in inner}), (high, 0.0)]
+    doses, volumes = np.array(points).T
+    if np.any(np.diff(doses) <= 0) or np.any(np.diff(volumes) >= 0):
+        described = ", ".join(f"{one.metric} {one.limit_gy:g} Gy to {one.volume:.3g} of it" for one in inner)
+        raise ValueError(
+            f"the objectives on ROI {region.name!r} contradict each other: no falling dose-volume histogram from "
+            f"{low:g} to {high:g} Gy meets {described}"
+        )
+    return np.array(points)
+
+
+def _ends(region: _Region) -> tuple[float, float]:
+    """Lowest and highest dose of a target's DVH, Gy."""
+    lowest = [(one.limit_gy, one.weight) for one in region.of("DMIN")]
+    lowest += [(one.limit_gy, one.weight) for one in region.of("DVHMIN") if one.volume == 1]
+    partial = [(one.limit_gy, one.weight) for one in region.of("DVHMIN") if one.volume < 1]
+    highest = [(one.limit_gy, one.weight) for one in region.of("DMAX")]
+    highest += [(one.limit_gy, one.weight) for one in region.of("DVHMAX") if one.volume == 0]
+    for one in region.of("DUNIFORM"):
+        lowest.append(((1 - _UNIFORM_HALF_WIDTH) * one.limit_gy, one.weight))
+        highest.append(((1 + _UNIFORM_HALF_WIDTH) * one.limit_gy, one.weight))
+    if not (lowest or partial):
+        lowest.append((_prescription(region), region.weight))
+    floor = max(lowest + partial)
+    low = max(lowest)[0] if lowest else (1 - _TARGET_WIDTH) * min(partial)[0]
+    highest += [(max(2 * one.limit_gy - low, one.limit_gy), one.weight) for one in region.of("DMEAN")]
+    ceiling = min(highest) if highest else ((1 + _TARGET_WIDTH) * floor[0], 0.0)
+    if floor[0] >= ceiling[0]:
+        centre = np.average([floor[0], ceiling[0]], weights=[floor[1], ceiling[1]])
+        return float((1 - _UNIFORM_HALF_WIDTH) * centre), float((1 + _UNIFORM_HALF_WIDTH) * centre)
+    return low, ceiling[0]
+
+
+def _prescription(region: _Region) -> float:
+    if region.prescription_gy is None or not region.prescription_gy > 0:
+        described = ", ".join(f"{one.metric} {one.limit_gy:g} Gy" for one in region.objectives)
+        raise ValueError(
+            f"the target {region.name!r} has no objective that asks for dose ({described}) and no prescription: "
+            "add a DMin, DUniform or DVHMin objective"
+        )
+    return region.prescription_gy
+
+
+def _target_terms(region: _Region, dvh: NDArray[np.float64], unit: float) -> list[tuple[Structure, ObjectiveTerm]]:
+    structure = region.structure()
+    low, high = float(dvh[0, 0]), float(dvh[-1, 0])
+    narrow = high < (1 + 2.5 * _UNIFORM_HALF_WIDTH) * low
+    factor = (_NARROW_FACTOR if narrow else 1.0) / unit
+    terms: list[tuple[Structure, ObjectiveTerm]] = [
+        (structure, KLDivergenceTerm(dvh=dvh, weight=factor * region.weight))
+    ]
+    limits = region.of("DMAX", "DUNIFORM")
+    if limits:
+        # No dose is quite uniform: a guard at the very edge of a narrow interval would only push the dose down.
+        limit = high + (high - low) / 3 if narrow else high
+        weight = factor * _TARGET_GUARD_WEIGHT * max(one.weight for one in limits)
+        terms.append((structure, MaximumDoseTerm(limit, weight=weight)))
+    return terms
+
+
+# ------------------------------------------------------------------------------------------------- organs at risk
+
+
+def _organ_terms(
+    region: _Region, highest_gy: float, in_targets: NDArray[np.bool_], unit: float
+) -> list[tuple[Structure, ObjectiveTerm]]:
+    structure = region.structure()
+    terms: list[tuple[Structure, ObjectiveTerm]] = []
+    limits = [*region.of("DMAX"), *(one for one in region.of("DVHMAX") if one.volume == 0)]
+    limit_gy = min((one.limit_gy for one in limits), default=highest_gy)
+    end_gy = min(limit_gy, highest_gy)
+    means, volumes = region.of("DMEAN"), [one for one in region.of("DVHMAX") if 0 < one.volume < 1]
+    if means or volumes:
+        dvh = _falling_dvh(end_gy, _steepness([*means, *volumes], end_gy))
+        weights = [one.weight for one in means] + [_DVHMAX_WEIGHT * one.weight for one in volumes]
+        terms.append((structure, KLDivergenceTerm(dvh=dvh, weight=max(weights) / unit)))
+    elif limits:
+        terms += _sparing_terms(region, structure, end_gy, in_targets, unit)
+    weight = _ORGAN_GUARD_WEIGHT / unit
+    terms += [(structure, MaximumDoseTerm(one.limit_gy, weight=weight * one.weight)) for one in limits]
+    # A divergence hardly sees the hot end of an organ. A dose spread evenly from 0 has its maximum at twice its mean.
+    guards = [(2 * one.limit_gy, one.weight) for one in means] + [(1.25 * one.limit_gy, one.weight) for one in volumes]
+    guards = [(dose, heaviness) for dose, heaviness in guards if dose < end_gy]
+    outside = _outside_targets(region, structure, in_targets)
+    if guards and outside is not None:
+        # In an organ much larger than the targets some hot volume is next to them, and must be.
+        weight *= min(1.0, float(in_targets.sum() / region.mask.sum()))
+        terms += [(outside, MaximumDoseTerm(dose, weight=weight * heaviness)) for dose, heaviness in guards]
+    return terms
+
+
+def _outside_targets(region: _Region, structure: Structure, in_targets: NDArray[np.bool_]) -> Structure | None:
+    """Part of an organ that is no target, as a structure: the organ's own if that is all of it."""
+    outside = region.mask & ~in_targets
+    if not outside.any():
+        return None
+    return structure if np.array_equal(outside, region.mask) else region.structure(" outside targets", outside)
+
+
+def _sparing_terms(
+    region: _Region, structure: Structure, end_gy: float, in_targets: NDArray[np.bool_], unit: float
+) -> list[tuple[Structure, ObjectiveTerm]]:
+    """Ask for little dose below the maximum of an organ of which nothing else is known, where it is no target."""
+    outside = _outside_targets(region, structure, in_targets)
+    if end_gy <= 0 or outside is None:
+        return []
+    weight = _SPARING_WEIGHT * region.weight / unit
+    return [(outside, KLDivergenceTerm(dvh=_falling_dvh(end_gy, _SPARING_STEEPNESS), weight=weight))]
+
+
+def _share_above(dose: Any, steepness: float) -> Any:
+    """Share of a volume above a dose (in units of the last dose) for an exponential density cut off at 1."""
+    return (np.exp(-steepness * dose) - np.exp(-steepness)) / -np.expm1(-steepness)
+
+
+def _mean_dose(steepness: float) -> float:
+    """Mean of that density; 0.5 for steepness 0."""
+    return float(1 / steepness - 1 / np.expm1(steepness))
+
+
+def _falling_dvh(end_gy: float, steepness: float) -> NDArray[np.float64]:
+    """DVH from (0, 1) to (end_gy, 0) of a dose that becomes exponentially rarer, shape (k, 2)."""
+    doses = np.linspace(0, 1, 25) ** 2
+    volumes = _share_above(doses, steepness)
+    volumes[[0, -1]] = 1, 0
+    return np.column_stack([doses * end_gy, volumes])
+
+
+def _steepness(objectives: Iterable[_Objective], end_gy: float) -> float:
+    """Least steepness at which `_falling_dvh` meets every mean dose and every volume."""
+    return max(_steepness_for(objective, end_gy) for objective in objectives)
+
+
+def _steepness_for(objective: _Objective, end_gy: float) -> float:
+    flat = 1e-3
+    dose = objective.limit_gy / end_gy
+
+    def excess(steepness: float) -> float:
+        if objective.metric == "DMEAN":
+            return _mean_dose(steepness) - dose
+        return float(_share_above(dose, steepness)) - objective.volume
+
+    if dose >= 1 or excess(flat) <= 0:
+        return flat
+    if excess(_LARGEST_STEEPNESS) >= 0:
+        return _LARGEST_STEEPNESS
+    return float(brentq(excess, flat, _LARGEST_STEEPNESS))
+
+
+# ---------------------------------------------------------------------------------------------------- dose fall-off
+
+
+def _falloff_terms(
+    region: _Region, objective: _Objective, grid: VoxelGrid, unit: float
+) -> list[tuple[Structure, ObjectiveTerm]]:
+    """Maximum-dose terms on shells around a target; their weights add up to that of one on the whole."""
+    from scipy.ndimage import distance_transform_edt
+
+    source = objective.source
+    what = f"objective DFALLOFF on ROI {region.name!r}"
+    reach, low_gy = float(source.fallOffDistance), float(source.fallOffLowDoseLevel)
+    if not reach > 0:
+        raise ValueError(f"{what}: fallOffDistance must be positive, got {reach} mm")
+    if not 0 <= low_gy <= objective.limit_gy:
+        raise ValueError(
+            f"{what}: fallOffLowDoseLevel must lie between 0 and the high level {objective.limit_gy}, got {low_gy}"
+        )
+    if not source.targetMask:
+        raise ValueError(f"{what} has no targetMask: call planDesign.defineTargetMaskAndPrescription first")
+    target = structure_from_roi(source.targetMask, grid)
+    distance = distance_transform_edt(np.asarray(target.mask) == 0, sampling=grid.spacing_mm)
+    inside = region.mask & (distance > 0) & (distance < reach)
+    if not inside.any():
+        raise ValueError(f"{what}: no voxel of the ROI lies within {reach} mm of the target {target.name!r}")
+    terms: list[tuple[Structure, ObjectiveTerm]] = []
+    edges = np.linspace(0, reach, _FALLOFF_SHELLS + 1)
+    for number, (inner, outer) in enumerate(itertools.pairwise(edges), start=1):
+        shell = inside & (distance > inner) & (distance <= outer)
+        if shell.any():
+            share = shell.sum() / inside.sum()
+            limit = objective.limit_gy - distance[shell].mean() * (objective.limit_gy - low_gy) / reach
+            weight = _ORGAN_GUARD_WEIGHT * share * objective.weight / unit
+            structure = Structure(f"{region.name} fall-off {number}", shell, is_target=False)
+            terms.append((structure, MaximumDoseTerm(float(limit), weight=float(weight))))
+    return terms

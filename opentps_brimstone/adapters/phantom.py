@@ -1,0 +1,103 @@
+"""Phantoms as OpenTPS's objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from opentps_brimstone.adapters.angles import opentps_from_iec
+
+if TYPE_CHECKING:
+    from opentps_brimstone.phantoms import Phantom
+    from opentps_brimstone.plan import Structure
+
+__all__ = ["OpenTPSCase", "to_opentps"]
+
+# A voxel of an OpenTPS mask belongs to a structure or not.
+_SHARE_INSIDE = 0.5
+
+
+class OpenTPSCase(NamedTuple):
+    """A planning case in OpenTPS's data classes.
+
+    Attributes
+    ----------
+    ct : opentps CTImage
+        In HU.
+    rois : dict of str to opentps ROIMask
+        By the name of the structure.
+    plan : opentps PhotonPlan
+        Fields with beamlets of 1 MU, and a plan design.
+    """
+
+    ct: Any
+    rois: dict[str, Any]
+    plan: Any
+
+
+def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
+    """Make CT, ROIs and photon plan of a phantom.
+
+    Parameters
+    ----------
+    phantom : Phantom
+    beamlet_mm : float
+        Beamlet spacing in x and y at the isocentre plane. The beamlets are those OpenTPS's plan design places.
+
+    Returns
+    -------
+    OpenTPSCase
+        Voxels of which half or more belongs to a structure are in its ROI.
+
+    Raises
+    ------
+    ValueError
+        When the spacing is not positive or so large that a field has no beamlet, or a structure fills no voxel to half.
+    """
+    if not (np.isfinite(beamlet_mm) and beamlet_mm > 0):
+        raise ValueError(f"the beamlet spacing is {beamlet_mm:g} mm; it must be positive")
+    from opentps.core.data.images import CTImage
+
+    ct = CTImage(imageArray=phantom.ct_hu.copy(), name=phantom.title, **_placement(phantom))
+    rois = {structure.name: _roi(structure, phantom) for structure in phantom.structures}
+    targets = [rois[structure.name] for structure in phantom.structures if structure.is_target]
+    plan = _design(phantom, ct, targets, beamlet_mm).buildPlan()
+    plan.name = phantom.title
+    for beam in plan.beams:
+        if not beam.beamSegments or not beam.beamSegments[0].beamlets:
+            raise ValueError(f"field {beam.name} has no beamlets at a beamlet spacing of {beamlet_mm:g} mm; take less")
+    # The setter would divide the MU of the beamlets, which are per fraction already.
+    plan._numberOfFractionsPlanned = phantom.number_of_fractions
+    return OpenTPSCase(ct, rois, plan)
+
+
+def _placement(phantom: Phantom) -> dict[str, Any]:
+    return {"origin": np.array(phantom.origin_mm), "spacing": np.array(phantom.spacing_mm)}
+
+
+def _roi(structure: Structure, phantom: Phantom) -> Any:
+    from opentps.core.data.images import ROIMask
+
+    mask = structure.share >= _SHARE_INSIDE
+    if not mask.any():
+        raise ValueError(
+            f"structure {structure.name!r} fills no voxel of {phantom.spacing_mm} mm to half; take a finer grid"
+        )
+    return ROIMask(imageArray=mask, name=structure.name, **_placement(phantom))
+
+
+def _design(phantom: Phantom, ct: Any, targets: list[Any], beamlet_mm: float) -> Any:
+    from opentps.core.data.plan import PhotonPlanDesign
+
+    design = PhotonPlanDesign()
+    design.ct = ct
+    design.gantryAngles = [opentps_from_iec(angle).gantry for angle in phantom.gantry_angles]
+    design.couchAngles = [0.0] * len(phantom.gantry_angles)
+    design.beamNames = [f"G{angle:03.0f}" for angle in phantom.gantry_angles]
+    design.isocenterPosition_mm = np.array(phantom.isocenter_mm)
+    design.xBeamletSpacing_mm = beamlet_mm
+    design.yBeamletSpacing_mm = beamlet_mm
+    design.targetMargin = phantom.target_margin_mm
+    design.defineTargetMaskAndPrescription(target=targets, targetPrescription=[phantom.prescription_gy] * len(targets))
+    return design

@@ -1,0 +1,392 @@
+"""OpenTPS photon plans: their beamlets as one list, their ROIs as structures, MU written back.
+
+The order of everything is that of ``photon_plan.beamlets``: beam after beam, segment after segment inside a beam,
+beamlet after beamlet inside a segment. Every segment is a group of its own (``BeamletLayout.beam_index``), whatever
+beam it belongs to, because beamlets of different segments are different fields of view.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from opentps_brimstone.dose_influence import BeamletLayout, VoxelGrid
+from opentps_brimstone.plan import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "ensure_beamlets",
+    "layout_from_opentps",
+    "remove_beamlets",
+    "structure_from_roi",
+    "validate_photon_plan",
+    "voxel_grid",
+    "write_beamlet_mu",
+]
+
+_ISOCENTRE_TOLERANCE_MM = 1e-3
+_GRID_TOLERANCE_MM = 0.01  # FidObjective's
+
+
+class _PlacedSegment(NamedTuple):
+    """A segment and where it is, in words for a person."""
+
+    segment: Any
+    place: str
+
+
+def _segments(photon_plan: Any) -> Iterator[_PlacedSegment]:
+    for number, beam in enumerate(photon_plan.beams, start=1):
+        for index, segment in enumerate(beam.beamSegments):
+            yield _PlacedSegment(segment, f"segment {index} of beam {number} ({beam.name!r})")
+
+
+# ---------------------------------------------------------------------------------------------- what a plan must be
+
+
+def validate_photon_plan(photon_plan: Any) -> None:
+    """Check that a plan is one that can be optimised.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+
+    Raises
+    ------
+    TypeError
+        If it is no PhotonPlan.
+    ValueError
+        If it has no beams, a beam without segments, a segment that has neither beamlets nor an MLC opening that
+        OpenTPS can make beamlets of, spacings that are not positive, angles that are not finite, or beams with
+        different isocentres: OpenTPS's dose engine uses that of the first beam for all.
+    """
+    from opentps.core.data.plan import PhotonPlan
+
+    if not isinstance(photon_plan, PhotonPlan):
+        raise TypeError(f"the plan must be an OpenTPS PhotonPlan, got {type(photon_plan).__name__}")
+    if not photon_plan.beams:
+        raise ValueError(f"the plan {photon_plan.name!r} has no beams")
+    for number, beam in enumerate(photon_plan.beams, start=1):
+        if not beam.beamSegments:
+            raise ValueError(f"beam {number} ({beam.name!r}) has no segments")
+    if not photon_plan.numberOfFractionsPlanned >= 1:
+        raise ValueError(f"numberOfFractionsPlanned must be 1 or more, got {photon_plan.numberOfFractionsPlanned!r}")
+    _check_isocentres(photon_plan)
+    for segment, place in _segments(photon_plan):
+        _check_numbers(segment, place)
+        if not segment.beamlets:
+            _beamlets_from_mlc(segment, place)
+
+
+def _check_isocentres(photon_plan: Any) -> None:
+    first = np.asarray(photon_plan.beams[0].isocenterPosition_mm, dtype=float)
+    if first.shape != (3,) or not np.all(np.isfinite(first)):
+        raise ValueError(f"the isocentre must be three finite numbers in mm, got {first.tolist()}")
+    for number, beam in enumerate(photon_plan.beams, start=1):
+        isocentre = np.asarray(beam.isocenterPosition_mm, dtype=float)
+        if isocentre.shape != (3,) or not np.allclose(isocentre, first, rtol=0, atol=_ISOCENTRE_TOLERANCE_MM):
+            raise ValueError(
+                f"beam {number} ({beam.name!r}) has its isocentre at {isocentre.tolist()} mm and beam 1 "
+                f"({photon_plan.beams[0].name!r}) at {first.tolist()} mm: the dose engine knows one isocentre, "
+                "plan the others apart"
+            )
+
+
+def _check_numbers(segment: Any, place: str) -> None:
+    for name in ("xBeamletSpacing_mm", "yBeamletSpacing_mm"):
+        spacing = getattr(segment, name)
+        if not (np.isfinite(spacing) and spacing > 0):
+            raise ValueError(f"{place}: {name} must be positive, got {spacing!r}")
+    for name in ("gantryAngle_degree", "couchAngle_degree", "beamLimitingDeviceAngle_degree"):
+        angle = getattr(segment, name)
+        if not np.isfinite(angle):
+            raise ValueError(f"{place}: {name} must be finite, got {angle!r}")
+
+
+# ------------------------------------------------------------------------------------------------- beamlets of an MLC
+
+
+def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
+    """Beamlets OpenTPS makes of a segment's MLC, the segment itself unchanged."""
+    probe = copy.copy(segment)
+    probe._beamlets = []
+    probe.Xmlc_mm = _leaves(segment, place)
+    probe.x_jaw_mm = _jaw(segment.x_jaw_mm, f"{place}: x_jaw_mm")
+    probe.y_jaw_mm = _jaw(segment.y_jaw_mm, f"{place}: y_jaw_mm")
+    # Without MU a beamlet is dropped by OpenTPS's simplify before the dose is computed.
+    probe.mu = 1.0 if segment.mu is None else segment.mu
+    probe.createBeamletsFromSegments()
+    # A sample on the edge of two leaves comes twice; it is one beamlet.
+    beamlets = list({(beamlet._x, beamlet._y): beamlet for beamlet in probe.beamlets}.values())
+    if not beamlets:
+        raise ValueError(
+            f"{place} has no beamlets, and its MLC opening holds none at a spacing of {segment.xBeamletSpacing_mm} x "
+            f"{segment.yBeamletSpacing_mm} mm: OpenTPS drops leaf pairs open by no more than one spacing"
+        )
+    return beamlets
+
+
+def _leaves(segment: Any, place: str) -> NDArray[np.float64]:
+    if segment.Xmlc_mm is None or len(segment.Xmlc_mm) == 0:
+        raise ValueError(
+            f"{place} has neither beamlets nor an MLC (Xmlc_mm is empty): give it one of them, "
+            "for Xmlc_mm an array of rows [y_low, y_high, x_left, x_right] in mm"
+        )
+    leaves = np.array(segment.Xmlc_mm, dtype=np.float64)
+    if leaves.ndim != 2 or leaves.shape[1] != 4 or not np.all(np.isfinite(leaves)):
+        raise ValueError(
+            f"{place}: Xmlc_mm must be rows of four finite numbers [y_low, y_high, x_left, x_right] in mm, "
+            f"got an array of shape {leaves.shape}"
+        )
+    return leaves
+
+
+def _jaw(jaw: Any, what: str) -> list[float]:
+    """Jaw positions; a segment that has none has its jaws open."""
+    if jaw is None or len(jaw) == 0:
+        return [-np.inf, np.inf]
+    if len(jaw) != 2 or np.any(np.isnan(jaw)):
+        raise ValueError(f"{what} must be two positions in mm, got {list(jaw)}")
+    return [float(jaw[0]), float(jaw[1])]
+
+
+def ensure_beamlets(photon_plan: Any) -> None:
+    """Give beamlets to the segments that have only an MLC opening.
+
+    They are those of OpenTPS's own ``createBeamletsFromSegments``; a sample on the edge between two leaves, which
+    OpenTPS makes twice, is made once. A segment without MU gets beamlets of 1 MU. Segments that have beamlets stay as
+    they are, and if a segment is in error none is changed.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Changed in place.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `validate_photon_plan`.
+    """
+    validate_photon_plan(photon_plan)
+    made = [
+        (segment, _beamlets_from_mlc(segment, place))
+        for segment, place in _segments(photon_plan)
+        if not segment.beamlets
+    ]
+    for segment, beamlets in made:
+        segment._beamlets = beamlets
+        segment.isPure()
+
+
+# ------------------------------------------------------------------------------------------------- layout and MU
+
+
+def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
+    """Positions of a plan's beamlets in the beam's eye view.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed: of a segment without beamlets those are taken that `ensure_beamlets` would give it.
+
+    Returns
+    -------
+    BeamletLayout
+        ``xy_mm`` (n, 2) at the isocentre plane, ``beam_index`` (n,) counting segments through all beams,
+        ``spacing_mm`` (n_segments, 2).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `validate_photon_plan`, and if a beamlet has no finite position.
+    """
+    validate_photon_plan(photon_plan)
+    positions, index, spacing = [], [], []
+    for number, (segment, place) in enumerate(_segments(photon_plan)):
+        beamlets = segment.beamlets or _beamlets_from_mlc(segment, place)
+        xy = np.array([(beamlet._x, beamlet._y) for beamlet in beamlets], dtype=np.float64)
+        if not np.all(np.isfinite(xy)):
+            raise ValueError(f"{place}: a beamlet has no finite position")
+        positions.append(xy)
+        index.append(np.full(len(beamlets), number))
+        spacing.append((float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)))
+    return BeamletLayout(
+        xy_mm=np.concatenate(positions), beam_index=np.concatenate(index), spacing_mm=np.array(spacing)
+    )
+
+
+def _checked_mu(weights_mu: ArrayLike) -> NDArray[np.float64]:
+    mu = np.asarray(weights_mu, dtype=np.float64)
+    if mu.ndim != 1:
+        raise ValueError(f"MU must be one number per beamlet, got an array of shape {mu.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(mu) & (mu >= 0)))
+    if wrong.size:
+        raise ValueError(
+            f"MU must be finite and not negative; beamlet {wrong[0]} has {mu[wrong[0]]} ({wrong.size} such beamlets)"
+        )
+    return mu
+
+
+def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
+    """Write MU into the beamlets of a plan.
+
+    All beamlets stay, those without MU too. A segment whose beamlets all have the same MU has it as its ``mu``,
+    another one has None, as OpenTPS keeps it.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Changed in place; segments that have only an MLC opening get their beamlets first.
+    weights_mu : array_like, shape (n_beamlets,)
+        MU per fraction in the order of ``photon_plan.beamlets``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `validate_photon_plan`; and if there is not one MU per beamlet or one is negative or not finite. The plan
+        is then unchanged.
+    """
+    mu = _checked_mu(weights_mu)
+    n_beamlets = layout_from_opentps(photon_plan).n_beamlets
+    if mu.size != n_beamlets:
+        raise ValueError(f"the plan has {n_beamlets} beamlets, got {mu.size} MU values")
+    ensure_beamlets(photon_plan)
+    for beamlet, value in zip(photon_plan.beamlets, mu.tolist(), strict=True):
+        beamlet._mu = value
+    for segment, _ in _segments(photon_plan):
+        segment.isPure()
+
+
+def remove_beamlets(photon_plan: Any, threshold_mu: float) -> NDArray[np.bool_]:
+    """Remove beamlets whose MU is not above a threshold, then empty segments and beams.
+
+    What ``PhotonPlan.simplify`` does, without its merging of segments, which moves beamlets and loses their order.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Changed in place.
+    threshold_mu : float
+        MU per fraction.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_beamlets before,)
+        True for those that were kept.
+    """
+    kept = np.asarray(photon_plan.beamletMUs, dtype=np.float64) > threshold_mu
+    for beam in photon_plan.beams:
+        for segment in beam.beamSegments:
+            segment.simplify(threshold=threshold_mu)
+        beam._beamSegments = [segment for segment in beam.beamSegments if len(segment) > 0]
+        beam.reorderControlPointNumber()
+    photon_plan._beams = [beam for beam in photon_plan.beams if len(beam) > 0]
+    return kept
+
+
+# ------------------------------------------------------------------------------------------------- grids and ROIs
+
+
+def voxel_grid(image: Any) -> VoxelGrid:
+    """Grid of an OpenTPS image.
+
+    Parameters
+    ----------
+    image : opentps Image3D or VoxelGrid
+
+    Returns
+    -------
+    VoxelGrid
+
+    Raises
+    ------
+    ValueError
+        If the image has no data, or is rotated (``angles`` not zero): OpenTPS's dose engine ignores the rotation.
+    """
+    if isinstance(image, VoxelGrid):
+        return image
+    if image.imageArray is None:
+        raise ValueError(f"the image {image.name!r} has no data")
+    if np.any(np.asarray(image.angles, dtype=float) != 0):
+        raise ValueError(f"the image {image.name!r} is rotated by {list(image.angles)}; resample it on straight axes")
+    nx, ny, nz = image.imageArray.shape
+    dx, dy, dz = (float(s) for s in image.spacing)
+    x, y, z = (float(o) for o in image.origin)
+    return VoxelGrid(shape=(nx, ny, nz), spacing_mm=(dx, dy, dz), origin_mm=(x, y, z))
+
+
+def structure_from_roi(roi: Any, ct_or_grid: Any, is_target: bool = False) -> Structure:
+    """Structure of an OpenTPS ROI, on the dose grid.
+
+    A mask on another grid is resampled and a contour rasterised as OpenTPS's own optimisers do it
+    (``FidObjective._updateMaskVec``).
+
+    Parameters
+    ----------
+    roi : opentps ROIMask or ROIContour
+        Not changed.
+    ct_or_grid : opentps Image3D or VoxelGrid
+        The dose grid, or an image on it.
+    is_target : bool
+        Whether the structure is to be given a dose.
+
+    Returns
+    -------
+    Structure
+        ``mask`` of bool, shape (nx, ny, nz).
+
+    Raises
+    ------
+    TypeError
+        If ``roi`` is neither.
+    ValueError
+        If no voxel of the dose grid is inside the ROI.
+    """
+    grid = voxel_grid(ct_or_grid)
+    mask = _mask_on_grid(roi, grid)
+    if not mask.any():
+        raise ValueError(
+            f"the ROI {roi.name!r} is empty on the dose grid of {grid.shape} voxels of {grid.spacing_mm} mm "
+            f"from {grid.origin_mm} mm"
+        )
+    return Structure(roi.name, mask, is_target=is_target)
+
+
+def _mask_on_grid(roi: Any, grid: VoxelGrid) -> NDArray[np.bool_]:
+    from opentps.core.data import ROIContour
+    from opentps.core.data.images import ROIMask
+    from opentps.core.processing.imageProcessing import resampler3D
+
+    placement = {
+        "origin": np.array(grid.origin_mm),
+        "gridSize": np.array(grid.shape),
+        "spacing": np.array(grid.spacing_mm),
+    }
+    if isinstance(roi, ROIContour):
+        if not roi.polygonMesh:
+            raise ValueError(f"the ROI {roi.name!r} has no contour points")
+        mask = roi.getBinaryMask(**placement)
+        if mask.imageArray is None:
+            raise ValueError(f"the ROI {roi.name!r} has its contours on a single slice, which encloses no volume")
+    elif isinstance(roi, ROIMask):
+        if roi.imageArray is None:
+            raise ValueError(f"the ROI {roi.name!r} has no mask")
+        mask = roi if _same_grid(roi, grid) else resampler3D.resampleImage3D(roi, **placement)
+    else:
+        raise TypeError(f"an ROI must be an OpenTPS ROIMask or ROIContour, got {type(roi).__name__}")
+    return np.array(mask.imageArray, dtype=bool)
+
+
+def _same_grid(image: Any, grid: VoxelGrid) -> bool:
+    """Whether an image lies on a grid, to OpenTPS's own tolerance."""
+    return (
+        tuple(image.imageArray.shape) == tuple(grid.shape)
+        and np.allclose(image.origin, grid.origin_mm, atol=_GRID_TOLERANCE_MM)
+        and np.allclose(image.spacing, grid.spacing_mm, atol=_GRID_TOLERANCE_MM)
+    )

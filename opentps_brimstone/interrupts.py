@@ -1,0 +1,57 @@
+"""Short pieces of work that Ctrl-C may not tear apart."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["interrupt_held_back", "short_lived_folder"]
+
+
+@contextlib.contextmanager
+def interrupt_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done; it then has its usual effect.
+
+    Outside the main thread, where Python never interrupts, nothing is held back.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous is None:
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def short_lived_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """Make a folder that is gone after the block, even if Ctrl-C comes again while it is being removed.
+
+    Parameters
+    ----------
+    prefix : str
+        What its name begins with.
+    parent : Path, optional
+        Where it is made; default the system's folder for temporary files. The folder may be moved away in the block.
+
+    Yields
+    ------
+    Path
+    """
+    with interrupt_held_back():
+        folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    try:
+        yield Path(folder)
+    finally:
+        with interrupt_held_back():
+            shutil.rmtree(folder, ignore_errors=True)
