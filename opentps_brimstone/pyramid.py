@@ -17,6 +17,9 @@ from opentps_brimstone.dose_influence import BeamletLayout
 
 IntArray = npt.NDArray[np.int64]
 
+# Positions are often rounded decimals: a beamlet this close to a node, in units of the spacing, is on it.
+_ON_NODE = 1e-6
+
 
 @dataclass(frozen=True)
 class CoarserGrid:
@@ -97,12 +100,16 @@ def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayou
         Only nodes that some finer beamlet needs.
     """
     spacing = 2.0 * layout.spacing_mm
-    anchor = np.full((layout.n_beams, 2), np.inf)
-    np.minimum.at(anchor, layout.beam_index, layout.xy_mm)
+    low_end = np.full((layout.n_beams, 2), np.inf)
+    high_end = np.full((layout.n_beams, 2), -np.inf)
+    np.minimum.at(low_end, layout.beam_index, layout.xy_mm)
+    np.maximum.at(high_end, layout.beam_index, layout.xy_mm)
+    # Nodes lie symmetrically about the middle of the map, so that a symmetric case stays one.
+    intervals = np.ceil((high_end - low_end) / spacing - _ON_NODE)
+    anchor = (low_end + high_end - intervals * spacing) / 2
     position = (layout.xy_mm - anchor[layout.beam_index]) / spacing[layout.beam_index]
-    # Positions are often rounded decimals: a beamlet a hair beside a node is on it.
     nearest = np.round(position)
-    position = np.where(np.abs(position - nearest) < 1e-6, nearest, position)
+    position = np.where(np.abs(position - nearest) < _ON_NODE, nearest, position)
     low = np.floor(position).astype(np.int64)
     fraction = position - low
 

@@ -24,11 +24,6 @@ std::string compiler() {
 py::dict build_info() {
     py::dict info;
     info["compiler"] = compiler();
-#ifdef _OPENMP
-    info["openmp"] = _OPENMP;
-#else
-    info["openmp"] = py::none();
-#endif
     info["pybind11"] = std::to_string(PYBIND11_VERSION_MAJOR) + "." + std::to_string(PYBIND11_VERSION_MINOR);
     info["threads"] = default_threads();
     return info;

@@ -129,8 +129,8 @@ std::vector<double> KlDivergenceTerm::histogram(const DoseState& state, int thre
 double KlDivergenceTerm::tail(std::size_t bin) const {
     const double dose = (static_cast<double>(bin) - padding_) * bins_.bin_width;
     const double outside = std::max({0.0, target_low_ - dose, dose - target_high_}) / bins_.reference_dose;
-    constexpr double smallest = 1e-280;
-    return std::max(smallest, bins_.floor * std::exp(-outside / bins_.tail_length));
+    constexpr double farthest = 20.0; // decay lengths; beyond, ratios to the tail would drown all else
+    return bins_.floor * std::exp(-std::min(farthest, outside / bins_.tail_length));
 }
 
 /// Share of the wide kernel in the target.

@@ -1,0 +1,291 @@
+"""One figure and a few plain files that say what a plan is worth."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone import visualization
+from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, dose_statistics, format_table
+from opentps_brimstone.prescription import KLDivergenceTerm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    from opentps_brimstone.dose_influence import BeamletLayout, VoxelGrid
+    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.prescription import ObjectiveTerm
+
+__all__ = ["REPORT_FILES", "PlanReport", "report_figure", "save_report", "statistics_table"]
+
+FloatArray = npt.NDArray[np.float64]
+
+REPORT_FILES = ("report.png", "dvh.csv", "goals.txt", "goals.json")
+"""Names of the files `save_report` writes."""
+
+_FIGURE_INCHES = (17.0, 13.5)
+_DOTS_PER_INCH = 130
+_MAPS_IN_A_ROW = 9
+_FACTS_LINE_LETTERS = 220
+_MARGIN_AROUND_BODY_MM = 16.0
+_DVH_STEP_GY = 0.1
+_PASS_COLOUR, _FAIL_COLOUR = "#DDF1E4", "#F8D7CC"
+_STATISTICS = ("structure", "min", "mean", "max", "D98", "D95", "D50", "D10", "D2")
+
+
+@dataclass(frozen=True, eq=False)
+class PlanReport:
+    """What a report shows.
+
+    Attributes
+    ----------
+    title : str
+    ct_hu : ndarray, shape (nx, ny, nz)
+        HU.
+    dose : ndarray, shape (nx, ny, nz)
+        Gy over all fractions.
+    grid : VoxelGrid
+        Of both.
+    structures : sequence of Structure
+    goals : GoalTable
+        Evaluated for this dose.
+    prescription_gy : float
+        Dose that is 100 %.
+    isocenter_mm : tuple of float
+        Where the three planes meet.
+    layout : BeamletLayout
+    beamlet_weights : ndarray, shape (n_beamlets,)
+        MU per fraction.
+    beam_names : sequence of str
+        One for each beam of the layout.
+    convergence_history : mapping
+        As `OptimizationResult` has it.
+    objectives : sequence of (str, ObjectiveTerm)
+        What was asked of which structure.
+    facts : mapping of str to str
+        Short statements for the head of the figure and the text, such as times.
+    """
+
+    title: str
+    ct_hu: FloatArray
+    dose: FloatArray
+    grid: VoxelGrid
+    structures: Sequence[Structure]
+    goals: GoalTable
+    prescription_gy: float
+    isocenter_mm: tuple[float, float, float]
+    layout: BeamletLayout
+    beamlet_weights: FloatArray
+    beam_names: Sequence[str]
+    convergence_history: Mapping[str, Sequence[Any]]
+    objectives: Sequence[tuple[str, ObjectiveTerm]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("ct_hu", "dose"):
+            shape = np.shape(getattr(self, name))
+            if shape != self.grid.shape:
+                raise ValueError(f"{name} has the grid {shape}; the report's is {self.grid.shape}")
+        if len(self.beam_names) != self.layout.n_beams:
+            raise ValueError(f"there are {self.layout.n_beams} beams and {len(self.beam_names)} names for them")
+
+    @property
+    def target_dvhs(self) -> dict[str, FloatArray]:
+        """Target DVH points (Gy, volume share) of the structures that have them."""
+        return {name: term.dvh for name, term in self.objectives if isinstance(term, KLDivergenceTerm)}
+
+
+# ------------------------------------------------------------------------------------------------------------- figure
+
+
+def report_figure(report: PlanReport) -> Figure:
+    """Draw everything on one page.
+
+    Parameters
+    ----------
+    report : PlanReport
+
+    Returns
+    -------
+    matplotlib Figure
+        Dose on three planes through the isocentre, DVHs, convergence, goals and statistics, fluence maps.
+    """
+    from matplotlib.figure import Figure
+
+    map_rows = -(-report.layout.n_beams // _MAPS_IN_A_ROW)
+    width, height = _FIGURE_INCHES
+    extra = 2.5 * (map_rows - 1)
+    figure = Figure(figsize=(width, height + extra), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
+    heights = [0.75, 4.3, 4.1, 1.75, 2.6 * map_rows]
+    pages: Any = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0.02)
+    head, planes, graphs, tables, maps = pages
+    _draw_head(head, report)
+    _draw_planes(planes, report)
+    _draw_graphs(graphs, report)
+    _draw_tables(tables, report)
+    _draw_maps(maps, report, map_rows)
+    return figure
+
+
+def _draw_head(page: SubFigure, report: PlanReport) -> None:
+    page.text(0.012, 0.72, report.title, fontsize=19, weight="bold", va="center")
+    met = sum(result.met for result in report.goals)
+    colour = "#00704F" if report.goals.all_met else "#B03A00"
+    page.text(
+        0.988, 0.72, f"{met} of {len(report.goals)} goals met", fontsize=15, weight="bold", ha="right", va="center",
+        color=colour,
+    )  # fmt: skip
+    facts = "   ·   ".join(f"{name} {value}" for name, value in report.facts.items())
+    lines = textwrap.fill(facts, _FACTS_LINE_LETTERS)
+    page.text(0.012, 0.2, lines, fontsize=10.5, va="center", color="0.25")
+
+
+def _draw_planes(page: SubFigure, report: PlanReport) -> None:
+    body = np.argwhere(np.asarray(report.ct_hu) > np.min(report.ct_hu))
+    size = np.ptp(body, axis=0) * report.grid.spacing_mm + 2 * _MARGIN_AROUND_BODY_MM if len(body) else np.ones(3)
+    widths = [float(size[lying.across] / size[lying.up]) for lying in visualization.PLANES.values()]
+    axes = page.subplots(1, 4, width_ratios=[*widths, 0.35])
+    for ax, (plane, lying) in zip(axes[:3], visualization.PLANES.items(), strict=True):
+        visualization.plot_dose_wash(
+            report.dose,
+            report.ct_hu,
+            report.grid,
+            report.structures,
+            prescription_gy=report.prescription_gy,
+            plane=plane,
+            position_mm=report.isocenter_mm[lying.normal],
+            crop_mm=_MARGIN_AROUND_BODY_MM,
+            ax=ax,
+        )
+    visualization.plot_isodose_legend(report.prescription_gy, ax=axes[3])
+
+
+def _draw_graphs(page: SubFigure, report: PlanReport) -> None:
+    dvh, convergence = page.subplots(1, 2, width_ratios=[1.55, 1.0])
+    visualization.plot_dvh(report.dose, report.structures, targets=report.target_dvhs, ax=dvh)
+    visualization.plot_convergence(report.convergence_history, ax=convergence)
+
+
+def _draw_tables(page: SubFigure, report: PlanReport) -> None:
+    goals, statistics = page.subplots(1, 2, width_ratios=[1.0, 1.35])
+    fills = [_PASS_COLOUR if result.met else _FAIL_COLOUR for result in report.goals]
+    _draw_table(goals, "goals", GoalTable.COLUMNS, report.goals.rows(), fills)
+    rows = _statistics_rows(report)
+    _draw_table(statistics, "dose statistics (Gy)", _STATISTICS, rows, ["white"] * len(rows))
+
+
+def _draw_table(
+    ax: Axes, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], fills: Sequence[str]
+) -> None:
+    from matplotlib.transforms import Bbox
+
+    ax.set_axis_off()
+    ax.set_title(title)
+    if not rows:
+        ax.text(0.5, 0.5, "none", ha="center", va="center", transform=ax.transAxes)
+        return
+    height = min(1.0, 0.22 * (len(rows) + 1))
+    table = ax.table(
+        cellText=[list(row) for row in rows],
+        colLabels=list(columns),
+        cellLoc="center",
+        cellColours=[[fill] * len(columns) for fill in fills],
+        colColours=["0.9"] * len(columns),
+        bbox=Bbox.from_bounds(0.0, 1.0 - height, 1.0, height),
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(10.5)
+    for cell in table.get_celld().values():
+        cell.set_edgecolor("0.8")
+
+
+def _draw_maps(page: SubFigure, report: PlanReport, rows: int) -> None:
+    columns = min(_MAPS_IN_A_ROW, report.layout.n_beams)
+    axes = page.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    highest = float(np.max(report.beamlet_weights))
+    for beam, ax in enumerate(axes):
+        if beam >= report.layout.n_beams:
+            ax.set_axis_off()
+            continue
+        tiles = visualization.plot_fluence(
+            report.layout,
+            report.beamlet_weights,
+            beam,
+            highest_mu=highest,
+            title=report.beam_names[beam],
+            ax=ax,
+        )
+        if beam % columns:
+            ax.set_ylabel("")
+    page.colorbar(tiles, ax=list(axes), label="MU per fraction", shrink=0.85, pad=0.008, aspect=14)
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def _statistics_rows(report: PlanReport) -> list[list[str]]:
+    rows = []
+    for each in dose_statistics(report.dose, report.structures):
+        doses = (each.minimum, each.mean, each.maximum, each.d98, each.d95, each.d50, each.d10, each.d2)
+        rows.append([each.structure, *(f"{dose:.1f}" for dose in doses)])
+    return rows
+
+
+def statistics_table(report: PlanReport) -> str:
+    """Lay out the dose statistics as text.
+
+    Parameters
+    ----------
+    report : PlanReport
+
+    Returns
+    -------
+    str
+    """
+    return format_table(_STATISTICS, _statistics_rows(report))
+
+
+def save_report(report: PlanReport, folder: Path) -> list[Path]:
+    """Write figure, DVHs and goals into a folder.
+
+    Parameters
+    ----------
+    report : PlanReport
+    folder : Path
+        Exists; files of the names in `REPORT_FILES` are replaced.
+
+    Returns
+    -------
+    list of Path
+        What was written: ``report.png``; ``dvh.csv`` with a column ``dose_gy`` and one for each structure, in
+        percent of its volume; ``goals.txt``; ``goals.json``.
+    """
+    paths = [Path(folder) / name for name in REPORT_FILES]
+    report_figure(report).savefig(paths[0])
+    _write_dvhs(report, paths[1])
+    facts = "\n".join(f"{name}: {value}" for name, value in report.facts.items())
+    parts = (report.title, facts, str(report.goals), f"Dose statistics (Gy)\n\n{statistics_table(report)}")
+    paths[2].write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    document = {"title": report.title, "all_met": report.goals.all_met, "goals": report.goals.records()}
+    paths[3].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+def _write_dvhs(report: PlanReport, path: Path) -> None:
+    import csv
+
+    axis = np.arange(0.0, float(np.max(report.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
+    columns = [100 * cumulative_dvh(report.dose, structure.share, axis) for structure in report.structures]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dose_gy", *(structure.name for structure in report.structures)])
+        for dose, *volumes in zip(axis, *columns, strict=True):
+            writer.writerow([f"{dose:.1f}", *(f"{volume:.4f}" for volume in volumes)])

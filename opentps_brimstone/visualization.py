@@ -1,0 +1,491 @@
+"""Plots. Each draws on the axes it is given and knows nothing of figures, files or windows.
+
+Images are shown as a radiologist reads them: the patient's right on the left, the front on top of axial slices, the
+head on top of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.evaluation import cumulative_dvh
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import BoundaryNorm, Colormap
+
+    from opentps_brimstone.dose_influence import BeamletLayout, VoxelGrid
+    from opentps_brimstone.plan import Structure
+
+__all__ = [
+    "ISODOSES_PERCENT",
+    "PLANES",
+    "plot_convergence",
+    "plot_dose_wash",
+    "plot_dvh",
+    "plot_fluence",
+    "plot_isodose_legend",
+    "structure_colours",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+ISODOSES_PERCENT = (10.0, 30.0, 50.0, 70.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.0)
+"""Isodoses of a dose wash, in percent of the prescription."""
+
+# Okabe and Ito's colours that everyone can tell apart: targets take the warm ones, organs the others.
+_TARGET_COLOURS = ("#D55E00", "#CC79A7", "#E69F00")
+_ORGAN_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#8C6D31", "#7F7F7F")
+_CT_WINDOW_HU = (-600.0, 400.0)
+_WASH_OPACITY = (0.45, 0.9)
+_DRAWN_ISODOSES_PERCENT = {50.0: "dashed", 95.0: "solid"}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How a slice lies on the page.
+
+    Attributes
+    ----------
+    across, up, normal : int
+        Image axis (0 x, 1 y, 2 z) to the right, along the page's vertical, and through it.
+    flip_vertical : bool
+        Whether the vertical axis rises downwards.
+    sides : tuple of str
+        Letters of the left, right, lower and upper edge for a patient lying head first supine.
+    """
+
+    across: int
+    up: int
+    normal: int
+    flip_vertical: bool
+    sides: tuple[str, str, str, str]
+
+
+PLANES = {
+    "axial": Plane(0, 1, 2, True, ("R", "L", "P", "A")),
+    "coronal": Plane(0, 2, 1, False, ("R", "L", "I", "S")),
+    "sagittal": Plane(1, 2, 0, False, ("A", "P", "I", "S")),
+}
+
+
+def structure_colours(structures: Sequence[Structure]) -> dict[str, str]:
+    """Colour of each structure, the same in every plot.
+
+    Parameters
+    ----------
+    structures : sequence of Structure
+
+    Returns
+    -------
+    dict of str to str
+        By name.
+    """
+    colours = {}
+    for kind, palette in ((True, _TARGET_COLOURS), (False, _ORGAN_COLOURS)):
+        names = [structure.name for structure in structures if structure.is_target == kind]
+        colours.update({name: palette[i % len(palette)] for i, name in enumerate(names)})
+    return colours
+
+
+# ---------------------------------------------------------------------------------------------------------- dose wash
+
+
+def _isodose_colours(levels: Sequence[float]) -> tuple[Colormap, BoundaryNorm]:
+    from matplotlib import colormaps
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    colours = colormaps["viridis"](np.linspace(0.0, 1.0, len(levels)))
+    colours[:, 3] = np.linspace(*_WASH_OPACITY, len(levels))
+    transparent = (0.0, 0.0, 0.0, 0.0)
+    colormap = ListedColormap(colours[:-1]).with_extremes(under=transparent, over=colours[-1])
+    return colormap, BoundaryNorm(levels, len(levels) - 1)
+
+
+def _edges(grid: VoxelGrid, axis: int) -> tuple[float, float]:
+    low = grid.origin_mm[axis] - grid.spacing_mm[axis] / 2
+    return low, low + grid.shape[axis] * grid.spacing_mm[axis]
+
+
+def _centres(grid: VoxelGrid, axis: int) -> FloatArray:
+    return grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis])
+
+
+def _slice(image: FloatArray, grid: VoxelGrid, plane: Plane, position_mm: float) -> FloatArray:
+    """Slice of an image, rows along the plane's vertical; interpolated between the two nearest layers of voxels."""
+    place = (position_mm - grid.origin_mm[plane.normal]) / grid.spacing_mm[plane.normal]
+    place = float(np.clip(place, 0, grid.shape[plane.normal] - 1))
+    low = min(int(place), max(grid.shape[plane.normal] - 2, 0))
+    high = min(low + 1, grid.shape[plane.normal] - 1)
+    part = place - low
+    layers = np.moveaxis(image, plane.normal, 0)
+    between: FloatArray = (1 - part) * layers[low] + part * layers[high]
+    return between.T
+
+
+def plot_dose_wash(
+    dose: npt.ArrayLike,
+    ct_hu: npt.ArrayLike,
+    grid: VoxelGrid,
+    structures: Sequence[Structure],
+    *,
+    prescription_gy: float,
+    plane: str = "axial",
+    position_mm: float | None = None,
+    crop_mm: float | None = None,
+    ax: Axes,
+) -> None:
+    """Dose in bands between isodoses over a CT slice, with the outlines of structures.
+
+    Parameters
+    ----------
+    dose : array_like, shape (nx, ny, nz)
+        Gy.
+    ct_hu : array_like, shape (nx, ny, nz)
+        HU.
+    grid : VoxelGrid
+        Of both.
+    structures : sequence of Structure
+        Outlined where half of a voxel belongs to them.
+    prescription_gy : float
+        Dose that is 100 %.
+    plane : {"axial", "coronal", "sagittal"}
+    position_mm : float, optional
+        Where the plane cuts its normal; the middle of the grid by default.
+    crop_mm : float, optional
+        Margin of what is shown around the body; the whole grid by default.
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        When the plane is unknown or outside the grid, a grid does not fit, or the prescription is not positive.
+    """
+    if plane not in PLANES:
+        raise ValueError(f"plane {plane!r} is unknown; it may be {', '.join(PLANES)}")
+    if not prescription_gy > 0:
+        raise ValueError(f"the prescription is {prescription_gy} Gy; it must be positive")
+    lying = PLANES[plane]
+    low, high = _edges(grid, lying.normal)
+    where = (low + high) / 2 if position_mm is None else float(position_mm)
+    if not low <= where <= high:
+        raise ValueError(f"the {plane} plane at {where:g} mm is outside the grid, from {low:g} to {high:g} mm")
+    images = {"dose": np.asarray(dose, dtype=np.float64), "CT": np.asarray(ct_hu, dtype=np.float64)}
+    images |= {structure.name: structure.share for structure in structures}
+    for name, image in images.items():
+        if image.shape != grid.shape:
+            raise ValueError(f"{name} has the grid {image.shape}; the plot's is {grid.shape}")
+
+    across, up = _edges(grid, lying.across), _edges(grid, lying.up)
+    ct_slice = _slice(images["CT"], grid, lying, where)
+    ax.imshow(
+        ct_slice,
+        cmap="gray",
+        vmin=_CT_WINDOW_HU[0],
+        vmax=_CT_WINDOW_HU[1],
+        extent=(*across, *up),
+        origin="lower",
+        interpolation="nearest",
+        zorder=0,
+    )
+    x, y = _centres(grid, lying.across), _centres(grid, lying.up)
+    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
+    colormap, norm = _isodose_colours(levels)
+    dose_slice = _slice(images["dose"], grid, lying, where)
+    if dose_slice.max() > levels[0]:
+        ax.contourf(x, y, dose_slice, levels=levels, cmap=colormap, norm=norm, extend="max", zorder=1)
+    for percent, style in _DRAWN_ISODOSES_PERCENT.items():
+        level = percent / 100 * prescription_gy
+        if dose_slice.min() < level < dose_slice.max():
+            ax.contour(x, y, dose_slice, levels=[level], colors="black", linestyles=style, linewidths=0.9, zorder=2)
+    outlines = {structure.name: _slice(structure.share, grid, lying, where) for structure in structures}
+    _outline_structures(ax, (x, y), outlines, structure_colours(structures))
+    _frame(ax, lying, across, up, plane, where)
+    if crop_mm is not None:
+        _crop(ax, lying, (x, y), ct_slice, crop_mm)
+
+
+def _outline_structures(
+    ax: Axes, centres: tuple[FloatArray, FloatArray], slices: Mapping[str, FloatArray], colours: Mapping[str, str]
+) -> None:
+    from matplotlib.patheffects import Normal, Stroke
+
+    for name, share in reversed(list(slices.items())):
+        others = [other for other_name, other in slices.items() if other_name != name]
+        filled = _without_holes_of_others(share, others)
+        if filled.max() <= 0.5 or filled.min() >= 0.5:
+            continue
+        lines = ax.contour(*centres, filled, levels=[0.5], colors=[colours[name]], linewidths=1.8, zorder=3)
+        lines.set_path_effects([Stroke(linewidth=3.2, foreground="white"), Normal()])
+
+
+def _without_holes_of_others(share: FloatArray, others: Sequence[FloatArray]) -> FloatArray:
+    """Close the holes that other structures fill: their own outlines are there."""
+    from scipy.ndimage import binary_fill_holes
+
+    if not others:
+        return share
+    inside = share >= 0.5
+    hole = np.asarray(binary_fill_holes(inside)) & ~inside
+    return np.where(hole & (np.max(others, axis=0) > 0), 1.0, share)
+
+
+def _frame(
+    ax: Axes, lying: Plane, across: tuple[float, float], up: tuple[float, float], plane: str, where: float
+) -> None:
+    letters = "xyz"
+    ax.set_aspect("equal")
+    ax.set_facecolor("black")
+    ax.set_xlim(across)
+    ax.set_ylim(up[::-1] if lying.flip_vertical else up)
+    ax.set_xlabel(f"{letters[lying.across]} (mm)")
+    ax.set_ylabel(f"{letters[lying.up]} (mm)", labelpad=0)
+    ax.set_title(f"{plane}, {letters[lying.normal]} = {where:.0f} mm")
+    left, right, bottom, top = lying.sides
+    spots = (
+        (left, 0.01, 0.5, "left", "center"),
+        (right, 0.99, 0.5, "right", "center"),
+        (bottom, 0.5, 0.01, "center", "bottom"),
+        (top, 0.5, 0.99, "center", "top"),
+    )
+    for letter, x, y, ha, va in spots:
+        ax.text(x, y, letter, transform=ax.transAxes, color="white", ha=ha, va=va, weight="bold", zorder=4)
+
+
+def _crop(
+    ax: Axes, lying: Plane, centres: tuple[FloatArray, FloatArray], ct_slice: FloatArray, margin_mm: float
+) -> None:
+    body = ct_slice > _CT_WINDOW_HU[0]
+    if not body.any():
+        return
+    x = centres[0][body.any(axis=0)]
+    y = centres[1][body.any(axis=1)]
+    ax.set_xlim(x.min() - margin_mm, x.max() + margin_mm)
+    vertical = (y.min() - margin_mm, y.max() + margin_mm)
+    ax.set_ylim(vertical[::-1] if lying.flip_vertical else vertical)
+
+
+def plot_isodose_legend(prescription_gy: float, *, ax: Axes) -> None:
+    """Key of a dose wash: one field for each band, in percent and Gy.
+
+    Parameters
+    ----------
+    prescription_gy : float
+        Dose that is 100 %.
+    ax : matplotlib Axes
+        Emptied of its frame.
+    """
+    from matplotlib.patches import Rectangle
+
+    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
+    colormap, norm = _isodose_colours(levels)
+    for i, (percent, level) in enumerate(zip(ISODOSES_PERCENT, levels, strict=True)):
+        band = colormap(norm(level)) if i < len(levels) - 1 else colormap(norm(2 * level))
+        ax.add_patch(Rectangle((0, i), 1, 1, facecolor=band, edgecolor="0.4", linewidth=0.5))
+        ax.text(1.25, i, f"{percent:.0f} %", va="center", fontsize="small")
+        ax.text(3.9, i, f"{level:.1f}", va="center", ha="right", fontsize="small")
+        if percent in _DRAWN_ISODOSES_PERCENT:
+            ax.plot([0, 1], [i, i], color="black", linewidth=1.4, linestyle=_DRAWN_ISODOSES_PERCENT[percent])
+    ax.text(1.25, len(levels) + 0.25, "dose", va="bottom", fontsize="small", weight="bold")
+    ax.text(3.9, len(levels) + 0.25, "Gy", va="bottom", ha="right", fontsize="small", weight="bold")
+    ax.set_xlim(0, 4)
+    ax.set_ylim(-0.5, len(levels) + 1)
+    ax.set_axis_off()
+
+
+# ---------------------------------------------------------------------------------------------------------------- DVH
+
+
+def plot_dvh(
+    dose: npt.ArrayLike,
+    structures: Sequence[Structure],
+    *,
+    targets: Mapping[str, npt.ArrayLike] | None = None,
+    ax: Axes,
+) -> None:
+    """Cumulative dose-volume histograms, with what was asked for dashed.
+
+    Parameters
+    ----------
+    dose : array_like, shape (nx, ny, nz)
+        Gy.
+    structures : sequence of Structure
+    targets : mapping of str to array_like, shape (n, 2), optional
+        Points (Gy, volume share) of target DVHs, falling from 1 to 0, by the name of the structure.
+    ax : matplotlib Axes
+    """
+    from matplotlib.lines import Line2D
+
+    asked = {name: np.asarray(points, dtype=np.float64) for name, points in (targets or {}).items()}
+    values = np.asarray(dose, dtype=np.float64)
+    highest = max([float(values[structure.share > 0].max()) for structure in structures], default=0.0)
+    highest = max([highest, *(float(points[-1, 0]) for points in asked.values()), 1.0])
+    axis = np.linspace(0.0, highest * 1.02, 2000)
+    colours = structure_colours(structures)
+    for structure in structures:
+        colour = colours[structure.name]
+        volume = 100 * cumulative_dvh(values, structure.share, axis)
+        ax.plot(axis, volume, color=colour, linewidth=2, label=structure.name)
+        if structure.name in asked:
+            points = asked[structure.name]
+            doses = np.concatenate([[0.0], points[:, 0]])
+            volumes = 100 * np.concatenate([[1.0], points[:, 1]])
+            ax.plot(doses, volumes, color=colour, linewidth=1.3, linestyle=(0, (4, 2)))
+    handles, _ = ax.get_legend_handles_labels()
+    if asked:
+        handles.append(Line2D([], [], color="0.3", linewidth=1.3, linestyle=(0, (4, 2)), label="asked for"))
+    ax.legend(handles=handles, loc="best", framealpha=0.9)
+    ax.set_xlim(0, highest * 1.04)
+    ax.set_ylim(0, 102)
+    ax.set_xlabel("dose (Gy)")
+    ax.set_ylabel("volume that gets at least this dose (%)")
+    ax.grid(True, color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.set_title("dose-volume histograms")
+
+
+# -------------------------------------------------------------------------------------------------------- convergence
+
+
+def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, ax: Axes) -> None:
+    """Cost of every iteration, the levels of the pyramid shaded.
+
+    The cost of two levels cannot be compared: each smooths the histograms its own way.
+
+    Parameters
+    ----------
+    history : mapping
+        Lists "iteration", "level" and "cost", as `OptimizationResult.convergence_history` has.
+    log : bool
+        Logarithmic cost axis.
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        When a list is missing or the lists differ in length.
+    """
+    for name in ("iteration", "level", "cost"):
+        if name not in history:
+            raise ValueError(f"the convergence history has no {name!r}; it has {', '.join(history)}")
+    iteration, level, cost = (np.asarray(history[name], dtype=np.float64) for name in ("iteration", "level", "cost"))
+    if not len(iteration) == len(level) == len(cost):
+        raise ValueError(f"the lists of the history have the lengths {len(iteration)}, {len(level)} and {len(cost)}")
+    if log:
+        ax.set_yscale("log")
+    if len(iteration):
+        starts = np.flatnonzero(np.diff(level, prepend=level[0] - 1))
+        for start, end in zip(starts, [*starts[1:], len(level)], strict=True):
+            _plot_level(ax, iteration[start:end], cost[start:end], int(level[start]))
+        ax.set_xlim(iteration[0] - 0.5, iteration[-1] + 0.5)
+        _readable_cost_axis(ax, cost, log=log)
+    ax.set_xlabel("iteration")
+    ax.set_ylabel("cost")
+    ax.set_title("convergence")
+
+
+def _plot_level(ax: Axes, iteration: FloatArray, cost: FloatArray, level: int) -> None:
+    left, right = iteration[0] - 0.5, iteration[-1] + 0.5
+    ax.axvspan(left, right, facecolor="0.93" if level % 2 else "1.0", linewidth=0, zorder=0)
+    ax.plot(iteration, cost, color="#0072B2", linewidth=1.6, marker=".", markersize=4, zorder=2)
+    ax.text(
+        (left + right) / 2,
+        0.975,
+        f"level {level}" if right - left > 8 else f"{level}",
+        transform=ax.get_xaxis_transform(),
+        ha="center",
+        va="top",
+        fontsize="small",
+        color="0.3",
+    )
+
+
+def _readable_cost_axis(ax: Axes, cost: FloatArray, *, log: bool) -> None:
+    """Ticks that a reader can name, also where the cost spans less than a decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    if not log:
+        return
+    decades = np.log10(cost.max() / cost.min()) if cost.min() > 0 else 0.0
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0)
+    ax.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    if decades <= 3:
+        formatter = ScalarFormatter()
+        formatter.set_scientific(False)
+        ax.yaxis.set_major_formatter(formatter)
+    ax.set_ylim(cost.min() / 1.3, cost.max() * 10 ** (0.12 * max(decades, 0.5)))
+
+
+# ------------------------------------------------------------------------------------------------------- fluence maps
+
+
+def plot_fluence(
+    layout: BeamletLayout,
+    weights_mu: npt.ArrayLike,
+    beam: int,
+    *,
+    highest_mu: float | None = None,
+    title: str | None = None,
+    ax: Axes,
+) -> Any:
+    """MU of the beamlets of one beam, in the beam's eye view.
+
+    Parameters
+    ----------
+    layout : BeamletLayout
+    weights_mu : array_like, shape (n_beamlets,)
+        MU per fraction of all beamlets.
+    beam : int
+        Index in ``layout.beam_index``.
+    highest_mu : float, optional
+        Upper end of the colours, to be the same in all maps; that of all beams by default.
+    title : str, optional
+        Such as the gantry angle.
+    ax : matplotlib Axes
+
+    Returns
+    -------
+    matplotlib PolyCollection
+        For a colour bar.
+
+    Raises
+    ------
+    ValueError
+        When there is no such beam, or not one weight for each beamlet.
+    """
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import Normalize
+
+    weights = np.asarray(weights_mu, dtype=np.float64)
+    if weights.shape != (layout.n_beamlets,):
+        raise ValueError(f"expected {layout.n_beamlets} beamlet weights, got an array of shape {weights.shape}")
+    if not 0 <= beam < layout.n_beams:
+        raise ValueError(f"there is no beam {beam}; beams are counted from 0 to {layout.n_beams - 1}")
+    mine = layout.beam_index == beam
+    top = float(weights.max()) if highest_mu is None else highest_mu
+    half = layout.spacing_mm[beam] / 2
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * half
+    tiles = PolyCollection(
+        layout.xy_mm[mine][:, None, :] + corners,
+        array=weights[mine],
+        cmap="cividis",
+        norm=Normalize(0, top if top > 0 else 1.0),
+        edgecolors="face",
+        linewidths=0.2,
+    )
+    ax.add_collection(tiles)
+    reach = np.abs(layout.xy_mm).max(axis=0) + layout.spacing_mm.max(axis=0)
+    ax.set_xlim(-reach[0], reach[0])
+    ax.set_ylim(-reach[1], reach[1])
+    ax.set_aspect("equal")
+    ax.set_facecolor("0.92")
+    ax.set_xlabel("x (mm)")
+    ax.set_ylabel("y (mm)", labelpad=0)
+    ax.set_title(f"beam {beam + 1}" if title is None else title)
+    return tiles

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+
+from opentps_brimstone import VoxelGrid
+from opentps_brimstone.demo import silent_opentps
+from opentps_brimstone.dicom import write_rt_dose
+
+GRID = VoxelGrid((5, 7, 4), (2.5, 3.0, 4.0), (-10.25, 20.0, -33.3))
+
+
+@pytest.fixture
+def dose():
+    return np.random.default_rng(7).gamma(2.0, 10.0, GRID.shape)
+
+
+def test_opentps_reads_the_same_dose_in_the_same_place(tmp_path, dose):
+    path = tmp_path / "dose.dcm"
+    write_rt_dose(dose, GRID, path, description="C-shape", plan_uid="1.2.3.4")
+    with silent_opentps():
+        from opentps.core.io.dicomIO import readDicomDose
+
+        image = readDicomDose(str(path))
+    np.testing.assert_allclose(image.imageArray, dose, atol=1e-8 * dose.max())
+    np.testing.assert_allclose(np.array(image.origin, dtype=float), GRID.origin_mm)
+    np.testing.assert_allclose(np.array(image.spacing, dtype=float), GRID.spacing_mm)
+    assert image.name == "C-shape"
+    assert str(image.referencePlan) == "1.2.3.4"
+
+
+def test_file_says_what_the_dose_is(tmp_path, dose):
+    path = tmp_path / "dose.dcm"
+    write_rt_dose(dose, GRID, path, patient_id="TG-119", frame_of_reference_uid="1.2.5")
+    dataset = pydicom.dcmread(path)
+    assert (dataset.Modality, dataset.DoseUnits, dataset.DoseType) == ("RTDOSE", "GY", "PHYSICAL")
+    assert dataset.DoseSummationType == "PLAN"
+    assert dataset.ReferencedRTPlanSequence[0].ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.481.5"
+    assert (dataset.PatientID, dataset.FrameOfReferenceUID) == ("TG-119", "1.2.5")
+    assert [float(z) for z in dataset.GridFrameOffsetVector] == [0, 4, 8, 12]
+    values = dataset.pixel_array * float(dataset.DoseGridScaling)
+    np.testing.assert_allclose(values[2, 6, 1], dose[1, 6, 2], rtol=1e-6)
+
+
+def test_no_dose_at_all_is_a_dose(tmp_path):
+    path = tmp_path / "dose.dcm"
+    write_rt_dose(np.zeros(GRID.shape), GRID, path)
+    assert not pydicom.dcmread(path).pixel_array.any()
+
+
+def test_what_is_no_dose_is_refused(tmp_path, dose):
+    path = tmp_path / "dose.dcm"
+    with pytest.raises(ValueError, match=r"the dose has the grid \(4, 7, 5\); it should be \(5, 7, 4\)"):
+        write_rt_dose(dose.T, GRID, path)
+    for wrong in (-1.0, np.nan, np.inf):
+        dose[0, 0, 0] = wrong
+        with pytest.raises(ValueError, match="must be finite and not negative"):
+            write_rt_dose(dose, GRID, path)
+    assert not path.exists()
