@@ -17,7 +17,6 @@ from opentps_brimstone.pyramid import coarsen
 if TYPE_CHECKING:
     from opentps_brimstone.optimizer import OptimizerSettings
     from opentps_brimstone.plan import Plan, Structure
-    from opentps_brimstone.prescription import Prescription
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -176,17 +175,6 @@ def assemble(
     )
     _add_grids(assembled, plan, targets, max(settings.grid_of_level[: settings.number_of_levels]))
     return assembled
-
-
-def evaluate(prescription: Prescription, beamlet_weights: npt.ArrayLike) -> tuple[float, FloatArray]:
-    """Cost and gradient of `Prescription.evaluate`."""
-    plan = prescription.plan
-    weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
-    single = prescription.settings.single_grid()
-    assembled = assemble(plan, prescription.objectives, single, include_all=True)
-    bins = bin_settings(single, 0, assembled.reference_dose)
-    cost, gradient = assembled.core.evaluate(bins, weights, 0.5)
-    return float(cost), gradient * plan.number_of_fractions
 
 
 def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float) -> _core.BinSettings:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from opentps_brimstone.assembly import AssembledPlan
     from opentps_brimstone.optimizer import OptimizerSettings
     from opentps_brimstone.plan import Plan, Structure
 
@@ -36,6 +37,10 @@ class ObjectiveTerm:
             raise ValueError(f"the weight of {type(self).__name__} is {weight}; it must be positive")
         self.weight = float(weight)
         self.structure: Structure | None = None
+
+    def state(self) -> tuple[object, ...]:
+        """Everything the term's cost depends on besides dose and structure; equal states give equal costs."""
+        return (self.weight,)
 
 
 class KLDivergenceTerm(ObjectiveTerm):
@@ -140,6 +145,10 @@ class KLDivergenceTerm(ObjectiveTerm):
         """The same as `dvh`."""
         return self.dvh
 
+    def state(self) -> tuple[object, ...]:
+        """Weight, direction and target points."""
+        return (self.weight, self.direction, self.dvh.tobytes())
+
     def __repr__(self) -> str:
         if self._interval is None:
             asked = f"dvh={[tuple(map(float, point)) for point in self.dvh]}"
@@ -169,6 +178,10 @@ class MaximumDoseTerm(ObjectiveTerm):
         if not (np.isfinite(limit_gy) and limit_gy >= 0):
             raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
         self.limit_gy = float(limit_gy)
+
+    def state(self) -> tuple[object, ...]:
+        """Weight and limit."""
+        return (self.weight, self.limit_gy)
 
     def __repr__(self) -> str:
         return f"MaximumDoseTerm({self.limit_gy:g}, weight={self.weight:g})"
@@ -236,6 +249,8 @@ class Prescription:
         self.plan = plan
         self.settings = settings or OptimizerSettings()
         self.objectives: list[ObjectiveTerm] = []
+        # Put together for the core by the last evaluation, and for which terms.
+        self._assembled: tuple[object, AssembledPlan] | None = None
 
     def add(self, structure: Structure, objective: ObjectiveTerm) -> None:
         """Ask something of a structure.
@@ -291,6 +306,14 @@ class Prescription:
         gradient : ndarray, shape (n_beamlets,)
             Per MU.
         """
-        from opentps_brimstone.assembly import evaluate
+        from opentps_brimstone.assembly import assemble, bin_settings
 
-        return evaluate(self, beamlet_weights)
+        plan = self.plan
+        weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
+        settings = self.settings.single_grid()
+        terms = [(id(term), *term.state()) for term in self.objectives]
+        if self._assembled is None or self._assembled[0] != terms:
+            self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True)
+        assembled = self._assembled[1]
+        cost, gradient = assembled.core.evaluate(bin_settings(settings, 0, assembled.reference_dose), weights, 0.5)
+        return float(cost), gradient * plan.number_of_fractions

@@ -78,3 +78,20 @@ def test_add_kl_divergence_term():
 def test_a_dose_limit_must_be_one():
     with pytest.raises(ValueError, match="the dose limit is -1 Gy"):
         pb.MaximumDoseTerm(-1)
+
+
+def test_evaluate_follows_changes_of_its_terms():
+    plan = random_plan(0)
+    prescription = pb.Prescription(plan)
+    term = pb.KLDivergenceTerm(dose_range=(45, 55))
+    prescription.add(plan.structures["PTV"], term)
+    w = np.full(75, 100.0)
+    first, gradient = prescription.evaluate(w)
+    again, same_gradient = prescription.evaluate(w)
+    assert again == first
+    np.testing.assert_array_equal(gradient, same_gradient)
+    term.weight = 2.0
+    doubled, _ = prescription.evaluate(w)
+    assert doubled - 0.1 == pytest.approx(2 * (first - 0.1))
+    term.set_interval(20, 21)
+    assert prescription.evaluate(w)[0] != doubled

@@ -1,0 +1,70 @@
+# %% [markdown]
+# # Brimstone in an OpenTPS script
+#
+# A water phantom with a target and an organ beside it, three fields. All but two lines are what an OpenTPS script has
+# anyway: `register()` makes the method known, and `compute_beamlets` runs OpenTPS's dose engine in a private folder and
+# keeps the beamlets, so that planning again needs no dose calculation.
+
+# %%
+import numpy as np
+from opentps.core.data.images import CTImage, ROIMask
+from opentps.core.data.plan import FidObjective, PhotonPlanDesign
+from opentps.core.io.scannerReader import readScanner
+from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCalculationConfig
+from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
+
+import opentps_brimstone as pb
+from opentps_brimstone.engine import compute_beamlets, compute_dose
+from opentps_brimstone.evaluation import dose_at_volume, mean_dose
+
+# %% [markdown]
+# ## CT and structures
+
+# %%
+shape, spacing = (40, 40, 24), (5.0, 5.0, 5.0)
+x, y, z = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij")
+placement = {"origin": np.array([x.min(), y.min(), z.min()]), "spacing": np.array(spacing)}
+ct = CTImage(imageArray=np.where(np.hypot(x, y) < 80, 0.0, -1024.0), name="Water", **placement)
+target = ROIMask(imageArray=(np.hypot(x, y) < 20) & (abs(z) < 20), name="PTV", **placement)
+organ = ROIMask(imageArray=(np.hypot(x - 35, y) < 10) & (abs(z) < 20), name="Organ", **placement)
+
+# %% [markdown]
+# ## Plan and beamlets
+#
+# OpenTPS's gantry angles turn against IEC's: its 90° is IEC 270°.
+
+# %%
+design = PhotonPlanDesign()
+design.ct = ct
+design.gantryAngles = [0.0, 120.0, 240.0]
+design.couchAngles = [0.0, 0.0, 0.0]
+design.beamNames = ["B1", "B2", "B3"]
+design.calibration = readScanner(DoseCalculationConfig().scannerFolder)
+design.xBeamletSpacing_mm = design.yBeamletSpacing_mm = 5.0
+design.targetMargin = 5.0
+design.defineTargetMaskAndPrescription(target=target, targetPrescription=40.0)
+plan = design.buildPlan()
+plan.numberOfFractionsPlanned = 20
+plan.planDesign.beamlets = compute_beamlets(ct, plan)
+
+# %% [markdown]
+# ## Objectives and optimisation
+
+# %%
+objectives = plan.planDesign.objectives
+objectives.addFidObjective(target, FidObjective.Metrics.DMIN, 39.5, 10.0)
+objectives.addFidObjective(target, FidObjective.Metrics.DMAX, 41.5, 10.0)
+objectives.addFidObjective(organ, FidObjective.Metrics.DMEAN, 10.0, 1.0)
+
+pb.register()
+dose, cost = IntensityModulationOptimizer(method="Brimstone", plan=plan, maxiter=500).optimize()
+
+# %% [markdown]
+# ## The engine's own word on the plan
+
+# %%
+recalculated = compute_dose(ct, plan)
+for roi in (target, organ):
+    planned, checked = (mean_dose(image.imageArray, roi.imageArray) for image in (dose, recalculated))
+    print(f"{roi.name}: mean {planned:.2f} Gy planned, {checked:.2f} Gy recalculated")
+print(f"PTV: D95 {dose_at_volume(recalculated.imageArray, target.imageArray, 95):.2f} Gy")
