@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,15 +128,7 @@ def assemble(
     matrix = influence.matrix
     every_beamlet = np.arange(influence.layout.n_beamlets)
     threads = settings.threads or int(_core.build_info()["threads"])
-    full = _core.DoseMatrix(
-        matrix.shape[0],
-        matrix.indptr.astype(np.int64),
-        matrix.indices,
-        matrix.data,
-        row_map,
-        len(voxels),
-        every_beamlet,
-    )
+    full = _core_matrix(matrix, row_map, every_beamlet)
     _check_reached(full, structures, row_map, threads)
     beamlets = (
         every_beamlet if include_all else _included(full, targets, row_map, settings.inclusion_threshold, threads)
@@ -144,15 +136,7 @@ def assemble(
     if len(beamlets) == len(every_beamlet):
         kept, base_dose = full, np.empty(0)
     else:
-        kept = _core.DoseMatrix(
-            matrix.shape[0],
-            matrix.indptr.astype(np.int64),
-            matrix.indices,
-            matrix.data,
-            row_map,
-            len(voxels),
-            beamlets,
-        )
+        kept = _core_matrix(matrix, row_map, beamlets)
         base_dose = _base_dose(full, beamlets, initial_weights, threads)
 
     shares = [_voxel_shares(s, row_map) for s in structures]
@@ -243,6 +227,19 @@ def level_settings(
             gradient_tolerance=settings.gradient_tolerance,
             max_iterations=settings.max_iterations,
         ),
+    )
+
+
+def _core_matrix(matrix: Any, row_map: npt.NDArray[np.int32], beamlets: IntArray) -> _core.DoseMatrix:
+    """Rows with a place in `row_map` and some columns of a csc_matrix, as the core stores them."""
+    return _core.DoseMatrix(
+        matrix.shape[0],
+        matrix.indptr.astype(np.int64),
+        matrix.indices,
+        matrix.data,
+        row_map,
+        int(row_map.max(initial=-1)) + 1,
+        beamlets,
     )
 
 

@@ -49,6 +49,19 @@ def test_bitwise_the_same_on_every_run_and_for_any_number_of_threads(line_search
         assert results[0].convergence_history["cost"] == other.convergence_history["cost"]
 
 
+@pytest.mark.parametrize("tail_length", [0.001, 0.02, 0.1])
+@pytest.mark.parametrize("weight", [1.0, 100.0])
+def test_a_tail_draws_in_without_drowning_all_else(tail_length, weight):
+    plan = random_plan(0)
+    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(tail_length=tail_length))
+    optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(48, 52), weight=weight))
+    optimizer.add_objective(plan.structures["organ"], pb.KLDivergenceTerm(dvh=[(0, 1), (20, 0.4), (40, 0)]))
+    result = optimizer.optimize()
+    assert np.isfinite(result.beamlet_weights).all()
+    assert np.isfinite(result.convergence_history["cost"]).all()
+    assert result.dose[plan.structures["PTV"].share > 0.5].mean() == pytest.approx(50, abs=3)
+
+
 def test_both_line_searches_find_equally_good_plans():
     costs = {
         name: optimised(2, settings=pb.OptimizerSettings(line_search=name), tolerance=1e-5)[1].final_cost

@@ -19,7 +19,7 @@ KNOW_OPENTPS = {"adapters", "gui", "engine.py", "ccc_process.py", "opentps_metho
 
 def modules_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
