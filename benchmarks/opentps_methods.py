@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import opentps_brimstone as pb
 from opentps_brimstone.adapters.beamlets import sparse_beamlets_from_dose_influence
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.planning import plan_from_opentps
+from opentps_brimstone.demo import silent_opentps
 from opentps_brimstone.evaluation import dose_at_volume
 from opentps_brimstone.phantoms import c_shape
 
@@ -51,10 +51,12 @@ def run_opentps(
     trial = copy.deepcopy(photon_plan)
     trial.planDesign.beamlets = sparse_beamlets_from_dose_influence(plan.dose_influence)
     add_goals(trial, rois)
-    optimizer = IntensityModulationOptimizer(method=method, plan=trial, maxiter=max_iterations)
-    started = time.perf_counter()
-    dose, _ = optimizer.optimize()
-    return row(method, time.perf_counter() - started, optimizer.niter, np.asarray(dose.imageArray), plan)
+    with silent_opentps():
+        optimizer = IntensityModulationOptimizer(method=method, plan=trial, maxiter=max_iterations)
+        started = time.perf_counter()
+        dose, _ = optimizer.optimize()
+        seconds = time.perf_counter() - started
+    return row(method, seconds, optimizer.niter, np.asarray(dose.imageArray), plan)
 
 
 def run_brimstone(phantom: Any, plan: pb.Plan) -> dict[str, Any]:
@@ -107,8 +109,8 @@ def main() -> None:
     options = parser.parse_args()
 
     phantom = c_shape(grid_mm=options.grid)
-    ct, rois, photon_plan = to_opentps(phantom, options.beamlet)
-    logging.getLogger("opentps").setLevel(logging.WARNING)
+    with silent_opentps():
+        ct, rois, photon_plan = to_opentps(phantom, options.beamlet)
     plan = plan_from_opentps(photon_plan, ct, list(rois.values()))
     matrix = plan.dose_influence.matrix
     print(f"{matrix.shape[1]} beamlets, {matrix.shape[0]} voxels, {matrix.nnz / 1e6:.1f} million nonzeros")

@@ -162,6 +162,29 @@ def test_ctrl_c_ends_the_optimisation_and_leaves_the_plan():
     assert plan.beamlet_weights is None
 
 
+def test_other_python_threads_run_meanwhile():
+    plan = random_plan(0, refinement=3)
+    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(line_search="brent", threads=1))
+    add_objectives(optimizer)
+    ended = threading.Event()
+    turns = []
+
+    def count() -> None:
+        while not ended.wait(0.001):
+            turns.append(None)
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    seen_at = []
+    try:
+        optimizer.optimize(callback=lambda **_: seen_at.append(len(turns)), max_iterations=10)
+    finally:
+        ended.set()
+        counter.join()
+    # Between two callbacks only the core runs: the other thread had its turns there.
+    assert max(np.diff(seen_at)) >= 3
+
+
 def test_too_few_iterations_are_told():
     _, result = optimised(0, max_iterations=2)
     assert not result.success
