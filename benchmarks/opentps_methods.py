@@ -34,12 +34,12 @@ def add_goals(plan: Any, rois: dict[str, Any]) -> None:
 
     metrics = FidObjective.Metrics
     objectives = plan.planDesign.objectives
-    objectives.addFidObjective(rois["PTV"], metrics.DMIN, 51.0, 100.0)
-    objectives.addFidObjective(rois["PTV"], metrics.DMAX, 53.0, 100.0)
-    objectives.addFidObjective(rois["Core"], metrics.DMAX, 20.0, 10.0)
-    objectives.addFidObjective(rois["Core"], metrics.DMEAN, 12.0, 1.0)
-    objectives.addFidObjective(rois["Body"], metrics.DMAX, 50.0, 10.0)
-    objectives.addFidObjective(rois["Body"], metrics.DMEAN, 5.0, 1.0)
+    objectives.addFidObjective(rois["PTV"], metrics.DMIN, 51.0, 1.0)
+    objectives.addFidObjective(rois["PTV"], metrics.DMAX, 53.0, 1.0)
+    objectives.addFidObjective(rois["Core"], metrics.DMAX, 20.0, 0.1)
+    objectives.addFidObjective(rois["Core"], metrics.DMEAN, 12.0, 0.01)
+    objectives.addFidObjective(rois["Body"], metrics.DMAX, 50.0, 0.1)
+    objectives.addFidObjective(rois["Body"], metrics.DMEAN, 5.0, 0.01)
 
 
 def run_opentps(
@@ -50,6 +50,8 @@ def run_opentps(
 
     trial = copy.deepcopy(photon_plan)
     trial.planDesign.beamlets = sparse_beamlets_from_dose_influence(plan.dose_influence)
+    # OpenTPS's start weights are too low by the number of fractions; with one it starts at the prescribed dose.
+    trial._numberOfFractionsPlanned = 1
     add_goals(trial, rois)
     with silent_opentps():
         optimizer = IntensityModulationOptimizer(method=method, plan=trial, maxiter=max_iterations)
