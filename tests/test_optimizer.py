@@ -147,19 +147,21 @@ def test_an_exception_in_a_callback_reaches_the_caller_and_leaves_the_plan():
 
 
 def test_ctrl_c_ends_the_optimisation_and_leaves_the_plan():
-    plan = random_plan(0)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    plan = random_plan(0, refinement=3)
     optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(line_search="brent", max_iterations=100_000))
     add_objectives(optimizer)
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            for _ in range(1000):
-                optimizer.optimize(tolerance=1e-15)
-                plan._weights = None
-    finally:
-        timer.cancel()
+    press = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+
+    def start_once(iteration, **_):
+        if iteration == 1:
+            press.start()
+
+    # With this tolerance it would go on for many seconds.
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.optimize(tolerance=1e-15, callback=start_once)
+    press.join()
     assert plan.beamlet_weights is None
+    assert optimizer.optimize(max_iterations=2).iterations == 8
 
 
 def test_other_python_threads_run_meanwhile():
