@@ -3,8 +3,9 @@
     python benchmarks/opentps_methods.py [--grid 4] [--beamlet 5] [--methods Scipy_L-BFGS-B LBFGS FISTA]
 
 Plans the TG-119 C-shape with each method and prints its time and plan; times are those of the optimisation alone,
-without dose calculation. OpenTPS's methods minimise the goals as quadratic penalties, their own formulation. Its LBFGS and
-FISTA end by default at a relative change of 1e-3, far from their best plans; --ftol 1e-5 lets them go on, for minutes.
+without dose calculation. OpenTPS's methods minimise the goals as quadratic penalties, their own formulation. Its LBFGS
+and FISTA end by default at a relative change of 1e-3, far from their best plans; --ftol 1e-5 lets them go on, for
+minutes.
 """
 
 from __future__ import annotations
