@@ -42,8 +42,8 @@ class AssembledPlan:
     uniform_weight : float
         The weight, in MU over all fractions, that gives the targets their mean prescribed dose when every
         beamlet has it.
-    grid_shapes : list
-        Number of voxels and of beamlets of each grid.
+    voxel_of : list of ndarray of int
+        For every grid but the coarsest, the voxel of the next coarser one that each of its voxels lies in.
     """
 
     core: _core.MultilevelPlan
@@ -51,7 +51,6 @@ class AssembledPlan:
     voxels: IntArray
     reference_dose: float
     uniform_weight: float
-    threads: int
     voxel_of: list[IntArray] = field(default_factory=list)
 
     def to_voxels_of_interest(self, grid: int, dose: FloatArray) -> FloatArray:
@@ -155,7 +154,6 @@ def assemble(
         voxels=voxels,
         reference_dose=max(float(term.dvh[-1, 0]) for term in targets),
         uniform_weight=_uniform_weight(kept, targets, row_map, threads),
-        threads=threads,
     )
     _add_grids(assembled, plan, targets, max(settings.grid_of_level[: settings.number_of_levels]))
     return assembled

@@ -296,7 +296,7 @@ class PlanOptimizer:
         finished = time.perf_counter()
 
         self.plan.beamlet_weights = run.all_weights(answer["weights"])
-        self.plan.update_histograms()
+        dose = self.plan.update_histograms()
         assert self.plan.beamlet_weights is not None
         stop, _, cost = answer["levels"][-1]
         return OptimizationResult(
@@ -305,7 +305,7 @@ class PlanOptimizer:
             final_cost=float(cost),
             iterations=len(run.history["iteration"]),
             beamlet_weights=self.plan.beamlet_weights,
-            dose=self.plan.get_dose(),
+            dose=dose,
             convergence_history=run.history,
             time_s=finished - prepared,
             preparation_s=prepared - started,

@@ -271,11 +271,18 @@ class Plan:
             raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimise it")
         return self.dose_influence.dose(self._weights, self.number_of_fractions)
 
-    def update_histograms(self) -> None:
-        """Compute the DVH of every structure from the present beamlet weights."""
+    def update_histograms(self) -> FloatArray:
+        """Compute the DVH of every structure from the present beamlet weights.
+
+        Returns
+        -------
+        ndarray, shape (nx, ny, nz)
+            The dose they were computed from, Gy over all fractions.
+        """
         dose = self.get_dose()
         for structure in self.structures.values():
             structure.set_dose(dose)
+        return dose
 
     def __repr__(self) -> str:
         names = ", ".join(self.structures)

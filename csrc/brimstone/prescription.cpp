@@ -21,10 +21,6 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
     }
     state.pair.resize(2 * matrix_->rows());
     matrix_->multiply(pair.data(), 2, state.pair.data(), threads_);
-    complete(state);
-}
-
-void Prescription::complete(DoseState& state) const {
     if (!base_dose_->empty()) {
         for (std::size_t j = 0; j < base_dose_->size(); ++j) {
             state.pair[2 * j] += (*base_dose_)[j];

@@ -23,9 +23,6 @@ public:
     void compute_dose(const std::vector<double>& weight, const std::vector<double>& wide_share,
                       DoseState& state) const;
 
-    /// Adds the base dose to doses that were computed elsewhere and finds their maximum.
-    void complete(DoseState& state) const;
-
     /// The base dose in Gy per voxel, or nothing.
     const std::vector<double>& base_dose() const { return *base_dose_; }
 
