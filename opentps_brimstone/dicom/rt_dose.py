@@ -1,4 +1,4 @@
-"""DICOM objects of a plan."""
+"""RT Dose: writing a dose of this package as a DICOM file."""
 
 from __future__ import annotations
 

@@ -1,0 +1,7 @@
+"""DICOM in and out: one module per kind of object."""
+
+from __future__ import annotations
+
+from opentps_brimstone.dicom.rt_dose import write_rt_dose
+
+__all__ = ["write_rt_dose"]
