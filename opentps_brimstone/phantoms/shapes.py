@@ -1,0 +1,240 @@
+"""Shapes as shares of a grid's voxels.
+
+Axes are those of a patient lying head first supine: x to the patient's left, y to the back, z to the head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.dose_influence import VoxelGrid
+
+__all__ = [
+    "AIR_HU",
+    "WATER_HU",
+    "centred_grid",
+    "disc",
+    "ellipse",
+    "ellipsoid",
+    "prism_share",
+    "rest_of_body",
+    "rounded_box",
+    "solid_share",
+    "water_ct",
+]
+
+FloatArray = npt.NDArray[np.float64]
+Outline = Callable[[FloatArray, FloatArray], npt.NDArray[np.bool_]]
+Solid = Callable[[FloatArray, FloatArray, FloatArray], npt.NDArray[np.bool_]]
+
+WATER_HU = 0.0
+AIR_HU = -1024.0
+
+# Sub-samples of a voxel along x and along y for the volume share of a prism: shares are multiples of 1/256.
+_SUBSAMPLES = 16
+# The same along each of the three axes for that of a solid: shares are multiples of 1/512.
+_SOLID_SUBSAMPLES = 8
+
+
+def centred_grid(extent_mm: tuple[float, float, float], margin_mm: float, spacing_mm: float) -> VoxelGrid:
+    """Grid of cubic voxels around the origin, which lies on a corner of voxels.
+
+    Parameters
+    ----------
+    extent_mm : (float, float, float)
+        What it must hold.
+    margin_mm : float
+        What it must hold beyond that on each side.
+    spacing_mm : float
+
+    Returns
+    -------
+    VoxelGrid
+
+    Raises
+    ------
+    ValueError
+        When the spacing is not positive, or so large that a voxel holds the whole extent.
+    """
+    if not (math.isfinite(spacing_mm) and 0 < spacing_mm <= min(extent_mm)):
+        raise ValueError(f"the grid spacing is {spacing_mm:g} mm; it must be above 0 and at most {min(extent_mm):g} mm")
+    half = [math.ceil((extent / 2 + margin_mm) / spacing_mm - 1e-9) for extent in extent_mm]
+    nx, ny, nz = (2 * n for n in half)
+    ox, oy, oz = (-(n - 0.5) * spacing_mm for n in half)
+    return VoxelGrid((nx, ny, nz), (spacing_mm,) * 3, (ox, oy, oz))
+
+
+def prism_share(
+    grid: VoxelGrid,
+    outline: Outline,
+    length_mm: float,
+    centre_z_mm: float = 0.0,
+) -> FloatArray:
+    """Volume share of every voxel that lies in a prism along z.
+
+    Parameters
+    ----------
+    grid : VoxelGrid
+    outline : callable
+        Takes x and y in mm, as arrays that broadcast, and returns whether the points are inside.
+    length_mm : float
+        Along z.
+    centre_z_mm : float
+        Its middle.
+
+    Returns
+    -------
+    ndarray, shape (nx, ny, nz)
+        In [0, 1]; exact along z, by sub-sampling in x and y.
+    """
+    (nx, ny, nz), spacing, origin = grid.shape, grid.spacing_mm, grid.origin_mm
+    within = (np.arange(_SUBSAMPLES) + 0.5) / _SUBSAMPLES - 0.5
+    x = origin[0] + spacing[0] * (np.arange(nx)[:, None] + within).reshape(-1, 1)
+    y = origin[1] + spacing[1] * (np.arange(ny)[:, None] + within).reshape(1, -1)
+    inside = np.broadcast_to(outline(x, y), (nx * _SUBSAMPLES, ny * _SUBSAMPLES))
+    across = inside.reshape(nx, _SUBSAMPLES, ny, _SUBSAMPLES).mean(axis=(1, 3))
+    z = origin[2] - centre_z_mm + spacing[2] * np.arange(nz)
+    top = np.minimum(z + spacing[2] / 2, length_mm / 2)
+    bottom = np.maximum(z - spacing[2] / 2, -length_mm / 2)
+    share: FloatArray = across[:, :, None] * np.clip((top - bottom) / spacing[2], 0, 1)
+    return share
+
+
+def _rounded_box(half_x: float, half_y: float, corner: float) -> Callable[..., npt.NDArray[np.bool_]]:
+    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
+        beyond_x = np.maximum(np.abs(x) - (half_x - corner), 0)
+        beyond_y = np.maximum(np.abs(y) - (half_y - corner), 0)
+        return np.asarray(np.hypot(beyond_x, beyond_y) <= corner)
+
+    return inside
+
+
+def _disc(radius: float) -> Callable[..., npt.NDArray[np.bool_]]:
+    return lambda x, y: np.asarray(np.hypot(x, y) <= radius)
+
+
+def _open_ring(inner: float, outer: float, opening_degrees: float) -> Callable[..., npt.NDArray[np.bool_]]:
+    """Outline of a ring that is open towards the patient's back, at high y."""
+
+    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
+        radius = np.hypot(x, y)
+        from_back = np.degrees(np.arctan2(np.abs(x), y))
+        return np.asarray((radius >= inner) & (radius <= outer) & (from_back >= opening_degrees / 2))
+
+    return inside
+
+
+def solid_share(
+    grid: VoxelGrid,
+    inside: Solid,
+    half_mm: tuple[float, float, float],
+    centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> FloatArray:
+    """Volume share of every voxel that lies in a solid.
+
+    Parameters
+    ----------
+    grid : VoxelGrid
+    inside : callable
+        Takes x, y and z in mm, as arrays that broadcast, and returns whether the points are inside.
+    half_mm : (float, float, float)
+        Half the size of a box that holds the solid.
+    centre_mm : (float, float, float)
+        Middle of that box.
+
+    Returns
+    -------
+    ndarray, shape (nx, ny, nz)
+        In [0, 1], by sub-sampling.
+    """
+    within = (np.arange(_SOLID_SUBSAMPLES) + 0.5) / _SOLID_SUBSAMPLES - 0.5
+    window, points = [], []
+    for n, spacing, origin, half, centre in zip(
+        grid.shape, grid.spacing_mm, grid.origin_mm, half_mm, centre_mm, strict=True
+    ):
+        first = max(math.floor((centre - half - origin) / spacing + 0.5), 0)
+        last = min(math.ceil((centre + half - origin) / spacing - 0.5), n - 1)
+        window.append(slice(first, last + 1))
+        points.append((origin + spacing * (np.arange(first, last + 1)[:, None] + within)).ravel())
+    x, y, z = np.meshgrid(*points, indexing="ij", sparse=True)
+    shape = [len(along) // _SOLID_SUBSAMPLES for along in points]
+    samples = np.broadcast_to(inside(x, y, z), [len(along) for along in points])
+    split = samples.reshape([part for n in shape for part in (n, _SOLID_SUBSAMPLES)])
+    share: FloatArray = np.zeros(grid.shape)
+    share[tuple(window)] = split.mean(axis=(1, 3, 5))
+    return share
+
+
+def rounded_box(half_x: float, half_y: float, corner: float) -> Outline:
+    """Outline of a rectangle with round corners, in mm."""
+
+    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
+        beyond_x = np.maximum(np.abs(x) - (half_x - corner), 0)
+        beyond_y = np.maximum(np.abs(y) - (half_y - corner), 0)
+        return np.asarray(np.hypot(beyond_x, beyond_y) <= corner)
+
+    return inside
+
+
+def disc(radius: float, centre_y: float = 0.0) -> Outline:
+    """Outline of a disc on the line x = 0, in mm."""
+    return lambda x, y: np.asarray(np.hypot(x, y - centre_y) <= radius)
+
+
+def ellipse(half_x: float, half_y: float) -> Outline:
+    """Outline of an ellipse around the origin, in mm."""
+    return lambda x, y: np.asarray((x / half_x) ** 2 + (y / half_y) ** 2 <= 1)
+
+
+def ellipsoid(half_mm: tuple[float, float, float], centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Solid:
+    """Surface of an ellipsoid with axes along x, y and z, in mm."""
+
+    def inside(x: FloatArray, y: FloatArray, z: FloatArray) -> npt.NDArray[np.bool_]:
+        along = zip((x, y, z), half_mm, centre_mm, strict=True)
+        squares: FloatArray = sum(((at - centre) / half) ** 2 for at, half, centre in along)  # type: ignore[assignment]
+        return np.asarray(squares <= 1)
+
+    return inside
+
+
+def water_ct(body: FloatArray) -> FloatArray:
+    """HU of a body of water in air.
+
+    Parameters
+    ----------
+    body : ndarray, shape (nx, ny, nz)
+        Share of every voxel that lies in the body.
+
+    Returns
+    -------
+    ndarray, shape (nx, ny, nz)
+        Not writeable.
+    """
+    ct: FloatArray = AIR_HU + body * (WATER_HU - AIR_HU)
+    ct.flags.writeable = False
+    return ct
+
+
+def rest_of_body(body: FloatArray, targets: Iterable[FloatArray], organs: Iterable[FloatArray]) -> FloatArray:
+    """Share of every voxel that is body and neither target nor organ.
+
+    Parameters
+    ----------
+    body : ndarray, shape (nx, ny, nz)
+    targets, organs : iterable of ndarray, shape (nx, ny, nz)
+        Shares. A voxel that is in part target is no rest: its dose is the target's.
+
+    Returns
+    -------
+    ndarray, shape (nx, ny, nz)
+    """
+    rest = body.copy()
+    for organ in organs:
+        rest = np.clip(np.minimum(rest, body - organ), 0, 1)
+    for target in targets:
+        rest[target > 0] = 0.0
+    return rest
