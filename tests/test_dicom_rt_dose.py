@@ -16,14 +16,19 @@ def dose():
     return np.random.default_rng(7).gamma(2.0, 10.0, GRID.shape)
 
 
-def test_opentps_reads_the_same_dose_in_the_same_place(tmp_path, dose):
+# Half a step of the stored values, as a share of the maximum.
+ROUNDING = {16: 0.51 / 65_000, 32: 1e-8}
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_opentps_reads_the_same_dose_in_the_same_place(tmp_path, dose, bits):
     path = tmp_path / "dose.dcm"
-    write_rt_dose(dose, GRID, path, description="C-shape", plan_uid="1.2.3.4")
+    write_rt_dose(dose, GRID, path, description="C-shape", plan_uid="1.2.3.4", bits=bits)
     with silent_opentps():
         from opentps.core.io.dicomIO import readDicomDose
 
         image = readDicomDose(str(path))
-    np.testing.assert_allclose(image.imageArray, dose, atol=1e-8 * dose.max())
+    np.testing.assert_allclose(image.imageArray, dose, rtol=0, atol=ROUNDING[bits] * dose.max())
     np.testing.assert_allclose(np.array(image.origin, dtype=float), GRID.origin_mm)
     np.testing.assert_allclose(np.array(image.spacing, dtype=float), GRID.spacing_mm)
     assert image.name == "C-shape"
@@ -40,7 +45,7 @@ def test_file_says_what_the_dose_is(tmp_path, dose):
     assert (dataset.PatientID, dataset.FrameOfReferenceUID) == ("TG-119", "1.2.5")
     assert [float(z) for z in dataset.GridFrameOffsetVector] == [0, 4, 8, 12]
     values = dataset.pixel_array * float(dataset.DoseGridScaling)
-    np.testing.assert_allclose(values[2, 6, 1], dose[1, 6, 2], rtol=1e-6)
+    np.testing.assert_allclose(values[2, 6, 1], dose[1, 6, 2], rtol=0, atol=ROUNDING[16] * dose.max())
 
 
 def test_no_dose_at_all_is_a_dose(tmp_path):
@@ -53,6 +58,8 @@ def test_what_is_no_dose_is_refused(tmp_path, dose):
     path = tmp_path / "dose.dcm"
     with pytest.raises(ValueError, match=r"the dose has the grid \(4, 7, 5\); it should be \(5, 7, 4\)"):
         write_rt_dose(dose.T, GRID, path)
+    with pytest.raises(ValueError, match="a voxel of an RT Dose has 16 or 32 bits, not 8"):
+        write_rt_dose(dose, GRID, path, bits=8)
     for wrong in (-1.0, np.nan, np.inf):
         dose[0, 0, 0] = wrong
         with pytest.raises(ValueError, match="must be finite and not negative"):

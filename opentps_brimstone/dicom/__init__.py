@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from opentps_brimstone.dicom.rt_dose import write_rt_dose
+from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
 
-__all__ = ["write_rt_dose"]
+__all__ = ["write_rt_dose", "write_rt_plan"]

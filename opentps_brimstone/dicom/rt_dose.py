@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone.dicom.header import (
+    RT_DOSE_CLASS,
+    RT_PLAN_CLASS,
+    DicomSource,
+    decimals,
+    describe_object,
+    load_reference,
+    new_object,
+    reference_item,
+    save_object,
+)
+
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset, FileDataset
+    from pydicom.dataset import Dataset
 
     from opentps_brimstone.dose_influence import VoxelGrid
 
 __all__ = ["write_rt_dose"]
 
-_RT_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.5"
-_RT_DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
-# Stored values of the highest dose: close to all of 32 bits, and safe from overflow when the scaling is rounded.
-_STORED_MAXIMUM = 4.0e9
+# Stored values of the highest dose: close to all of the bits, and safe from overflow when the scaling is rounded.
+_STORED_MAXIMUM = {16: 65_000.0, 32: 4.0e9}
 
 
 def write_rt_dose(
@@ -32,6 +40,8 @@ def write_rt_dose(
     patient_id: str = "phantom",
     plan_uid: str | None = None,
     frame_of_reference_uid: str | None = None,
+    rt_plan: DicomSource | None = None,
+    bits: Literal[16, 32] = 16,
 ) -> None:
     """Write a dose as a DICOM RT Dose object, physical dose of a plan in Gy.
 
@@ -46,73 +56,52 @@ def write_rt_dose(
     description : str
         Series description, up to 64 characters.
     patient_id : str
-        Patient's name and number.
+        Patient's name and number, when `rt_plan` does not say them.
     plan_uid : str, optional
-        SOP instance of the RT Plan the dose belongs to; a new one by default.
+        SOP instance of the RT Plan the dose belongs to; that of `rt_plan`, or a new one by default.
     frame_of_reference_uid : str, optional
-        Of the CT; a new one by default.
+        Of the CT; that of `rt_plan`, or a new one by default.
+    rt_plan : path or pydicom Dataset, optional
+        The RT Plan the dose belongs to, as `write_rt_plan` returns it: patient, study and frame of reference are its.
+    bits : {16, 32}
+        Of a voxel. With 16 a dose is rounded by at most 8e-6 of the maximum, and every system and validator reads it.
 
     Raises
     ------
+    OSError
+        When `rt_plan` cannot be read or the file cannot be written.
     ValueError
-        When the dose does not fit the grid, is negative or not finite.
+        When the dose does not fit the grid, is negative or not finite, or `rt_plan` is none or contradicts the UIDs
+        given. Nothing is written.
     """
     values = np.asarray(dose, dtype=np.float64)
     if values.shape != grid.shape:
         raise ValueError(f"the dose has the grid {values.shape}; it should be {grid.shape}")
     if not (np.isfinite(values).all() and values.min() >= 0):
         raise ValueError(f"the dose goes from {values.min()} to {values.max()} Gy; it must be finite and not negative")
-    dataset = _empty_dose_object(path)
-    _describe(dataset, description, patient_id, plan_uid, frame_of_reference_uid)
+    if bits not in _STORED_MAXIMUM:
+        raise ValueError(f"a voxel of an RT Dose has 16 or 32 bits, not {bits}")
+    plan = load_reference(rt_plan, "RTPLAN", "RT Plan")
+    dataset = new_object(RT_DOSE_CLASS)
+    references = [] if plan is None else [plan]
+    patient = {"PatientName": patient_id, "PatientID": patient_id}
+    describe_object(dataset, "RTDOSE", description, references, patient, frame_of_reference_uid)
+    _belong(dataset, plan, plan_uid)
     _place(dataset, grid)
-    _store(dataset, values)
-    dataset.save_as(path, enforce_file_format=True)
+    _store(dataset, values, bits)
+    save_object(dataset, path)
 
 
-def _empty_dose_object(path: Path) -> FileDataset:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(_RT_DOSE_CLASS)
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    return dataset
-
-
-def _describe(
-    dataset: Dataset, description: str, patient_id: str, plan_uid: str | None, frame_of_reference_uid: str | None
-) -> None:
-    from pydicom.dataset import Dataset as Item
+def _belong(dataset: Dataset, plan: Dataset | None, plan_uid: str | None) -> None:
     from pydicom.uid import generate_uid
 
-    now = datetime.datetime.now()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.Modality = "RTDOSE"
-    dataset.Manufacturer = "opentps-brimstone"
-    dataset.SeriesDescription = description[:64]
-    dataset.PatientName = patient_id
-    dataset.PatientID = patient_id
-    dataset.PatientBirthDate = ""
-    dataset.PatientSex = ""
-    dataset.StudyDate = dataset.InstanceCreationDate = now.strftime("%Y%m%d")
-    dataset.StudyTime = dataset.InstanceCreationTime = now.strftime("%H%M%S")
-    dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
-    dataset.StudyInstanceUID = generate_uid()
-    dataset.SeriesInstanceUID = generate_uid()
-    dataset.SeriesNumber = dataset.InstanceNumber = 1
-    dataset.FrameOfReferenceUID = frame_of_reference_uid or generate_uid()
-    dataset.PositionReferenceIndicator = ""
+    if plan is not None and plan_uid not in {None, str(plan.SOPInstanceUID)}:
+        raise ValueError(f"the RT Plan is {plan.SOPInstanceUID}, and plan_uid says {plan_uid}")
     dataset.DoseUnits = "GY"
     dataset.DoseType = "PHYSICAL"
     dataset.DoseSummationType = "PLAN"
-    plan = Item()
-    plan.ReferencedSOPClassUID = _RT_PLAN_CLASS
-    plan.ReferencedSOPInstanceUID = plan_uid or generate_uid()
-    dataset.ReferencedRTPlanSequence = [plan]
+    uid = str(plan.SOPInstanceUID) if plan is not None else plan_uid or generate_uid()
+    dataset.ReferencedRTPlanSequence = [reference_item(RT_PLAN_CLASS, uid)]
 
 
 def _place(dataset: Dataset, grid: VoxelGrid) -> None:
@@ -121,27 +110,22 @@ def _place(dataset: Dataset, grid: VoxelGrid) -> None:
     nx, ny, nz = grid.shape
     dx, dy, dz = grid.spacing_mm
     dataset.Columns, dataset.Rows, dataset.NumberOfFrames = nx, ny, nz
-    dataset.PixelSpacing = _decimals([dy, dx])
-    dataset.SliceThickness = _decimals([dz])[0]
-    dataset.ImagePositionPatient = _decimals(grid.origin_mm)
+    dataset.PixelSpacing = decimals([dy, dx])
+    dataset.SliceThickness = decimals([dz])[0]
+    dataset.ImagePositionPatient = decimals(grid.origin_mm)
     dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     dataset.FrameIncrementPointer = Tag("GridFrameOffsetVector")
-    dataset.GridFrameOffsetVector = _decimals([dz * i for i in range(nz)])
+    dataset.GridFrameOffsetVector = decimals([dz * i for i in range(nz)])
 
 
-def _store(dataset: Dataset, values: npt.NDArray[np.float64]) -> None:
-    scaling = _decimals([float(values.max()) / _STORED_MAXIMUM or 1.0])[0]
+def _store(dataset: Dataset, values: npt.NDArray[np.float64], bits: int) -> None:
+    scaling = decimals([float(values.max()) / _STORED_MAXIMUM[bits] or 1.0])[0]
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 32
-    dataset.HighBit = 31
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
     dataset.PixelRepresentation = 0
     dataset.DoseGridScaling = scaling
     # Frames, rows, columns: x runs fastest.
-    dataset.PixelData = np.rint(values / float(scaling)).astype("<u4").transpose(2, 1, 0).tobytes()
-
-
-def _decimals(numbers: Sequence[float]) -> list[Any]:
-    from pydicom.valuerep import DSfloat
-
-    return [DSfloat(float(number), auto_format=True) for number in numbers]
+    stored = np.rint(values / float(scaling)).astype(f"<u{bits // 8}").transpose(2, 1, 0).tobytes()
+    dataset.add_new("PixelData", "OW", stored + b"\0" * (len(stored) % 2))
