@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opentps_brimstone.adapters.planning import optimize_photon_plan
     from opentps_brimstone.callbacks import OptimizationCallback
+    from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
+    from opentps_brimstone.dose_array import DoseArray
     from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
+    from opentps_brimstone.evaluation import DVHGoal, compare_plans, evaluate, gamma_analysis, gamma_pass_rate
     from opentps_brimstone.opentps_method import register, unregister
     from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings, PlanOptimizer
     from opentps_brimstone.plan import Plan, Structure
@@ -27,6 +30,8 @@ __version__ = "0.1.0"
 # Where each public name lives. Importing the package must stay cheap: a name is loaded when it is used.
 _HOME = {
     "BeamletLayout": "dose_influence",
+    "DVHGoal": "evaluation",
+    "DoseArray": "dose_array",
     "DoseInfluence": "dose_influence",
     "KLDivergenceTerm": "prescription",
     "MaximumDoseTerm": "prescription",
@@ -39,6 +44,11 @@ _HOME = {
     "Prescription": "prescription",
     "Structure": "plan",
     "VoxelGrid": "dose_influence",
+    "compare_plans": "evaluation",
+    "dose_from_dataset": "dicom.rt_dose_reader",
+    "evaluate": "evaluation",
+    "gamma_analysis": "evaluation",
+    "gamma_pass_rate": "evaluation",
     "optimize_photon_plan": "adapters.planning",
     "register": "opentps_method",
     "unregister": "opentps_method",
@@ -46,6 +56,8 @@ _HOME = {
 
 __all__ = [
     "BeamletLayout",
+    "DVHGoal",
+    "DoseArray",
     "DoseInfluence",
     "KLDivergenceTerm",
     "MaximumDoseTerm",
@@ -58,6 +70,11 @@ __all__ = [
     "Prescription",
     "Structure",
     "VoxelGrid",
+    "compare_plans",
+    "dose_from_dataset",
+    "evaluate",
+    "gamma_analysis",
+    "gamma_pass_rate",
     "optimize_photon_plan",
     "register",
     "unregister",

@@ -7,20 +7,30 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from problems import random_plan
 
-from opentps_brimstone import Structure
+from opentps_brimstone import Structure, VoxelGrid
+from opentps_brimstone.dose_array import DoseArray
 from opentps_brimstone.evaluation import (
     DVHGoal,
     DVHMetric,
+    GoalTable,
+    compare_plans,
     cumulative_dvh,
     dose_at_volume,
+    dose_at_volume_cc,
     dose_statistics,
     evaluate,
+    gradient_index,
     homogeneity_index,
+    html_table,
     maximum_dose,
     mean_dose,
     minimum_dose,
+    paddick_conformity_index,
     volume_at_dose,
+    volume_at_dose_cc,
+    voxel_volume_cc,
 )
 
 
@@ -228,3 +238,265 @@ def test_metrics_refuse_what_has_no_value():
         mean_dose([1, np.nan], [1, 1])
     with pytest.raises(ValueError, match="D101 must be from 0 to 100"):
         dose_at_volume([1, 2], [1, 1], 101)
+
+
+# ----------------------------------------------------------------------------------------------- volumes, conformity
+
+GRID = VoxelGrid((12, 11, 10), (2.0, 2.5, 4.0))
+VOXEL_CC = 0.02
+
+
+def test_a_voxel_has_its_volume():
+    assert voxel_volume_cc(GRID) == pytest.approx(VOXEL_CC)
+
+
+@pytest.mark.parametrize("volume_cc", [0.1, 1.0, 4.0])
+def test_dose_at_cubic_centimetres_is_that_of_the_hottest_voxels(dose, mask, volume_cc):
+    hottest = np.sort(dose[mask])[::-1]
+    n = round(volume_cc / VOXEL_CC)
+    found = dose_at_volume_cc(dose, mask, volume_cc, VOXEL_CC)
+    assert hottest[n] < found < hottest[n - 1]
+    assert found == dose_at_volume(dose, mask, 100 * volume_cc / (mask.sum() * VOXEL_CC))
+
+
+def test_dose_at_cubic_centimetres_counts_partial_volumes():
+    dose, share = np.array([60.0, 50.0, 40.0]), np.array([0.5, 1.0, 1.0])
+    # 0.5 + 0.5 voxels are in the middle of the second one's volume.
+    assert dose_at_volume_cc(dose, share, 1.0, 1.0) == pytest.approx(50)
+    assert dose_at_volume_cc(dose, share, 0.01, 1.0) == 60
+    assert dose_at_volume_cc(dose, share, 2.5, 1.0) == 40
+
+
+def test_volumes_in_error_are_refused():
+    with pytest.raises(ValueError, match=r"the structure has 2 cm³; its D2.1cc does not exist"):
+        dose_at_volume_cc([1, 2], [1, 1], 2.1, 1.0)
+    with pytest.raises(ValueError, match="the volume asked for is 0 cm³; it must be positive"):
+        dose_at_volume_cc([1, 2], [1, 1], 0, 1.0)
+    with pytest.raises(ValueError, match="the volume of a voxel is nan cm³"):
+        dose_at_volume_cc([1, 2], [1, 1], 1, float("nan"))
+
+
+def test_volume_at_dose_in_cubic_centimetres(dose, mask):
+    found = volume_at_dose_cc(dose, mask, 40, VOXEL_CC)
+    assert found == pytest.approx(np.count_nonzero(dose[mask] >= 40) * VOXEL_CC)
+    assert found == pytest.approx(volume_at_dose(dose, mask, 40) / 100 * mask.sum() * VOXEL_CC)
+
+
+def spheres(target_mm, isodose_mm, half_isodose_mm, shift_mm=0.0):
+    x, y, z = np.meshgrid(*[np.arange(-40, 41, 1.0)] * 3, indexing="ij")
+    target = np.sqrt(x**2 + y**2 + z**2) <= target_mm
+    radius = np.sqrt((x - shift_mm) ** 2 + y**2 + z**2)
+    return np.select([radius <= isodose_mm, radius <= half_isodose_mm], [50.0, 25.0], 10.0), target
+
+
+@pytest.mark.parametrize(
+    ("target_mm", "isodose_mm", "expected"), [(20, 20, 1.0), (20, 25, (20 / 25) ** 3), (20, 16, (16 / 20) ** 3)]
+)
+def test_paddicks_conformity_index_of_spheres(target_mm, isodose_mm, expected):
+    """Too large or too small an isodose, concentric: the ratio of the volumes either way."""
+    dose, target = spheres(target_mm, isodose_mm, 35)
+    assert paddick_conformity_index(dose, target, 50) == pytest.approx(expected, rel=0.02)
+
+
+def test_paddicks_conformity_index_sees_that_an_isodose_lies_beside_the_target():
+    """Equal spheres of radius r whose centres are d apart share 1 − 3d/4r + d³/16r³ of their volume."""
+    dose, target = spheres(20, 20, 25, shift_mm=10)
+    overlap = 1 - 3 / 4 * 0.5 + 0.5**3 / 16
+    assert paddick_conformity_index(dose, target, 50) == pytest.approx(overlap**2, rel=0.02)
+
+
+def test_paddicks_conformity_index_counts_what_is_outside_every_structure():
+    dose, target = np.full(10, 50.0), np.arange(10) < 4
+    assert paddick_conformity_index(dose, target, 50) == pytest.approx(0.4)
+    assert paddick_conformity_index(dose, target, 51) == 0
+    with pytest.raises(ValueError, match="the prescription is 0 Gy; it must be positive"):
+        paddick_conformity_index(dose, target, 0)
+
+
+def test_gradient_index_is_the_ratio_of_the_isodoses_volumes():
+    dose, _ = spheres(20, 20, 30)
+    assert gradient_index(dose, 50) == pytest.approx(1.5**3, rel=0.02)
+    with pytest.raises(ValueError, match="no voxel gets 60 Gy, the highest dose is 50 Gy"):
+        gradient_index(dose, 60)
+
+
+# ------------------------------------------------------------------------------------------------- goals in volumes
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "unit", "value"),
+    [
+        ("rectum D2cc <= 70 Gy", "D2cc", "Gy", 70),
+        ("rectum D2cm3 < 70", "D2cc", "Gy", 70),
+        ("rectum D2cm³ < 70", "D2cc", "Gy", 70),
+        ("body D0.1cc <= 55 Gy", "D0.1cc", "Gy", 55),
+        ("lung V20Gy <= 300 cc", "V20", "cc", 300),
+        ("lung V20 ≤ 300 cm³", "V20", "cc", 300),
+        ("lung V20 <= 300cm3", "V20", "cc", 300),
+        ("lung V20Gy <= 30", "V20", "%", 30),
+        ("PTV CI50Gy > 0.8", "CI50", "", 0.8),
+        ("PTV GI47.5 < 4", "GI47.5", "", 4),
+    ],
+)
+def test_goals_of_volumes_and_conformity_are_read(text, metric, unit, value):
+    goal = DVHGoal.parse(text)
+    assert (goal.metric.name, goal.metric.unit, goal.value) == (metric, unit, value)
+    assert DVHGoal.parse(str(goal)) == goal
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("PTV V95% >= 98 %", "metric 'V95%' has a number in %; that of V is a dose in Gy"),
+        ("PTV D20Gy >= 50 Gy", "metric 'D20Gy' has a number in Gy; that of D is percent or cm³"),
+        ("rectum D0cc <= 70 Gy", "asks for a volume of 0 cm³"),
+        ("rectum D2cc <= 70 cc", "D2cc is in Gy, not in cc"),
+        ("PTV CI0 >= 0.8", "is of the isodose 0 Gy"),
+        ("PTV CI50 >= 80 %", "CI50 is without a unit, not in %"),
+        ("lung V20 <= 300 ml", "V20 is in %, not in ml"),
+    ],
+)
+def test_goals_of_volumes_in_error_are_named(text, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        DVHGoal.parse(text)
+
+
+def test_only_v_metrics_have_a_volume_unit():
+    with pytest.raises(ValueError, match="metric D95 has no volume unit"):
+        DVHMetric("D95", volume_unit="cc")
+    with pytest.raises(ValueError, match="the volume unit is 'ml'"):
+        DVHMetric("V20", volume_unit="ml")
+
+
+def test_goals_in_cubic_centimetres_take_the_grid_from_anywhere(dose, mask):
+    organ = Structure("lung", mask)
+    goals = ["lung D1cc <= 70 Gy", "lung V40Gy <= 5 cc", "lung V40Gy <= 50 %", "lung D10% <= 90 Gy"]
+    table = evaluate(dose, [organ], goals, grid=GRID)
+    assert [result.value for result in table] == [
+        dose_at_volume_cc(dose, mask, 1, VOXEL_CC),
+        volume_at_dose_cc(dose, mask, 40, VOXEL_CC),
+        volume_at_dose(dose, mask, 40),
+        dose_at_volume(dose, mask, 10),
+    ]
+    assert evaluate(DoseArray(dose, GRID), [organ], goals).records() == table.records()
+    assert table.rows()[1][:3] == ("lung", "V40", "<= 5 cc")
+    with pytest.raises(ValueError, match="goal 'lung D1cc <= 70 Gy' is in cm³; give grid="):
+        evaluate(dose, [organ], goals)
+    with pytest.raises(ValueError, match=r"goal 'lung D50cc <= 70 Gy': the structure has .* cm³; its D50cc"):
+        evaluate(dose, [organ], ["lung D50cc <= 70 Gy"], grid=GRID)
+    with pytest.raises(ValueError, match="D1cc is of a volume in cm³; it needs the volume of a voxel"):
+        DVHMetric("D1cc")(dose, mask)
+
+
+def test_conformity_goals_are_judged():
+    dose, target = spheres(20, 25, 35)
+    table = evaluate(dose, [Structure("PTV", target, True)], ["PTV CI50 >= 0.6", "PTV GI50 <= 2"])
+    assert [result.value for result in table] == [paddick_conformity_index(dose, target, 50), gradient_index(dose, 50)]
+
+
+# ----------------------------------------------------------------------------------------------------- HTML, comparing
+
+
+def cells(page):
+    """Text of the cells of each row of HTML tables."""
+    from html.parser import HTMLParser
+
+    rows = []
+
+    class Reader(HTMLParser):
+        inside = False
+
+        def handle_starttag(self, tag, attributes):
+            if tag == "tr":
+                rows.append([])
+            self.inside = tag in ("td", "th")
+
+        def handle_endtag(self, tag):
+            self.inside = False
+
+        def handle_data(self, data):
+            if self.inside:
+                rows[-1].append(data)
+
+    Reader().feed(page)
+    return rows
+
+
+def test_a_notebook_shows_the_same_table():
+    dose = np.full((2, 2, 2), 51.0)
+    structures = [Structure("PTV <1> & more", np.ones((2, 2, 2)), True)]
+    table = evaluate(dose, structures, ["PTV <1> & more D95 >= 50 Gy", "PTV <1> & more Dmax <= 50 Gy"])
+    page = table._repr_html_()
+    assert cells(page) == [list(GoalTable.COLUMNS), *map(list, table.rows())]
+    assert "<1>" not in page
+    assert "1 of 2 goals met" in page
+    assert page.index("#DDF1E4") < page.index("#F8D7CC")
+
+
+def test_an_html_row_must_fit_its_columns():
+    with pytest.raises(ValueError, match="shorter"):
+        html_table(("a", "b"), [("1",)])
+
+
+@pytest.fixture
+def two_doses(dose):
+    return dose, dose + 1.5
+
+
+@pytest.fixture
+def organs(mask):
+    return [Structure("PTV", mask, True), Structure("rest", ~mask)]
+
+
+def test_two_doses_are_compared(two_doses, organs):
+    first, second = two_doses
+    limit = dose_at_volume(first, organs[0].share, 50) + 1
+    goals = [f"PTV D50 >= {limit} Gy", "rest Dmax <= 500 Gy"]
+    comparison = compare_plans(first, second, organs, goals, names=("ours", "theirs"), metrics=["Dmean", "D95", "V40"])
+    assert [(m.structure, m.metric.name) for m in comparison.metrics] == [
+        (name, metric) for name in ("PTV", "rest") for metric in ("Dmean", "D95", "V40")
+    ]
+    for row in comparison.metrics:
+        share = next(organ for organ in organs if organ.name == row.structure).share
+        assert (row.first, row.second) == (row.metric(first, share), row.metric(second, share))
+        if row.metric.unit == "Gy":
+            assert row.difference == pytest.approx(1.5)
+    assert [result.met for result in comparison.first_goals] == [False, True]
+    assert [result.met for result in comparison.second_goals] == [True, True]
+    assert comparison.records()[0]["ours"] == mean_dose(first, organs[0].share)
+    text = str(comparison)
+    assert text.splitlines()[0].split() == ["structure", "metric", "unit", "ours", "theirs", "difference"]
+    assert text.count("+1.50") == 6
+    page = comparison._repr_html_()
+    assert ["PTV", "Dmean"] in [row[:2] for row in cells(page)]
+    assert cells(page)[len(comparison.metrics) + 1] == list(comparison.goal_columns)
+    assert page.count("#DDF1E4") == len(comparison.goal_columns)
+    assert repr(comparison) == "PlanComparison('ours' and 'theirs': 6 metrics; 1 and 2 of 2 goals met)"
+
+
+def test_the_swapped_comparison_has_the_opposite_differences(two_doses, organs):
+    forth = compare_plans(*two_doses, organs)
+    back = compare_plans(*two_doses[::-1], organs)
+    assert [m.difference for m in back.metrics] == [-m.difference for m in forth.metrics]
+
+
+def test_plans_and_results_are_compared_without_more_words():
+    first, second = random_plan(0), random_plan(0)
+    first.beamlet_weights = np.full(75, 10.0)
+    second.beamlet_weights = np.full(75, 12.0)
+    found = compare_plans(first, second, goals=["PTV D95 >= 1 Gy"])
+    assert {m.structure for m in found.metrics} == {"PTV", "organ", "body"}
+    assert [m.second / m.first for m in found.metrics if m.first > 0] == pytest.approx(
+        [1.2] * sum(m.first > 0 for m in found.metrics)
+    )
+    assert "goals" in found._repr_html_()
+
+
+def test_comparisons_in_error_are_refused(two_doses, organs):
+    with pytest.raises(ValueError, match=r"the names of the plans are \['a', 'a'\]; two different ones"):
+        compare_plans(*two_doses, organs, names=("a", "a"))
+    with pytest.raises(ValueError, match="a comparison of doses needs structures="):
+        compare_plans(*two_doses)
+    elsewhere = VoxelGrid(GRID.shape, (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="the plans are on different grids"):
+        compare_plans(DoseArray(two_doses[0], GRID), DoseArray(two_doses[1], elsewhere), organs)

@@ -1,0 +1,193 @@
+"""RT Dose: reading a dose of any planning system, with its grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.dose_array import DoseArray
+from opentps_brimstone.dose_influence import VoxelGrid
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["dose_from_dataset"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_RT_DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
+_DOSE_TYPES = ("PHYSICAL", "EFFECTIVE")
+_SUMMATIONS = ("PLAN", "MULTI_PLAN")
+# Direction cosines and offsets are decimal strings that some systems round to six digits.
+_COSINE_TOLERANCE = 1e-4
+_OFFSET_TOLERANCE_MM = 1e-2
+
+
+def dose_from_dataset(source: str | Path | Dataset) -> DoseArray:
+    """Read the dose of an RT Dose object.
+
+    Parameters
+    ----------
+    source : str, Path or pydicom Dataset
+        A DICOM file, or one that was read.
+
+    Returns
+    -------
+    DoseArray, shape (nx, ny, nz)
+        Gy over all fractions of the plan, with its grid: x to the patient's left, y to the back, z to the head, all
+        rising, whichever way the object stores them.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When the object is no RT Dose of a whole plan in Gy, its grid is oblique or uneven, or a tag is missing or
+        wrong; the message names file and tag.
+    """
+    dataset, name = _read(source)
+    reader = _Tags(dataset, name)
+    _check_kind(reader)
+    values = _stored_dose(reader)
+    directions, spacing, origin = _geometry(reader, values.shape)
+    # Which of frames, rows and columns lies along x, y and z.
+    source_of = np.argsort([int(np.argmax(np.abs(direction))) for direction in directions])
+    values = np.transpose(values, list(source_of))
+    for axis, source_axis in enumerate(source_of):
+        if directions[source_axis][axis] < 0:
+            values = np.flip(values, axis)
+            origin[axis] -= spacing[source_axis] * (values.shape[axis] - 1)
+    shape: Any = values.shape
+    sides: Any = tuple(spacing[i] for i in source_of)
+    corner: Any = tuple(origin)
+    return DoseArray(values, VoxelGrid(shape, sides, corner))
+
+
+def _read(source: str | Path | Dataset) -> tuple[Dataset, str]:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    if isinstance(source, pydicom.Dataset):
+        return source, str(getattr(source, "filename", None) or "the RT Dose dataset")
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        return pydicom.dcmread(path), str(path)
+    except InvalidDicomError:
+        raise ValueError(f"{path} is no DICOM file") from None
+
+
+class _Tags:
+    """Values of a dataset, with errors that name file and tag."""
+
+    def __init__(self, dataset: Dataset, name: str) -> None:
+        self.dataset = dataset
+        self.name = name
+
+    def wrong(self, keyword: str, problem: str) -> ValueError:
+        from pydicom.datadict import tag_for_keyword
+        from pydicom.tag import Tag
+
+        return ValueError(f"{self.name}: {keyword} {Tag(tag_for_keyword(keyword) or 0)} {problem}")
+
+    def text(self, keyword: str) -> str:
+        return str(self.dataset.get(keyword) or "")
+
+    def numbers(self, keyword: str, count: int | None = None) -> FloatArray:
+        value = self.dataset.get(keyword)
+        if value is None or value == "":
+            raise self.wrong(keyword, "is missing")
+        try:
+            found = np.atleast_1d(np.array(value, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise self.wrong(keyword, f"is {value!r}; numbers are needed") from None
+        if not np.isfinite(found).all() or (count is not None and len(found) != count):
+            raise self.wrong(keyword, f"is {found.tolist()}; {count or 'only'} finite numbers are needed")
+        return found
+
+
+def _check_kind(tags: _Tags) -> None:
+    kind = tags.text("SOPClassUID")
+    if kind != _RT_DOSE_CLASS:
+        raise tags.wrong("SOPClassUID", f"is {kind!r}; an RT Dose has {_RT_DOSE_CLASS}")
+    units = tags.text("DoseUnits")
+    if units != "GY":
+        raise tags.wrong("DoseUnits", f"is {units!r}; only GY can be read, as a relative dose has no scale")
+    dose_type = tags.text("DoseType")
+    if dose_type not in _DOSE_TYPES:
+        raise tags.wrong("DoseType", f"is {dose_type!r}; it may be {' or '.join(_DOSE_TYPES)}")
+    summation = tags.text("DoseSummationType")
+    if summation not in _SUMMATIONS:
+        raise tags.wrong(
+            "DoseSummationType", f"is {summation!r}; only the dose of a whole plan is read: {' or '.join(_SUMMATIONS)}"
+        )
+
+
+def _stored_dose(tags: _Tags) -> FloatArray:
+    """Gy, shape (frames, rows, columns)."""
+    (scaling,) = tags.numbers("DoseGridScaling", 1)
+    if scaling <= 0:
+        raise tags.wrong("DoseGridScaling", f"is {scaling:g}; it must be positive")
+    if "PixelData" not in tags.dataset:
+        raise tags.wrong("PixelData", "is missing")
+    try:
+        stored = np.asarray(tags.dataset.pixel_array)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise tags.wrong("PixelData", f"cannot be read: {error}") from error
+    if stored.ndim not in (2, 3):
+        raise tags.wrong("PixelData", f"has the shape {stored.shape}; frames of rows and columns are needed")
+    frames = stored[None] if stored.ndim == 2 else stored
+    dose: FloatArray = frames.astype(np.float64) * scaling
+    return dose
+
+
+def _geometry(tags: _Tags, shape: tuple[int, ...]) -> tuple[list[FloatArray], list[float], list[float]]:
+    """Direction and spacing of frames, rows and columns, and where the first voxel is."""
+    cosines = tags.numbers("ImageOrientationPatient", 6)
+    along_columns, along_rows = cosines[:3], cosines[3:]
+    normal = np.cross(along_columns, along_rows)
+    directions = [normal, along_rows, along_columns]
+    for direction in directions:
+        if np.sort(np.abs(direction))[1] > _COSINE_TOLERANCE or abs(np.abs(direction).max() - 1) > _COSINE_TOLERANCE:
+            raise tags.wrong(
+                "ImageOrientationPatient", f"is {cosines.tolist()}; the grid must lie along the patient's axes"
+            )
+    in_frame = tags.numbers("PixelSpacing", 2)
+    if in_frame.min() <= 0:
+        raise tags.wrong("PixelSpacing", f"is {in_frame.tolist()}; spacings must be positive")
+    origin = tags.numbers("ImagePositionPatient", 3)
+    between_frames = _frame_spacing(tags, shape[0], origin, directions)
+    return directions, [between_frames, *map(float, in_frame)], [float(o) for o in origin]
+
+
+def _frame_spacing(tags: _Tags, n_frames: int, origin: FloatArray, directions: list[FloatArray]) -> float:
+    """Distance of frames; turns the frames' direction to where the offsets go."""
+    if n_frames == 1:
+        (thickness,) = tags.numbers("SliceThickness", 1)
+        if thickness <= 0:
+            raise tags.wrong("SliceThickness", f"is {thickness:g}; it must be positive for a dose of one frame")
+        return float(thickness)
+    offsets = tags.numbers("GridFrameOffsetVector", n_frames)
+    normal_axis = int(np.argmax(np.abs(directions[0])))
+    if abs(offsets[0]) > _OFFSET_TOLERANCE_MM:
+        # The other of the two forms that the standard allows: coordinates along z.
+        if normal_axis != 2 or abs(offsets[0] - origin[2]) > _OFFSET_TOLERANCE_MM:
+            raise tags.wrong(
+                "GridFrameOffsetVector",
+                f"begins with {offsets[0]:g}; it must begin with 0, or, of axial frames, with the z of "
+                f"ImagePositionPatient, {origin[2]:g}",
+            )
+        directions[0] = np.array([0.0, 0.0, 1.0])
+    steps = np.diff(offsets)
+    if abs(steps[0]) <= _OFFSET_TOLERANCE_MM or np.ptp(steps) > _OFFSET_TOLERANCE_MM:
+        raise tags.wrong(
+            "GridFrameOffsetVector",
+            f"has steps from {steps.min():g} to {steps.max():g} mm; frames must be evenly apart",
+        )
+    if steps[0] < 0:
+        directions[0] = -directions[0]
+    return float(abs(offsets[-1] - offsets[0]) / (n_frames - 1))

@@ -1,0 +1,59 @@
+"""What a dose does to structures: DVH metrics, planning goals, comparison of plans, gamma."""
+
+from __future__ import annotations
+
+from opentps_brimstone.evaluation.comparison import (
+    COMPARED_METRICS,
+    MetricComparison,
+    PlanComparison,
+    compare_plans,
+)
+from opentps_brimstone.evaluation.gamma import gamma_analysis, gamma_pass_rate
+from opentps_brimstone.evaluation.goals import DVHGoal, DVHMetric, GoalResult, GoalTable, evaluate
+from opentps_brimstone.evaluation.metrics import (
+    DoseStatistics,
+    cumulative_dvh,
+    dose_at_volume,
+    dose_at_volume_cc,
+    dose_statistics,
+    gradient_index,
+    homogeneity_index,
+    maximum_dose,
+    mean_dose,
+    minimum_dose,
+    paddick_conformity_index,
+    volume_at_dose,
+    volume_at_dose_cc,
+    voxel_volume_cc,
+)
+from opentps_brimstone.evaluation.tables import format_table, html_table
+
+__all__ = [
+    "COMPARED_METRICS",
+    "DVHGoal",
+    "DVHMetric",
+    "DoseStatistics",
+    "GoalResult",
+    "GoalTable",
+    "MetricComparison",
+    "PlanComparison",
+    "compare_plans",
+    "cumulative_dvh",
+    "dose_at_volume",
+    "dose_at_volume_cc",
+    "dose_statistics",
+    "evaluate",
+    "format_table",
+    "gamma_analysis",
+    "gamma_pass_rate",
+    "gradient_index",
+    "homogeneity_index",
+    "html_table",
+    "maximum_dose",
+    "mean_dose",
+    "minimum_dose",
+    "paddick_conformity_index",
+    "volume_at_dose",
+    "volume_at_dose_cc",
+    "voxel_volume_cc",
+]

@@ -1,0 +1,230 @@
+"""Two plans side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.dose_array import grid_of
+from opentps_brimstone.evaluation.goals import DVHGoal, DVHMetric, GoalTable, evaluate
+from opentps_brimstone.evaluation.metrics import voxel_volume_cc
+from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR, format_table, html_table
+
+if TYPE_CHECKING:
+    from opentps_brimstone.dose_influence import VoxelGrid
+    from opentps_brimstone.plan import Structure
+
+__all__ = ["COMPARED_METRICS", "MetricComparison", "PlanComparison", "compare_plans"]
+
+COMPARED_METRICS = ("Dmean", "D98", "D95", "D50", "D2", "Dmax")
+"""Metrics that `compare_plans` tells of every structure, unless others are asked for."""
+
+
+@dataclass(frozen=True)
+class MetricComparison:
+    """One metric of one structure in two plans.
+
+    Attributes
+    ----------
+    structure : str
+    metric : DVHMetric
+    first, second : float
+        In the metric's unit.
+    """
+
+    structure: str
+    metric: DVHMetric
+    first: float
+    second: float
+
+    @property
+    def difference(self) -> float:
+        """The second plan's value less the first's."""
+        return self.second - self.first
+
+
+@dataclass(frozen=True, repr=False)
+class PlanComparison:
+    """Metrics and goals of two plans; printing it gives tables, and so does a notebook that shows it.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the two plans.
+    metrics : tuple of MetricComparison
+    first_goals, second_goals : GoalTable
+        The same goals, judged for either plan.
+    """
+
+    names: tuple[str, str]
+    metrics: tuple[MetricComparison, ...]
+    first_goals: GoalTable
+    second_goals: GoalTable
+
+    @property
+    def metric_columns(self) -> tuple[str, ...]:
+        """Column names of `metric_rows`."""
+        return ("structure", "metric", "unit", *self.names, "difference")
+
+    def metric_rows(self) -> list[tuple[str, ...]]:
+        """Metrics as text.
+
+        Returns
+        -------
+        list of tuple of str
+            Under `metric_columns`; the difference is the second plan's value less the first's.
+        """
+        return [
+            (m.structure, m.metric.name, m.metric.unit, f"{m.first:.2f}", f"{m.second:.2f}", f"{m.difference:+.2f}")
+            for m in self.metrics
+        ]
+
+    @property
+    def goal_columns(self) -> tuple[str, ...]:
+        """Column names of `goal_rows`."""
+        first, second = self.names
+        return ("structure", "metric", "goal", first, f"{first} met", second, f"{second} met", "difference")
+
+    def goal_rows(self) -> list[tuple[str, ...]]:
+        """Goals as text.
+
+        Returns
+        -------
+        list of tuple of str
+            Under `goal_columns`.
+        """
+        rows: list[tuple[str, ...]] = []
+        for first, second in zip(self.first_goals, self.second_goals, strict=True):
+            goal = first.goal
+            met = ["yes" if result.met else "NO" for result in (first, second)]
+            values = [f"{result.value:.2f} {goal.metric.unit}".rstrip() for result in (first, second)]
+            difference = f"{second.value - first.value:+.2f} {goal.metric.unit}".rstrip()
+            rows.append(
+                (goal.structure, goal.metric.name, goal.requirement, values[0], met[0], values[1], met[1], difference)
+            )
+        return rows
+
+    def records(self) -> list[dict[str, Any]]:
+        """Plain data of the metrics, such as JSON holds.
+
+        Returns
+        -------
+        list of dict
+            ``structure``, ``metric``, ``unit``, the two values under the names of the plans, and ``difference``.
+        """
+        return [
+            {
+                "structure": m.structure,
+                "metric": m.metric.name,
+                "unit": m.metric.unit,
+                self.names[0]: m.first,
+                self.names[1]: m.second,
+                "difference": m.difference,
+            }
+            for m in self.metrics
+        ]
+
+    def __str__(self) -> str:
+        tables = [format_table(self.metric_columns, self.metric_rows())]
+        if len(self.first_goals):
+            tables.append(format_table(self.goal_columns, self.goal_rows()))
+        return "\n\n".join(tables)
+
+    def _repr_html_(self) -> str:
+        tables = [html_table(self.metric_columns, self.metric_rows(), caption=" and ".join(self.names))]
+        if len(self.first_goals):
+            fills = [self._fill(a.met, b.met) for a, b in zip(self.first_goals, self.second_goals, strict=True)]
+            tables.append(html_table(self.goal_columns, self.goal_rows(), fills=fills, caption="goals"))
+        return "<br>".join(tables)
+
+    @staticmethod
+    def _fill(first: bool, second: bool) -> str | None:
+        """Tell where the plans differ: green if only the second meets the goal, red if only the first does."""
+        if first == second:
+            return None
+        return PASS_COLOUR if second else FAIL_COLOUR
+
+    def __repr__(self) -> str:
+        met = [sum(result.met for result in table) for table in (self.first_goals, self.second_goals)]
+        first, second = self.names
+        return (
+            f"PlanComparison({first!r} and {second!r}: {len(self.metrics)} metrics; "
+            f"{met[0]} and {met[1]} of {len(self.first_goals)} goals met)"
+        )
+
+
+def compare_plans(
+    first: Any,
+    second: Any,
+    structures: Iterable[Structure] | None = None,
+    goals: Iterable[DVHGoal | str] = (),
+    *,
+    names: Sequence[str] = ("first", "second"),
+    metrics: Iterable[DVHMetric | str] = COMPARED_METRICS,
+    grid: VoxelGrid | None = None,
+) -> PlanComparison:
+    """Compare what two plans do to the same structures.
+
+    Parameters
+    ----------
+    first, second : Plan, OptimizationResult or array_like, shape (nx, ny, nz)
+        Plans with beamlet weights, results, or doses in Gy; on the same grid.
+    structures : iterable of Structure, optional
+        On that grid; those of a Plan by default.
+    goals : iterable of DVHGoal or str
+        Judged for both.
+    names : sequence of two str
+        What the plans are called.
+    metrics : iterable of DVHMetric or str
+        Told of every structure.
+    grid : VoxelGrid, optional
+        For metrics in cm³, if neither dose carries its grid.
+
+    Returns
+    -------
+    PlanComparison
+
+    Raises
+    ------
+    ValueError
+        When no structures are given and no plan has them, the names are not two different ones, the grids differ, or
+        a goal or metric is wrong.
+    """
+    called = tuple(names)
+    if len(called) != 2 or called[0] == called[1]:
+        raise ValueError(f"the names of the plans are {list(called)}; two different ones are needed")
+    organs = _structures_of(structures, first, second)
+    doses = [_dose_of(plan) for plan in (first, second)]
+    grids = [grid_of(dose, grid) for dose in doses]
+    where = grids[0] or grids[1]
+    if grids[0] and grids[1] and grids[0] != grids[1]:
+        raise ValueError(f"the plans are on different grids: {grids[0]} and {grids[1]}")
+    voxel_cc = None if where is None else voxel_volume_cc(where)
+    chosen = [DVHMetric(metric) if isinstance(metric, str) else metric for metric in metrics]
+    rows = [
+        MetricComparison(organ.name, metric, *(metric(dose, organ.share, voxel_cc) for dose in doses))
+        for organ in organs
+        for metric in chosen
+    ]
+    wanted = list(goals)
+    tables = [evaluate(np.asarray(dose), organs, wanted, grid=where) for dose in doses]
+    return PlanComparison((called[0], called[1]), tuple(rows), *tables)
+
+
+def _dose_of(plan: Any) -> npt.NDArray[np.float64]:
+    if hasattr(plan, "get_dose"):
+        plan = plan.get_dose()
+    return np.asanyarray(getattr(plan, "dose", plan), dtype=np.float64)
+
+
+def _structures_of(structures: Iterable[Structure] | None, *plans: Any) -> list[Structure]:
+    if structures is not None:
+        return list(structures)
+    for plan in plans:
+        if hasattr(plan, "get_dose"):
+            return list(plan.structures.values())
+    raise ValueError("a comparison of doses needs structures=; only a Plan brings its own")

@@ -1,0 +1,399 @@
+"""Numbers that say what a dose does to a structure.
+
+Every metric takes the dose and the structure's volume shares as arrays of the same grid. Volumes in cm³ need the
+volume of a voxel besides, which `voxel_volume_cc` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from opentps_brimstone.dose_influence import VoxelGrid
+    from opentps_brimstone.plan import Structure
+
+__all__ = [
+    "DoseStatistics",
+    "cumulative_dvh",
+    "dose_at_volume",
+    "dose_at_volume_cc",
+    "dose_statistics",
+    "gradient_index",
+    "homogeneity_index",
+    "maximum_dose",
+    "mean_dose",
+    "minimum_dose",
+    "paddick_conformity_index",
+    "volume_at_dose",
+    "volume_at_dose_cc",
+    "voxel_volume_cc",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def _inside(dose: npt.ArrayLike, share: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Dose and volume share of the voxels that belong to a structure."""
+    doses = np.asarray(dose, dtype=np.float64)
+    shares = np.asarray(share, dtype=np.float64)
+    if doses.shape != shares.shape:
+        raise ValueError(f"the dose has the grid {doses.shape} and the structure {shares.shape}; they must agree")
+    part = shares > 0
+    if not part.any():
+        raise ValueError(f"the structure is empty: none of its {shares.size} voxels has a share above 0")
+    if not np.isfinite(doses[part]).all():
+        raise ValueError("the dose inside the structure is not finite everywhere")
+    return doses[part], shares[part]
+
+
+def mean_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
+    """Mean dose of a structure, by volume.
+
+    Parameters
+    ----------
+    dose : array_like, shape (nx, ny, nz)
+        Gy.
+    share : array_like, shape (nx, ny, nz)
+        Share of each voxel's volume that belongs to the structure, in [0, 1]; a bool mask will do.
+
+    Returns
+    -------
+    float
+        Gy.
+
+    Raises
+    ------
+    ValueError
+        When the grids differ, the structure is empty, or its dose is not finite. So do all metrics here.
+    """
+    doses, shares = _inside(dose, share)
+    return float(np.average(doses, weights=shares))
+
+
+def minimum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
+    """Lowest dose of a voxel that belongs to a structure, however small its part.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+
+    Returns
+    -------
+    float
+        Gy.
+    """
+    return float(_inside(dose, share)[0].min())
+
+
+def maximum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
+    """Highest dose of a voxel that belongs to a structure, however small its part.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+
+    Returns
+    -------
+    float
+        Gy.
+    """
+    return float(_inside(dose, share)[0].max())
+
+
+def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: float) -> float:
+    """D_x: the dose that at least x % of a structure's volume gets.
+
+    Every voxel's dose stands at the middle of its volume in the cumulative DVH, and doses are interpolated linearly in
+    between; for voxels of equal shares this is Hazen's quantile. Within half a voxel of either end it is the
+    highest or lowest dose.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+    volume_percent : float
+        x, from 0 to 100.
+
+    Returns
+    -------
+    float
+        Gy.
+
+    Raises
+    ------
+    ValueError
+        When x is outside 0 to 100.
+
+    Examples
+    --------
+    >>> dose_at_volume([10.0, 20.0, 30.0, 40.0], [1, 1, 1, 1], 50)
+    25.0
+    """
+    if not 0 <= volume_percent <= 100:
+        raise ValueError(f"the volume of D{volume_percent:g} must be from 0 to 100 %")
+    doses, shares = _inside(dose, share)
+    order = np.argsort(-doses, kind="stable")
+    shares = shares[order]
+    middle = (np.cumsum(shares) - shares / 2) / shares.sum()
+    return float(np.interp(volume_percent / 100, middle, doses[order]))
+
+
+def volume_at_dose(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float) -> float:
+    """V_x: how much of a structure's volume gets at least x Gy.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+    dose_gy : float
+        x, in Gy.
+
+    Returns
+    -------
+    float
+        Percent of the structure's volume.
+    """
+    doses, shares = _inside(dose, share)
+    return float(100 * shares[doses >= dose_gy].sum() / shares.sum())
+
+
+def voxel_volume_cc(grid: VoxelGrid) -> float:
+    """Volume of a voxel.
+
+    Parameters
+    ----------
+    grid : VoxelGrid
+
+    Returns
+    -------
+    float
+        cm³.
+    """
+    return float(np.prod(grid.spacing_mm)) / 1000.0
+
+
+def dose_at_volume_cc(dose: npt.ArrayLike, share: npt.ArrayLike, volume_cc: float, voxel_cc: float) -> float:
+    """D_x cc: the lowest dose in the hottest x cm³ of a structure.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+    volume_cc : float
+        x, in cm³; at most the structure's volume. Below half a voxel it is the highest dose.
+    voxel_cc : float
+        Volume of a voxel, in cm³.
+
+    Returns
+    -------
+    float
+        Gy; interpolated as `dose_at_volume` does.
+
+    Raises
+    ------
+    ValueError
+        When the structure is smaller, or a volume is not positive.
+
+    Examples
+    --------
+    >>> dose_at_volume_cc([10.0, 20.0, 30.0, 40.0], [1, 1, 1, 1], volume_cc=2.0, voxel_cc=1.0)
+    25.0
+    """
+    for name, volume in (("volume asked for", volume_cc), ("volume of a voxel", voxel_cc)):
+        if not (np.isfinite(volume) and volume > 0):
+            raise ValueError(f"the {name} is {volume:g} cm³; it must be positive")
+    whole = float(_inside(dose, share)[1].sum()) * voxel_cc
+    if volume_cc > whole * (1 + 1e-9):
+        raise ValueError(f"the structure has {whole:.3g} cm³; its D{volume_cc:g}cc does not exist")
+    return dose_at_volume(dose, share, min(100 * volume_cc / whole, 100.0))
+
+
+def volume_at_dose_cc(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float, voxel_cc: float) -> float:
+    """V_x in cm³: how much of a structure's volume gets at least x Gy.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+    dose_gy : float
+        x, in Gy.
+    voxel_cc : float
+        Volume of a voxel, in cm³.
+
+    Returns
+    -------
+    float
+        cm³.
+    """
+    doses, shares = _inside(dose, share)
+    return float(shares[doses >= dose_gy].sum()) * voxel_cc
+
+
+def paddick_conformity_index(dose: npt.ArrayLike, share: npt.ArrayLike, prescription_gy: float) -> float:
+    """Conformity index of Paddick: TV_PIV² / (TV · PIV); 1 is perfect.
+
+    TV is the target's volume, PIV the volume of the whole grid that gets at least the prescription, TV_PIV the part
+    of the target in it (I. Paddick, J. Neurosurg. 93 Suppl. 3, 219-222, 2000).
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`; the dose of all that is irradiated, not only of the target.
+    prescription_gy : float
+        Dose of the isodose that should fit the target, in Gy.
+
+    Returns
+    -------
+    float
+        From 0 to 1; 0 when nothing gets the prescription.
+
+    Raises
+    ------
+    ValueError
+        When the prescription is not positive.
+    """
+    _check_prescription(prescription_gy)
+    doses, shares = _inside(dose, share)
+    covered = float(shares[doses >= prescription_gy].sum())
+    isodose = float(np.count_nonzero(np.asarray(dose, dtype=np.float64) >= prescription_gy))
+    return covered**2 / (float(shares.sum()) * isodose) if isodose else 0.0
+
+
+def gradient_index(dose: npt.ArrayLike, prescription_gy: float) -> float:
+    """Gradient index of Paddick and Lippitz: volume of half the prescription's isodose over that of the whole's.
+
+    Source: I. Paddick and B. Lippitz, J. Neurosurg. 105 Suppl., 194-201, 2006.
+
+    Parameters
+    ----------
+    dose : array_like, shape (nx, ny, nz)
+        Gy, of all that is irradiated.
+    prescription_gy : float
+        Gy.
+
+    Returns
+    -------
+    float
+        1 or more; smaller is steeper.
+
+    Raises
+    ------
+    ValueError
+        When the prescription is not positive or no voxel gets it.
+    """
+    _check_prescription(prescription_gy)
+    doses = np.asarray(dose, dtype=np.float64)
+    whole = np.count_nonzero(doses >= prescription_gy)
+    if not whole:
+        raise ValueError(
+            f"no voxel gets {prescription_gy:g} Gy, the highest dose is {doses.max():g} Gy: there is no gradient index"
+        )
+    return float(np.count_nonzero(doses >= prescription_gy / 2) / whole)
+
+
+def _check_prescription(prescription_gy: float) -> None:
+    if not (np.isfinite(prescription_gy) and prescription_gy > 0):
+        raise ValueError(f"the prescription is {prescription_gy:g} Gy; it must be positive")
+
+
+def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
+    """Homogeneity index (D2 − D98) / D50 of ICRU report 83; 0 is a uniform dose.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        When half the structure gets no dose.
+    """
+    median = dose_at_volume(dose, share, 50)
+    if median <= 0:
+        raise ValueError(f"D50 is {median:g} Gy; the homogeneity index needs a positive one")
+    return (dose_at_volume(dose, share, 2) - dose_at_volume(dose, share, 98)) / median
+
+
+def cumulative_dvh(dose: npt.ArrayLike, share: npt.ArrayLike, dose_axis_gy: npt.ArrayLike) -> FloatArray:
+    """Cumulative dose-volume histogram on given doses.
+
+    Parameters
+    ----------
+    dose, share : array_like, shape (nx, ny, nz)
+        As for `mean_dose`.
+    dose_axis_gy : array_like, shape (n,)
+        Gy.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Share of the structure's volume, in [0, 1], that gets at least each dose.
+    """
+    doses, shares = _inside(dose, share)
+    order = np.argsort(doses, kind="stable")
+    below = np.concatenate([[0.0], np.cumsum(shares[order])])
+    index = np.searchsorted(doses[order], np.asarray(dose_axis_gy, dtype=np.float64), side="left")
+    volume: FloatArray = 1.0 - below[index] / below[-1]
+    return volume
+
+
+@dataclass(frozen=True)
+class DoseStatistics:
+    """Dose of one structure, in Gy.
+
+    Attributes
+    ----------
+    structure : str
+    minimum, mean, maximum : float
+    d98, d95, d50, d10, d2 : float
+        Dose that at least this percentage of the volume gets.
+    """
+
+    structure: str
+    minimum: float
+    mean: float
+    maximum: float
+    d98: float
+    d95: float
+    d50: float
+    d10: float
+    d2: float
+
+
+def dose_statistics(dose: npt.ArrayLike, structures: Iterable[Structure]) -> list[DoseStatistics]:
+    """Statistics of every structure.
+
+    Parameters
+    ----------
+    dose : array_like, shape (nx, ny, nz)
+        Gy.
+    structures : iterable of Structure
+        On the same grid.
+
+    Returns
+    -------
+    list of DoseStatistics
+        In the order of the structures.
+    """
+    return [
+        DoseStatistics(
+            structure.name,
+            minimum_dose(dose, structure.share),
+            mean_dose(dose, structure.share),
+            maximum_dose(dose, structure.share),
+            *(dose_at_volume(dose, structure.share, volume) for volume in (98, 95, 50, 10, 2)),
+        )
+        for structure in structures
+    ]
