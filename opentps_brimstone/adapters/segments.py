@@ -1,0 +1,551 @@
+"""MLC segments in OpenTPS plans, such that OpenTPS reads the fluence out of them that was meant.
+
+What OpenTPS does, and what is done about it here:
+
+- ``createBeamletsFromSegments`` puts beamlets at half-odd multiples of the segment's beamlet spacing, wherever such a
+  point lies between the leaf tips and on a leaf. So openings are sampled exactly if their edges are multiples of the
+  spacing. It drops leaf pairs that are open by no more than one spacing, so openings must be two beamlets wide. The
+  largest spacing that does it for all openings of a plan is written: the plan's own beamlets divided by 1, 2, …
+- ``simplify``, which OpenTPS calls before each dose calculation, adds up the segments of a beam that have one gantry
+  and couch angle, whatever their collimator angles, on a square as wide as the leaf bank is high, without the last row
+  and column. A field outside is refused.
+
+Both are tried on a copy after writing: the beamlets must sum to the fluence meant, one by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.adapters.plan import ensure_beamlets, validate_photon_plan
+from opentps_brimstone.sequencing.mlc import TOLERANCE_MM
+from opentps_brimstone.sequencing.segments import open_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentps_brimstone.calibration import Calibration
+    from opentps_brimstone.sequencing.mlc import MLC
+    from opentps_brimstone.sequencing.segments import Aperture, SequencedBeam
+
+__all__ = [
+    "BeamFluence",
+    "SegmentError",
+    "align_beamlets",
+    "fluence_of_segments",
+    "merged_plan",
+    "own_copy",
+    "with_machine_mu",
+    "write_segments",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+_FINEST = 8  # parts of a beamlet
+_ON_RASTER_MM = 1e-6
+_SAME_FLUENCE = 1e-9
+
+
+class SegmentError(ValueError):
+    """Segments that OpenTPS would read another fluence out of."""
+
+
+@dataclass(frozen=True, eq=False)
+class BeamFluence:
+    """Fluence of a beam in the beam's eye view.
+
+    Attributes
+    ----------
+    name : str
+        Of the beam.
+    xy_mm : ndarray, shape (n_beamlets, 2)
+        Centres, row after row, every position once.
+    mu : ndarray, shape (n_beamlets,)
+        MU per fraction, summed over the beam's segments.
+    spacing_mm : (float, float)
+        Beamlet size in x and y.
+    """
+
+    name: str
+    xy_mm: FloatArray
+    mu: FloatArray
+    spacing_mm: tuple[float, float]
+
+
+# ------------------------------------------------------------------------------------------------------ copies of plans
+
+
+def own_copy(photon_plan: Any) -> Any:
+    """Copy a plan so that its beams, segments and beamlets can be changed; images and structures are shared.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+
+    Returns
+    -------
+    opentps PhotonPlan
+        With a DICOM identity of its own, and a plan design that holds no beamlet doses.
+    """
+    from pydicom.uid import generate_uid
+
+    design = photon_plan.planDesign
+    own = copy.copy(photon_plan)
+    own._beams = copy.deepcopy(photon_plan._beams)
+    if design is not None:
+        own.planDesign = copy.copy(design)
+        own.planDesign.beamlets = None
+    own.SOPInstanceUID = str(generate_uid())
+    own.seriesInstanceUID = own.SOPInstanceUID + ".1"
+    return own
+
+
+def merged_plan(photon_plan: Any) -> Any:
+    """Let OpenTPS make beamlets of the segments of a plan and add them up, as it does before a dose calculation.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed.
+
+    Returns
+    -------
+    opentps PhotonPlan
+        What ``createBeamletsFromSegments()`` and ``simplify()`` make of a copy: one segment for each gantry and couch
+        angle of a beam, with beamlets of different MU.
+    """
+    merged = own_copy(photon_plan)
+    with contextlib.redirect_stdout(io.StringIO()):
+        merged.createBeamletsFromSegments()
+        merged.simplify()
+    return merged
+
+
+def with_machine_mu(photon_plan: Any, calibration: Calibration) -> Any:
+    """Copy a plan and turn its engine MU into those of the machine, as a plan file has them.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed; its segments have one MU each.
+    calibration : Calibration
+
+    Returns
+    -------
+    opentps PhotonPlan
+        Its dose by OpenTPS's engine is not that of the plan: the engine reads engine MU.
+    """
+    copied = own_copy(photon_plan)
+    for segment in copied.beamSegments:
+        if segment.mu is not None:
+            segment.mu = float(calibration.machine_mu(segment.mu))
+        for beamlet in segment.beamlets:
+            beamlet._mu = float(calibration.machine_mu(beamlet._mu))
+    return copied
+
+
+# -------------------------------------------------------------------------------------------------- segments to fluence
+
+
+def fluence_of_segments(photon_plan: Any) -> list[BeamFluence]:
+    """Fluence that the segments of each beam add up to.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed. Segments without beamlets count with those that OpenTPS makes of their opening.
+
+    Returns
+    -------
+    list of BeamFluence
+        One for each beam.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the plan cannot be optimised, a segment has no MU, or the segments of a beam differ in their angles or
+        beamlet sizes.
+    """
+    own = own_copy(photon_plan)
+    for number, beam in enumerate(own.beams, start=1):
+        for index, segment in enumerate(beam.beamSegments):
+            if not segment.beamlets and segment.mu is None:
+                raise ValueError(f"segment {index} of beam {number} ({beam.name!r}) has no MU")
+    ensure_beamlets(own)
+    return [_fluence(beam, f"beam {number} ({beam.name!r})") for number, beam in enumerate(own.beams, start=1)]
+
+
+def _fluence(beam: Any, place: str) -> BeamFluence:
+    kinds = {
+        (
+            float(s.xBeamletSpacing_mm),
+            float(s.yBeamletSpacing_mm),
+            float(s.gantryAngle_degree),
+            float(s.couchAngle_degree),
+            float(s.beamLimitingDeviceAngle_degree),
+        )
+        for s in beam.beamSegments
+    }
+    if len(kinds) > 1:
+        raise ValueError(f"{place} has segments with different angles or beamlet sizes; they have no common fluence")
+    placed = [(b._y, b._x, b._mu) for segment in beam.beamSegments for b in segment.beamlets]
+    rows = np.array(placed, dtype=np.float64)
+    positions, where = np.unique(np.round(rows[:, :2], 6), axis=0, return_inverse=True)
+    mu = np.zeros(len(positions))
+    np.add.at(mu, where.ravel(), rows[:, 2])
+    width, height, *_ = kinds.pop()
+    return BeamFluence(beam.name, positions[:, ::-1].copy(), mu, (width, height))
+
+
+# -------------------------------------------------------------------------------------------------- segments into plans
+
+
+def write_segments(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam]) -> tuple[float, float]:
+    """Replace the beamlets of a plan by segments.
+
+    Every aperture with MU becomes a PlanPhotonSegment with the whole leaf bank in ``Xmlc_mm``, closed pairs too, the
+    jaws (at infinity where the machine has none), MU, control point index, and the angles and isocentre of the beam. It
+    has no beamlets: OpenTPS makes them where it needs them. A beam without such apertures vanishes.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Changed in place; unchanged if an error is raised. Every beam has one segment.
+    sequenced_beams : sequence of SequencedBeam
+        One for each beam, ``beam_index`` counting the beams from 0. MU are those of the dose engine.
+
+    Returns
+    -------
+    (float, float)
+        Size in x and y of the beamlets that OpenTPS makes of the segments, in mm.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If plan and beams do not belong together, or a beam of the plan has several segments.
+    SegmentError
+        If OpenTPS would not read the fluence meant out of the segments; says where and why.
+    """
+    validate_photon_plan(photon_plan)
+    beams = _beams_in_order(photon_plan, sequenced_beams)
+    spacing = _sampling(beams)
+    written = own_copy(photon_plan)
+    for beam, sequenced in zip(written.beams, beams, strict=True):
+        apertures = [aperture for aperture in sequenced.apertures if aperture.mu > 0]
+        template = beam.beamSegments[0]
+        beam.xBeamletSpacing_mm, beam.yBeamletSpacing_mm = spacing
+        beam._beamSegments = [
+            _segment(template, sequenced, aperture, index, spacing) for index, aperture in enumerate(apertures)
+        ]
+    kept = [index for index, beam in enumerate(written.beams) if len(beam) > 0]
+    if not kept:
+        raise ValueError("no aperture has any MU: nothing would be left of the plan")
+    written._beams = [written.beams[index] for index in kept]
+    _check_written(written, [beams[index] for index in kept], spacing)
+    photon_plan._beams = written._beams
+    return spacing
+
+
+def _beams_in_order(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam]) -> list[SequencedBeam]:
+    for number, beam in enumerate(photon_plan.beams, start=1):
+        if len(beam.beamSegments) != 1:
+            raise ValueError(
+                f"beam {number} ({beam.name!r}) has {len(beam.beamSegments)} segments; OpenTPS adds up all segments of "
+                "a beam, so give each fluence map a beam of its own"
+            )
+    beams = sorted(sequenced_beams, key=lambda beam: beam.beam_index)
+    if [beam.beam_index for beam in beams] != list(range(len(photon_plan.beams))):
+        raise ValueError(
+            f"the plan has {len(photon_plan.beams)} beams; the sequenced beams are for "
+            f"{', '.join(str(beam.beam_index) for beam in beams) or 'none'}, counted from 0"
+        )
+    return beams
+
+
+def _segment(
+    template: Any, sequenced: SequencedBeam, aperture: Aperture, index: int, spacing: tuple[float, float]
+) -> Any:
+    boundaries = np.asarray(sequenced.mlc.leaf_boundaries_mm)
+    segment = copy.copy(template)
+    segment._beamlets = []
+    segment.Xmlc_mm = np.column_stack([boundaries[:-1], boundaries[1:], aperture.left_mm, aperture.right_mm])
+    segment.XmlcBoundaries_mm = boundaries.tolist()
+    segment.x_jaw_mm, segment.y_jaw_mm = (
+        [-math.inf, math.inf] if jaw is None else [float(position) for position in jaw]
+        for jaw in (sequenced.jaws.x_mm, sequenced.jaws.y_mm)
+    )
+    segment.mu = aperture.mu
+    segment.controlPointIndex = index
+    segment.xBeamletSpacing_mm, segment.yBeamletSpacing_mm = spacing
+    return segment
+
+
+# ------------------------------------------------------------------------------------------------------------ sampling
+
+
+class _Openings(NamedTuple):
+    """What leaves and jaws of an aperture leave open, pair by pair."""
+
+    left: FloatArray
+    right: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def _openings(beam: SequencedBeam, aperture: Aperture) -> _Openings:
+    boundaries = np.asarray(beam.mlc.leaf_boundaries_mm)
+    x_jaws, y_jaws = (jaw or (-math.inf, math.inf) for jaw in (beam.jaws.x_mm, beam.jaws.y_mm))
+    left, right = np.maximum(aperture.left_mm, x_jaws[0]), np.minimum(aperture.right_mm, x_jaws[1])
+    low, high = np.maximum(boundaries[:-1], y_jaws[0]), np.minimum(boundaries[1:], y_jaws[1])
+    is_open = (right - left > TOLERANCE_MM) & (high - low > TOLERANCE_MM)
+    return _Openings(left[is_open], right[is_open], low[is_open], high[is_open])
+
+
+def _sampling(beams: Sequence[SequencedBeam]) -> tuple[float, float]:
+    """Largest beamlets that sample all openings of a plan exactly."""
+    sizes = {beam.spacing_mm for beam in beams}
+    if len(sizes) > 1:
+        raise SegmentError(f"the beams have beamlets of different sizes, {sorted(sizes)} mm; segments need one size")
+    width, height = sizes.pop()
+    return _spacing("x", width, beams), _spacing("y", height, beams)
+
+
+def _spacing(axis: str, beamlet_mm: float, beams: Sequence[SequencedBeam]) -> float:
+    reason = ""
+    for parts in range(1, _FINEST + 1):
+        spacing = beamlet_mm / parts
+        reason = next(filter(None, (_misfit(axis, spacing, beam) for beam in beams)), "")
+        if not reason:
+            return spacing
+    raise SegmentError(
+        f"OpenTPS cannot sample the segments exactly with beamlets of {beamlet_mm:g} mm or 1/2 to 1/{_FINEST} of "
+        f"that in {axis}: {reason}"
+    )
+
+
+def _misfit(axis: str, spacing: float, beam: SequencedBeam) -> str:
+    """Say why OpenTPS would not sample a beam's openings exactly; empty if it does."""
+    low_end, high_end = math.inf, -math.inf
+    for number, aperture in enumerate(beam.apertures):
+        if aperture.mu == 0:
+            continue
+        opened = _openings(beam, aperture)
+        low, high = (opened.left, opened.right) if axis == "x" else (opened.low, opened.high)
+        if not low.size:
+            return f"aperture {number} of beam {beam.beam_index} is closed and has {aperture.mu:g} MU"
+        edges = np.concatenate([low, high])
+        off = np.abs(edges / spacing - np.round(edges / spacing)) * spacing
+        if off.max() > _ON_RASTER_MM:
+            return (
+                f"aperture {number} of beam {beam.beam_index} has an edge at {axis} = {edges[off.argmax()]:g} mm, "
+                f"which is no multiple of {spacing:g} mm; let leaves and jaws stand on beamlet edges"
+            )
+        if axis == "x" and (high - low).min() < 1.5 * spacing:
+            return (
+                f"aperture {number} of beam {beam.beam_index} has a leaf pair open by {(high - low).min():g} mm; "
+                f"OpenTPS drops pairs open by no more than {spacing:g} mm"
+            )
+        low_end, high_end = min(low_end, low.min()), max(high_end, high.max())
+    return _outside_square(axis, spacing, beam, low_end, high_end) if low_end < high_end else ""
+
+
+def _outside_square(axis: str, spacing: float, beam: SequencedBeam, low: float, high: float) -> str:
+    """Say why ``beamletMatrixRepresentation`` would misplace beamlets between two edges; empty if it does not."""
+    boundaries = beam.mlc.leaf_boundaries_mm
+    count = math.ceil((abs(boundaries[0]) + abs(boundaries[-1])) / spacing)
+    middle = round(count / 2)
+    wanted = np.arange(round(low / spacing) + 1, round(high / spacing) + 1) + middle
+    # In OpenTPS's own arithmetic, whose rounding decides.
+    placed = np.floor(((wanted - middle) * spacing - spacing / 2 + spacing / 2) / spacing + middle)
+    if wanted[0] < 0 or wanted[-1] >= count:
+        return (
+            f"the openings of beam {beam.beam_index} reach from {low:g} to {high:g} mm in {axis}; OpenTPS adds up "
+            f"segments from {(-middle - 1) * spacing:g} to {(count - 1 - middle) * spacing:g} mm, the height of the "
+            f"leaf bank of {beam.mlc.name}; take narrower fields, or an MLC.matched of a larger field_mm"
+        )
+    if (placed != wanted).any():
+        return f"OpenTPS misplaces beamlets of {spacing:g} mm by rounding when it adds up segments; take another size"
+    return ""
+
+
+def _check_written(written: Any, beams: Sequence[SequencedBeam], spacing: tuple[float, float]) -> None:
+    """Compare the beamlets OpenTPS makes of the segments with the fluence meant."""
+    merged = [_fluence(beam, f"beam {number} ({beam.name!r})") for number, beam in enumerate(merged_plan(written), 1)]
+    if len(merged) != len(beams):
+        raise SegmentError(f"OpenTPS makes beamlets for {len(merged)} of {len(beams)} beams with open segments")
+    for fluence, sequenced in zip(merged, beams, strict=True):
+        cells, meant = _meant(sequenced, spacing)
+        read = np.zeros_like(meant)
+        number_of = {cell: number for number, cell in enumerate(map(tuple, cells.tolist()))}
+        places = np.round(fluence.xy_mm / spacing + 0.5).astype(int)
+        for place, mu in zip(map(tuple, places.tolist()), fluence.mu, strict=True):
+            if place not in number_of:
+                raise SegmentError(
+                    f"OpenTPS puts a beamlet of {mu:g} MU of beam {fluence.name!r} at {_position(place, spacing)} mm, "
+                    "where the leaves are closed"
+                )
+            read[number_of[place]] += mu
+        off = np.abs(read - meant)
+        if off.max() > _SAME_FLUENCE * meant.max():
+            worst = int(off.argmax())
+            raise SegmentError(
+                f"OpenTPS gives the beamlet at {_position(cells[worst], spacing)} mm of beam {fluence.name!r} "
+                f"{read[worst]:g} MU instead of {meant[worst]:g} when it makes beamlets of the segments"
+            )
+
+
+def _position(cell: Any, spacing: tuple[float, float]) -> str:
+    return f"({(cell[0] - 0.5) * spacing[0]:g}, {(cell[1] - 0.5) * spacing[1]:g})"
+
+
+def _meant(beam: SequencedBeam, spacing: tuple[float, float]) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Cells that a beam opens, by number, and the MU they get; cell k has its centre at (k - 1/2) spacings."""
+    opened = [_openings(beam, aperture) for aperture in beam.apertures if aperture.mu > 0]
+    ends = [
+        (min(low.min() for low in lows), max(high.max() for high in highs))
+        for lows, highs in (
+            ([o.left for o in opened], [o.right for o in opened]),
+            ([o.low for o in opened], [o.high for o in opened]),
+        )
+    ]
+    x, y = (
+        np.arange(round(low / step) + 1, round(high / step) + 1)
+        for (low, high), step in zip(ends, spacing, strict=True)
+    )
+    cells = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    mu = np.zeros(len(cells))
+    for aperture in beam.apertures:
+        mu += aperture.mu * open_shares(aperture, beam.mlc, beam.jaws, (cells - 0.5) * spacing, spacing)
+    return cells[mu > 0], mu[mu > 0]
+
+
+# ----------------------------------------------------------------------------------------------- beamlets on the leaves
+
+
+def align_beamlets(
+    photon_plan: Any,
+    mlc: MLC,
+    *,
+    target: Any = None,
+    margin_mm: float | None = None,
+    collimator_angle: float | None = None,
+) -> Any:
+    """Place the beamlets of a plan anew, in rows that lie on the leaves of an MLC.
+
+    ``PhotonPlanDesign.buildPlan()`` puts beamlets on multiples of the spacing, where rows straddle two leaves. Here the
+    rows begin and end on leaf boundaries, and columns are half a spacing from the axis. A beam gets every beamlet
+    that the target, grown by the margin, is seen through from the source.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed. Of its beams the angles, isocentre and beamlet spacings are used.
+    mlc : MLC
+    target : opentps ROIMask, optional
+        Default: the target of the plan design.
+    margin_mm : float, optional
+        Default: that of the plan design.
+    collimator_angle : float, optional
+        IEC angle in degrees for all beams. Default: the angles that the beams have.
+
+    Returns
+    -------
+    opentps PhotonPlan
+        A copy with other beamlets, of 1 MU each.
+
+    Raises
+    ------
+    ValueError
+        If there is no target, its projection is beyond the leaves, or a leaf's width and the beamlet's do not divide
+        each other.
+    """
+    design = photon_plan.planDesign
+    target = target if target is not None else getattr(design, "targetMask", None)
+    if target is None:
+        raise ValueError("the plan design has no target; give the target whose projection the beamlets shall cover")
+    margin = float(design.targetMargin if margin_mm is None and design is not None else margin_mm or 0.0)
+    points = _target_points(target, margin, photon_plan)
+    aligned = own_copy(photon_plan)
+    for beam in aligned.beams:
+        segment = beam.beamSegments[0] if beam.beamSegments else beam.createBeamSegment()
+        if collimator_angle is not None:
+            segment.beamLimitingDeviceAngle_degree = float(collimator_angle)
+        seen = _projection(points, segment, np.asarray(beam.isocenterPosition_mm, dtype=float), aligned.SAD_mm)
+        _place(segment, seen, mlc, beam.name)
+        beam._beamSegments = [segment]
+    return aligned
+
+
+def _target_points(target: Any, margin_mm: float, photon_plan: Any) -> FloatArray:
+    """Points of the grown target in mm, denser than beamlets and voxels."""
+    from opentps.core.data.images import ROIMask
+
+    grown = ROIMask.fromImage3D(target, patient=None)
+    if margin_mm > 0:
+        grown.dilateMask(radius=margin_mm)
+    voxels = np.argwhere(grown.imageArray)
+    if not len(voxels):
+        raise ValueError(f"the target {target.name!r} is empty")
+    spacing = np.asarray(grown.spacing, dtype=float)
+    finest = min(min(beam.xBeamletSpacing_mm, beam.yBeamletSpacing_mm) for beam in photon_plan.beams)
+    counts = np.ceil(2 * spacing / finest).astype(int)
+    within = np.stack(
+        np.meshgrid(*((np.arange(count) + 0.5) / count - 0.5 for count in counts), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    points: FloatArray = ((voxels[:, None, :] + within) * spacing + np.asarray(grown.origin)).reshape(-1, 3)
+    return points
+
+
+def _projection(points: FloatArray, segment: Any, isocentre: FloatArray, sad_mm: float) -> FloatArray:
+    """Where points are seen from the source, in the beam's eye view at the isocentre plane."""
+    from opentps.core.io.CCCdoseEngineIO import getRotatedVersors
+
+    angles = (segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree)
+    # The engine's first axis is the image's second one.
+    across, along, depth = (np.array(axis)[[1, 0, 2]] for axis in getRotatedVersors(*angles))
+    centred = points - isocentre
+    scale = sad_mm / (sad_mm + centred @ depth)
+    return np.column_stack([centred @ across * scale, centred @ along * scale])
+
+
+def _place(segment: Any, seen: FloatArray, mlc: MLC, name: str) -> None:
+    from opentps.core.data.plan._planPhotonSegment import Beamlet
+
+    width, height = float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)
+    boundaries = np.asarray(mlc.leaf_boundaries_mm)
+    if seen[:, 1].min() < boundaries[0] or seen[:, 1].max() > boundaries[-1]:
+        raise ValueError(
+            f"beam {name!r} sees the target from y = {seen[:, 1].min():.1f} to {seen[:, 1].max():.1f} mm; the leaves "
+            f"of {mlc.name} cover {boundaries[0]:g} to {boundaries[-1]:g} mm"
+        )
+    start = boundaries[np.abs(boundaries).argmin()]
+    cells = np.unique(
+        np.floor(np.column_stack([seen[:, 1] - start, seen[:, 0]]) / (height, width)).astype(np.int64), axis=0
+    )
+    _check_rows(start + height * np.unique(cells[:, 0]), height, mlc, name)
+    segment._beamlets = [
+        Beamlet((column + 0.5) * width, start + (row + 0.5) * height, 1.0) for row, column in cells.tolist()
+    ]
+    segment.isPure()
+
+
+def _check_rows(low_edges: FloatArray, height: float, mlc: MLC, name: str) -> None:
+    """Rows must be parts of a leaf or whole leaves."""
+    boundaries = np.asarray(mlc.leaf_boundaries_mm)
+    for low in low_edges:
+        inside = boundaries[(boundaries > low + TOLERANCE_MM) & (boundaries < low + height - TOLERANCE_MM)]
+        nearest = np.abs(boundaries[:, None] - np.array([low, low + height])).min(axis=0)
+        if inside.size and nearest.max() > TOLERANCE_MM:
+            raise ValueError(
+                f"a beamlet row of beam {name!r} from y = {low:g} to {low + height:g} mm would lie on parts of two "
+                f"leaves of {mlc.name}, which meet at {inside[0]:g} mm; choose a beamlet spacing in y that its leaf "
+                f"widths of {', '.join(f'{w:g}' for w in np.unique(mlc.leaf_widths_mm))} mm are multiples of"
+            )
