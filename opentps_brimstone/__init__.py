@@ -10,26 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opentps_brimstone.adapters.planning import optimize_photon_plan
-    from opentps_brimstone.callbacks import OptimizationCallback
+    from opentps_brimstone.beam import Beam
+    from opentps_brimstone.callbacks import CallbackList, OptimizationCallback, Recorder, StopWhenGoalsMet, TimeLimit
     from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
     from opentps_brimstone.dose_array import DoseArray
     from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
     from opentps_brimstone.evaluation import DVHGoal, compare_plans, evaluate, gamma_analysis, gamma_pass_rate
     from opentps_brimstone.opentps_method import register, unregister
     from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings, PlanOptimizer
-    from opentps_brimstone.plan import Plan, Structure
+    from opentps_brimstone.plan import Plan
     from opentps_brimstone.prescription import (
         KLDivergenceTerm,
         MaximumDoseTerm,
         ObjectiveTerm,
         Prescription,
     )
+    from opentps_brimstone.series import Series
+    from opentps_brimstone.structure import Structure
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Importing the package must stay cheap: a name is loaded when it is used.
 _HOME = {
+    "Beam": "beam",
     "BeamletLayout": "dose_influence",
+    "CallbackList": "callbacks",
     "DVHGoal": "evaluation",
     "DoseArray": "dose_array",
     "DoseInfluence": "dose_influence",
@@ -42,7 +47,11 @@ _HOME = {
     "Plan": "plan",
     "PlanOptimizer": "optimizer",
     "Prescription": "prescription",
-    "Structure": "plan",
+    "Recorder": "callbacks",
+    "Series": "series",
+    "StopWhenGoalsMet": "callbacks",
+    "Structure": "structure",
+    "TimeLimit": "callbacks",
     "VoxelGrid": "dose_influence",
     "compare_plans": "evaluation",
     "dose_from_dataset": "dicom.rt_dose_reader",
@@ -55,7 +64,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Beam",
     "BeamletLayout",
+    "CallbackList",
     "DVHGoal",
     "DoseArray",
     "DoseInfluence",
@@ -68,7 +79,11 @@ __all__ = [
     "Plan",
     "PlanOptimizer",
     "Prescription",
+    "Recorder",
+    "Series",
+    "StopWhenGoalsMet",
     "Structure",
+    "TimeLimit",
     "VoxelGrid",
     "compare_plans",
     "dose_from_dataset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from opentps_brimstone import _core
 from opentps_brimstone.assembly import AssembledPlan, assemble, level_settings, target_terms
-from opentps_brimstone.callbacks import Callback, ProgressBar, as_function
+from opentps_brimstone.callbacks import Callback, OptimizationCallback, ProgressBar, as_callback
+from opentps_brimstone.dose_array import DoseArray
 from opentps_brimstone.prescription import DIRECTIONS, Direction, ObjectiveTerm, Prescription
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ class PlanOptimizer:
         ----------
         initial_weights : array_like, shape (n_beamlets,), optional
             MU per fraction to start from; without it, the uniform weight that gives the targets their mean dose.
-        callback : OptimizationCallback or callable, optional
+        callback : OptimizationCallback or callable, or a list of them, optional
             Called after each iteration; returning False stops.
         max_iterations : int, optional
             Iterations per level; the settings' 500 by default.
@@ -279,11 +280,12 @@ class PlanOptimizer:
         ValueError
             When no objective is on a target, a structure gets no dose, or a number is out of its range.
         KeyboardInterrupt
-            On Ctrl-C; the plan is as before.
+            On Ctrl-C; the plan is as before. Whatever ends the optimisation after an iteration, this or an exception
+            of a callback, has an attribute ``result_so_far``: the `OptimizationResult` of the last iteration.
         """
         settings = self._settings(max_iterations, tolerance)
         target_terms(self.prescription.objectives)
-        watch = as_function(callback) if callback is not None else None
+        watch = as_callback(callback) if callback is not None else None
         started = time.perf_counter()
         fractions = self.plan.number_of_fractions
         start = None
@@ -291,15 +293,21 @@ class PlanOptimizer:
             start = self.plan.dose_influence.check_weights(initial_weights) * fractions
         assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start)
         run = _Run(self.plan, assembled, settings, start, watch)
+        if watch is not None:
+            watch.on_start(self.plan, self.prescription)
         prepared = time.perf_counter()
-        answer = run.optimise(show_progress=progress)
+        try:
+            answer = run.optimise(show_progress=progress)
+        except BaseException as error:
+            run.attach_result_so_far(error, time.perf_counter() - prepared, prepared - started)
+            raise
         finished = time.perf_counter()
 
         self.plan.beamlet_weights = run.all_weights(answer["weights"])
         dose = self.plan.update_histograms()
         assert self.plan.beamlet_weights is not None
         stop, _, cost = answer["levels"][-1]
-        return OptimizationResult(
+        result = OptimizationResult(
             success=stop in ("converged", "gradient_vanished"),
             message=_message(answer["levels"], settings),
             final_cost=float(cost),
@@ -310,6 +318,9 @@ class PlanOptimizer:
             time_s=finished - prepared,
             preparation_s=prepared - started,
         )
+        if watch is not None:
+            watch.on_end(result)
+        return result
 
     def _settings(self, max_iterations: int | None, tolerance: float | Sequence[float] | None) -> OptimizerSettings:
         changes: dict[str, Any] = {}
@@ -329,12 +340,13 @@ class _Run:
         assembled: AssembledPlan,
         settings: OptimizerSettings,
         start: FloatArray | None,
-        watch: Callable[..., bool | None] | None,
+        watch: OptimizationCallback | None,
     ) -> None:
         self._plan = plan
         self._assembled = assembled
         self._settings = settings
         self._watch = watch
+        self._last: tuple[FloatArray, int] | None = None
         self._fixed = np.zeros(plan.dose_influence.layout.n_beamlets) if start is None else start
         uniform = assembled.uniform_weight
         limit = uniform / settings.uniform_share
@@ -381,9 +393,10 @@ class _Run:
             for values, value in zip(self.history.values(), entry, strict=True):
                 values.append(value)
             bar.update(level, cost)
+            self._last = weights, grid
             if self._watch is None:
                 return True
-            answer = self._watch(
+            answer = self._watch.on_iteration(
                 iteration=number,
                 level=level,
                 cost=cost,
@@ -400,6 +413,24 @@ class _Run:
         finally:
             bar.close()
         return answer
+
+    def attach_result_so_far(self, error: BaseException, time_s: float, preparation_s: float) -> None:
+        """Let an exception carry what the last iteration had."""
+        if self._last is None:
+            return
+        weights = self.all_weights(self._assembled.core.transfer(*self._last, 0))
+        grid = self._plan.dose_influence.grid
+        error.result_so_far = OptimizationResult(  # type: ignore[attr-defined]
+            success=False,
+            message=f"ended by {type(error).__name__} after {len(self.history['iteration'])} iterations",
+            final_cost=float(self.history["cost"][-1]),
+            iterations=len(self.history["iteration"]),
+            beamlet_weights=weights,
+            dose=DoseArray(self._plan.dose_influence.dose(weights, self._plan.number_of_fractions), grid),
+            convergence_history=self.history,
+            time_s=time_s,
+            preparation_s=preparation_s,
+        )
 
     def all_weights(self, weights: FloatArray) -> FloatArray:
         """MU per fraction of all beamlets, from MU over all fractions of those that take part."""
