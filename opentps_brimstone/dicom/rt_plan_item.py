@@ -1,0 +1,168 @@
+"""Values of an RT Plan file that may be damaged: decoded and checked one by one, with a place for the error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["Item", "Place", "RTPlanError"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class RTPlanError(ValueError):
+    """An RT Plan file that is damaged, or that holds what OpenTPS's photon plans cannot.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    beam : str or None
+        Number and name of the beam, as ``2 ('left')``.
+    control_point : int or None
+        Counted from 0, as in the file.
+    tag : str or None
+        Name and number of the element, as ``GantryAngle (300A,011E)``.
+    """
+
+    def __init__(self, message: str, path: str, beam: str | None, control_point: int | None, tag: str | None) -> None:
+        self.path = path
+        self.beam = beam
+        self.control_point = control_point
+        self.tag = tag
+        place = path
+        if beam is not None:
+            place += f", beam {beam}"
+        if control_point is not None:
+            place += f", control point {control_point}"
+        super().__init__(f"{place}: {tag} {message}" if tag else f"{place}: {message}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a file a value stands."""
+
+    path: str
+    beam: str | None = None
+    control_point: int | None = None
+
+    def error(self, message: str, keyword: str | None = None) -> RTPlanError:
+        """Error at this place; with a keyword, the sentence goes on from the element's name."""
+        return RTPlanError(message, self.path, self.beam, self.control_point, keyword and _tag(keyword))
+
+    def at(self, *, beam: str | None = None, control_point: int | None = None) -> Place:
+        """Place inside this one."""
+        return replace(self, beam=beam or self.beam, control_point=control_point)
+
+
+def _tag(keyword: str) -> str:
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword) or 0
+    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A dataset or an item of a sequence, read with care.
+
+    A value that is missing or empty is the `default` of the methods. Whatever is wrong with a value, RTPlanError is
+    what they raise.
+    """
+
+    dataset: Dataset
+    place: Place
+
+    def at(self, *, beam: str | None = None, control_point: int | None = None) -> Item:
+        """Give the same item a place nearer to it."""
+        return Item(self.dataset, self.place.at(beam=beam, control_point=control_point))
+
+    def error(self, message: str, keyword: str | None = None) -> RTPlanError:
+        """Error in this item."""
+        return self.place.error(message, keyword)
+
+    def _value(self, keyword: str) -> Any:
+        # pydicom decodes when a value is asked for, and a damaged one may raise anything.
+        try:
+            value = self.dataset.get(keyword)
+            empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
+        except Exception as error:
+            raise self.error(f"cannot be decoded: {error}", keyword) from error
+        return None if empty else value
+
+    def text(self, keyword: str, default: str = "") -> str:
+        """One line of text."""
+        value = self._value(keyword)
+        if value is None:
+            return default
+        if isinstance(value, bytes | Sequence) and not isinstance(value, str):
+            raise self.error(f"must be a text, got {_shown(value)}", keyword)
+        try:
+            return str(value).strip()
+        except Exception as error:
+            raise self.error(f"cannot be decoded: {error}", keyword) from error
+
+    def numbers(self, keyword: str, count: int | None = None, limit: float = 1e9) -> FloatArray | None:
+        """Finite numbers between -limit and limit, `count` of them if it is given; None when there are none."""
+        value = self._value(keyword)
+        if value is None:
+            return None
+        values = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+        numbers = [_number(part) for part in values]
+        for number, part in zip(numbers, values, strict=True):
+            if number is None or not abs(number) <= limit:
+                raise self.error(f"must hold numbers between {-limit:g} and {limit:g}, got {_shown(part)}", keyword)
+        if count is not None and len(numbers) != count:
+            raise self.error(f"must hold {count} numbers, got {len(numbers)}", keyword)
+        return np.array(numbers, dtype=np.float64)
+
+    def number(self, keyword: str, limit: float = 1e9) -> float | None:
+        """One finite number."""
+        numbers = self.numbers(keyword, 1, limit)
+        return None if numbers is None else float(numbers[0])
+
+    def integer(self, keyword: str, lowest: int, highest: int = 2**31 - 1) -> int | None:
+        """One integer."""
+        number = self.number(keyword)
+        if number is None:
+            return None
+        if number != int(number) or not lowest <= number <= highest:
+            raise self.error(f"must be an integer from {lowest} to {highest}, got {number:g}", keyword)
+        return int(number)
+
+    def items(self, keyword: str) -> list[Item]:
+        """Items of a sequence; empty when there is none."""
+        from pydicom.sequence import Sequence as DicomSequence
+
+        value = self._value(keyword)
+        if value is None:
+            return []
+        if not isinstance(value, DicomSequence):
+            raise self.error(f"must be a sequence, got {_shown(value)}", keyword)
+        return [Item(dataset, self.place) for dataset in value]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bytes | bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    """Value in an error, short."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"{len(value)} values"
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

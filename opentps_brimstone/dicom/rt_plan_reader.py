@@ -1,0 +1,680 @@
+"""RT Plan: reading photon plans of any system into OpenTPS's objects.
+
+Values that a control point does not repeat are those of the one before it. The monitor units between two control
+points become a segment:
+
+- If nothing moves in between (static fields, the pairs of step-and-shoot), it has the aperture and angles of both.
+- If something moves (sliding window, arcs), the interval is cut into equal parts, so many that no leaf or jaw travels
+  more than `maximum_travel_mm` and nothing turns more than `maximum_turn_degrees` in one. Each part is a segment with
+  its share of the monitor units, and the leaves, jaws and angles of its middle. Motion is taken as uniform in meterset,
+  which the standard leaves to the systems (PS3.3, C.8.8.14.5).
+
+An interval without monitor units delivers nothing and makes no segment. Jaws that the machine does not have stand at
+plus and minus infinity, and a field of jaws alone has a leaf bank of one pair, which is open; `write_rt_plan` knows
+both.
+
+Angles are turned from IEC's sense to OpenTPS's, which holds for patients lying head first supine.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.adapters.angles import opentps_from_iec
+from opentps_brimstone.dicom.header import RT_PLAN_CLASS
+from opentps_brimstone.dicom.rt_plan_item import Item, Place, RTPlanError
+
+__all__ = ["RTPlanError", "RTPlanWarning", "read_rt_plan"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_ION_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.8"
+# Positions further out than this are no leaves or jaws of any machine.
+_FURTHEST_MM = 1000.0
+_FURTHEST_ISOCENTRE_MM = 1e5
+_LARGEST_ANGLE = 3600.0
+_LARGEST_MU = 1e6
+# Leaves that overlap by no more than this have been rounded; they are closed where they meet.
+_OVERLAP_MM = 0.1
+_NARROWEST_LEAF_MM = 0.5
+_JAW_FIELD_SPACING_MM = 2.5
+_WEIGHT_TOLERANCE = 1e-6
+_FINAL_WEIGHT_TOLERANCE = 1e-3
+_OPEN_JAW = (-np.inf, np.inf)
+
+_TREATMENT = {"TREATMENT", "CONTINUATION", ""}
+_NOT_TREATMENT = {"SETUP", "OPEN_PORTFILM", "TRMT_PORTFILM", "VERIFICATION"}
+# Device types by what they are.
+_DEVICES = {"X": "x", "ASYMX": "x", "Y": "y", "ASYMY": "y", "MLCX": "leaves"}
+
+
+class RTPlanWarning(UserWarning):
+    """What an RT Plan file leaves out, or what of it OpenTPS cannot hold and does without."""
+
+
+@dataclass(frozen=True)
+class _Fractions:
+    """Fraction group: its fractions, and the meterset of its beams if it is said."""
+
+    count: int
+    metersets: dict[int, float | None] | None
+
+
+class _Device(NamedTuple):
+    """Jaws or leaves: the type in the file, and leaf boundaries."""
+
+    kind: str
+    pairs: int
+    boundaries_mm: FloatArray | None
+
+
+@dataclass(frozen=True)
+class _ControlPoint:
+    """Machine at a control point; `turn` is the sense of gantry rotation that this control point itself states."""
+
+    gantry: float
+    couch: float
+    collimator: float
+    positions: dict[str, FloatArray]
+    direction: str = "NONE"
+    turn: str = ""
+
+
+@dataclass(frozen=True)
+class _Options:
+    maximum_travel_mm: float
+    maximum_turn_degrees: float
+    beamlet_spacing_mm: float | None
+    ignore_modifiers: bool
+
+
+def read_rt_plan(
+    path: Path | str,
+    *,
+    fraction_group: int | None = None,
+    maximum_travel_mm: float = 10.0,
+    maximum_turn_degrees: float = 6.0,
+    beamlet_spacing_mm: float | None = None,
+    ignore_modifiers: bool = False,
+) -> Any:
+    """Read a photon RT Plan.
+
+    Parameters
+    ----------
+    path : Path
+        Of a static, step-and-shoot, sliding window or arc plan.
+    fraction_group : int, optional
+        Which one to read; needed when the file has several.
+    maximum_travel_mm, maximum_turn_degrees : float
+        How far leaves, jaws and angles may move in a segment; see the module's description.
+    beamlet_spacing_mm : float, optional
+        Spacing of the segments' beamlets, when OpenTPS makes them; half of the narrowest leaf by default, and 2.5 mm
+        for a field of jaws alone.
+    ignore_modifiers : bool
+        Read beams with wedges, blocks or compensators as if they had none, with a warning.
+
+    Returns
+    -------
+    opentps PhotonPlan
+        With beams and segments, but no beamlets: ``createBeamletsFromSegments`` makes them. MU are per fraction. Beams
+        also have the attribute ``nominalEnergy_MV``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    RTPlanError
+        If it is damaged, is no photon plan, contradicts itself (leaves overlap, meterset weights fall, numbers do not
+        fit) or needs what OpenTPS does not have (leaves that move along y, wedges, another patient position); names
+        beam, control point and element.
+    ValueError
+        If an option is out of range.
+
+    Warns
+    -----
+    RTPlanWarning
+        For what the file leaves out and what is left out of it: setup beams are not worth one.
+    """
+    for name, value in (
+        ("maximum_travel_mm", maximum_travel_mm),
+        ("maximum_turn_degrees", maximum_turn_degrees),
+        ("beamlet_spacing_mm", beamlet_spacing_mm),
+    ):
+        if value is not None and not (np.isfinite(value) and value >= 0.1):
+            raise ValueError(f"{name} must be 0.1 or more, got {value}")
+    options = _Options(maximum_travel_mm, maximum_turn_degrees, beamlet_spacing_mm, ignore_modifiers)
+    notes: list[str] = []
+    plan = _read_plan(_open(Path(path)), fraction_group, options, notes)
+    for note in dict.fromkeys(notes):
+        warnings.warn(f"{path}: {note}", RTPlanWarning, stacklevel=2)
+    return plan
+
+
+def _open(path: Path) -> Item:
+    """Dataset of the file, if it is a photon RT Plan."""
+    from pydicom import dcmread
+    from pydicom.uid import UID
+
+    place = Place(str(path))
+    encoded = path.read_bytes()
+    try:
+        # Older systems write files without the preamble, which force stands for.
+        dataset = dcmread(io.BytesIO(encoded), force=True)
+    except Exception as error:
+        raise place.error(f"is no DICOM file or a damaged one: {error}") from error
+    plan = Item(dataset, place)
+    sop_class, modality = plan.text("SOPClassUID"), plan.text("Modality")
+    if sop_class == _ION_PLAN_CLASS:
+        raise plan.error("is an RT Ion Plan; only photon plans can be read")
+    if (sop_class or modality) not in {RT_PLAN_CLASS, "RTPLAN"}:
+        what = UID(sop_class).name if sop_class else modality
+        raise plan.error(f"is no RT Plan{f' but {what}' if what else ' nor any other DICOM file'}")
+    return plan
+
+
+def _read_plan(file: Item, fraction_group: int | None, options: _Options, notes: list[str]) -> Any:
+    beam_items = _numbered(file, "BeamSequence", "BeamNumber")
+    if not beam_items:
+        brachy = "; it is a brachytherapy plan" if file.items("ApplicationSetupSequence") else ""
+        raise file.error(f"is missing or empty: the plan has no external beams{brachy}", "BeamSequence")
+    fractions = _fractions(file, fraction_group, beam_items, notes)
+    positions = _patient_positions(file, notes)
+    plan = _empty_plan(file, fractions)
+    machines, distances = [], []
+    for number, item in beam_items.items():
+        beam_item = item.at(beam=f"{number} ({item.text('BeamName')!r})")
+        if not _is_treatment(beam_item):
+            continue
+        meterset = _meterset(beam_item, number, fractions, notes)
+        if meterset == 0:
+            continue
+        _check_position(beam_item, positions)
+        _check_physics(beam_item, options, notes)
+        plan.appendBeam(_read_beam(beam_item, number, meterset, options, notes))
+        machines.append(beam_item.text("TreatmentMachineName"))
+        distances.append(_source_distance(beam_item))
+    if not plan.beams:
+        raise file.error("has no treatment beam with monitor units", "BeamSequence")
+    plan.treatmentMachineName, plan.SAD_mm = machines[0], distances[0]
+    return plan
+
+
+def _numbered(parent: Item, sequence: str, keyword: str) -> dict[int, Item]:
+    """Items of a sequence by their number, which must be unique."""
+    found: dict[int, Item] = {}
+    for item in parent.items(sequence):
+        number = item.integer(keyword, 0)
+        if number is None:
+            raise item.error(f"is missing in item {len(found) + 1} of {sequence}", keyword)
+        if number in found:
+            raise item.error(f"is {number} in two items of {sequence}", keyword)
+        found[number] = item
+    return found
+
+
+def _empty_plan(file: Item, fractions: _Fractions) -> Any:
+    from opentps.core.data import Patient
+    from opentps.core.data.plan import PhotonPlan
+
+    patient = Patient(
+        name=file.text("PatientName"),
+        id=file.text("PatientID"),
+        birthDate=file.text("PatientBirthDate"),
+        sex=file.text("PatientSex"),
+    )
+    name = file.text("RTPlanName") or file.text("RTPlanLabel") or Path(file.place.path).stem
+    plan = PhotonPlan(name=name, patient=patient)
+    plan.rtPlanName = file.text("RTPlanName")
+    plan.SOPInstanceUID = file.text("SOPInstanceUID")
+    plan.seriesInstanceUID = file.text("SeriesInstanceUID")
+    # The setter would divide the MU, which are per fraction already.
+    plan._numberOfFractionsPlanned = fractions.count
+    return plan
+
+
+# --------------------------------------------------------------------------------------------- fractions and metersets
+
+
+def _fractions(file: Item, wanted: int | None, beams: dict[int, Item], notes: list[str]) -> _Fractions:
+    groups = _numbered(file, "FractionGroupSequence", "FractionGroupNumber")
+    if wanted is not None and wanted not in groups:
+        raise file.error(f"has no group {wanted}; there are {sorted(groups)}", "FractionGroupSequence")
+    if wanted is None and len(groups) > 1:
+        raise file.error(
+            f"has the groups {sorted(groups)}; say with fraction_group which one to read", "FractionGroupSequence"
+        )
+    if not groups:
+        notes.append("there is no fraction group; meterset weights are taken as MU, for one fraction")
+        return _Fractions(1, None)
+    group = groups[next(iter(groups)) if wanted is None else wanted]
+    count = group.integer("NumberOfFractionsPlanned", 1, 1000)
+    if count is None:
+        notes.append("the number of fractions is not said; one is taken")
+        count = 1
+    metersets: dict[int, float | None] = {}
+    for number, item in _numbered(group, "ReferencedBeamSequence", "ReferencedBeamNumber").items():
+        if number not in beams:
+            raise group.error(f"refers to beam {number}, which the plan does not have", "ReferencedBeamSequence")
+        metersets[number] = _not_negative(item.at(beam=str(number)), "BeamMeterset", _LARGEST_MU)
+    return _Fractions(count, metersets or None)
+
+
+def _not_negative(item: Item, keyword: str, limit: float) -> float | None:
+    value = item.number(keyword, limit)
+    if value is not None and value < 0:
+        raise item.error(f"must not be negative, got {value:g}", keyword)
+    return value
+
+
+def _meterset(beam: Item, number: int, fractions: _Fractions, notes: list[str]) -> float | None:
+    """MU of a beam in a fraction: 0 if it is not in the fraction group, None if they are not said."""
+    if fractions.metersets is None:
+        return None
+    if number not in fractions.metersets:
+        notes.append(f"beam {beam.place.beam} is in no fraction and left out")
+        return 0.0
+    meterset = fractions.metersets[number]
+    if meterset == 0:
+        notes.append(f"beam {beam.place.beam} has 0 MU and is left out")
+    return meterset
+
+
+# ------------------------------------------------------------------------------------------ what OpenTPS can calculate
+
+
+def _is_treatment(beam: Item) -> bool:
+    kind = beam.text("TreatmentDeliveryType").upper()
+    if kind not in _TREATMENT | _NOT_TREATMENT:
+        raise beam.error(f"is {kind!r}, which is no known kind of delivery", "TreatmentDeliveryType")
+    return kind in _TREATMENT
+
+
+def _patient_positions(file: Item, notes: list[str]) -> dict[int, str]:
+    setups = _numbered(file, "PatientSetupSequence", "PatientSetupNumber")
+    positions = {number: setup.text("PatientPosition").upper() for number, setup in setups.items()}
+    if not any(positions.values()):
+        notes.append("the patient's position is not said; head first supine is taken")
+    return positions
+
+
+def _check_position(beam: Item, positions: dict[int, str]) -> None:
+    number = beam.integer("ReferencedPatientSetupNumber", 0)
+    if number is None and len(positions) == 1:
+        number = next(iter(positions))
+    position = positions.get(number, "") if number is not None else ""
+    if position not in {"", "HFS"}:
+        raise beam.error(f"is {position}; OpenTPS plans for patients lying head first supine (HFS)", "PatientPosition")
+
+
+def _check_physics(beam: Item, options: _Options, notes: list[str]) -> None:
+    radiation = beam.text("RadiationType").upper()
+    if radiation not in {"PHOTON", ""}:
+        raise beam.error(f"is {radiation}; only photon beams can be read", "RadiationType")
+    if not radiation:
+        notes.append(f"beam {beam.place.beam} does not say its radiation; photons are taken")
+    unit = beam.text("PrimaryDosimeterUnit", "MU").upper()
+    if unit != "MU":
+        raise beam.error(f"is {unit}; only beams in monitor units (MU) can be read", "PrimaryDosimeterUnit")
+    for device in ("Wedge", "Compensator", "Block", "Bolus"):
+        _check_modifier(beam, device, options, notes)
+    if any(mode.text("FluenceMode").upper() == "NON_STANDARD" for mode in beam.items("PrimaryFluenceModeSequence")):
+        notes.append(f"beam {beam.place.beam} has a non-standard fluence mode, which OpenTPS does not model")
+
+
+def _check_modifier(beam: Item, device: str, options: _Options, notes: list[str]) -> None:
+    keyword = {"Bolus": "NumberOfBoli"}.get(device, f"NumberOf{device}s")
+    if not beam.integer(keyword, 0, 1000):
+        return
+    if device == "Wedge" and not _wedge_is_used(beam):
+        return
+    if device != "Bolus" and not options.ignore_modifiers:
+        raise beam.error(
+            f"says that the beam has a {device.lower()}, which OpenTPS cannot calculate; "
+            "ignore_modifiers=True reads the beam without it",
+            keyword,
+        )
+    notes.append(f"beam {beam.place.beam} has a {device.lower()}, which is left out")
+
+
+def _wedge_is_used(beam: Item) -> bool:
+    """Whether a wedge is in the beam at any time; unless the file says that it is out, it is."""
+    said = [
+        position.text("WedgePosition").upper()
+        for point in beam.items("ControlPointSequence")
+        for position in point.items("WedgePositionSequence")
+    ]
+    return not said or any(position != "OUT" for position in said)
+
+
+def _source_distance(beam: Item) -> float:
+    distance = beam.number("SourceAxisDistance", 1e5)
+    if distance is None:
+        return 1000.0
+    if distance <= 0:
+        raise beam.error(f"must be positive, got {distance:g} mm", "SourceAxisDistance")
+    return distance
+
+
+# ------------------------------------------------------------------------------------------------------------- beams
+
+
+def _read_beam(item: Item, number: int, meterset: float | None, options: _Options, notes: list[str]) -> Any:
+    from opentps.core.data.plan import PlanPhotonBeam
+
+    points = item.items("ControlPointSequence")
+    count = item.integer("NumberOfControlPoints", 0)
+    if len(points) < 2:
+        raise item.error(f"must have two items or more, got {len(points)}", "ControlPointSequence")
+    if count is not None and count != len(points):
+        raise item.error(f"is {count}, but ControlPointSequence has {len(points)} items", "NumberOfControlPoints")
+    points = [point.at(control_point=index) for index, point in enumerate(points)]
+    mu = _interval_mu(item, points, meterset, notes)
+    devices = _devices(item)
+    machine = _control_points(points, devices, item, notes)
+
+    beam = PlanPhotonBeam()
+    beam.id, beam.name = number, item.text("BeamName") or f"Beam {number}"
+    beam.beamType = item.text("BeamType") or "STATIC"
+    beam.isocenterPosition_mm = _isocentre(points)
+    beam.SAD_mm = _source_distance(item)
+    beam.nominalEnergy_MV = _energy(points)
+    spacing = options.beamlet_spacing_mm or _natural_spacing(devices)
+    beam.xBeamletSpacing_mm = beam.yBeamletSpacing_mm = spacing
+    angles = opentps_from_iec(machine[0].gantry, machine[0].couch, machine[0].collimator)
+    beam.gantryAngle_degree, beam.couchAngle_degree = angles.gantry, angles.couch
+    outline = _jaw_field_edge(machine, spacing)
+    for index in np.flatnonzero(mu):
+        for part, share in _parts(machine[index], machine[index + 1], options):
+            _append_segment(beam, part, float(mu[index]) * share, devices, outline)
+    return beam
+
+
+def _interval_mu(beam: Item, points: list[Item], meterset: float | None, notes: list[str]) -> FloatArray:
+    """MU between each control point and the next."""
+    weights = [_not_negative(point, "CumulativeMetersetWeight", 1e9) for point in points]
+    final = _not_negative(beam, "FinalCumulativeMetersetWeight", 1e9)
+    weights[0] = 0.0 if weights[0] is None else weights[0]
+    weights[-1] = final if weights[-1] is None else weights[-1]
+    known = np.array([np.nan if weight is None else weight for weight in weights])
+    for index in np.flatnonzero(np.isnan(known)):
+        raise points[index].error("is missing", "CumulativeMetersetWeight")
+    if known[0] != 0:
+        raise points[0].error(f"must be 0, got {known[0]:g}", "CumulativeMetersetWeight")
+    steps = np.diff(known)
+    for index in np.flatnonzero(steps < -_WEIGHT_TOLERANCE * known.max()):
+        raise points[index + 1].error(
+            f"falls from {known[index]:g} to {known[index + 1]:g}; it must rise", "CumulativeMetersetWeight"
+        )
+    last = known[-1]
+    if last <= 0:
+        raise points[-1].error("is 0: the beam gives no monitor units", "CumulativeMetersetWeight")
+    if final is not None and abs(final - last) > _FINAL_WEIGHT_TOLERANCE * last:
+        raise beam.error(f"is {final:g}, but the last control point has {last:g}", "FinalCumulativeMetersetWeight")
+    if meterset is None:
+        notes.append(f"beam {beam.place.beam} has no meterset; its meterset weights are taken as MU")
+        meterset = last
+        if meterset > _LARGEST_MU:
+            raise points[-1].error(
+                f"is {last:g}; more than {_LARGEST_MU:g} MU are not possible", "CumulativeMetersetWeight"
+            )
+    mu: FloatArray = np.maximum(steps, 0.0) / last * meterset
+    return mu
+
+
+def _isocentre(points: list[Item]) -> list[float]:
+    first: FloatArray | None = None
+    for point in points:
+        isocentre = point.numbers("IsocenterPosition", 3, _FURTHEST_ISOCENTRE_MM)
+        if first is None:
+            first = isocentre
+        if isocentre is not None and first is not None and np.abs(isocentre - first).max() > 1e-3:
+            raise point.error(
+                f"moves from {first.tolist()} to {isocentre.tolist()} mm; OpenTPS's beams have one isocentre",
+                "IsocenterPosition",
+            )
+    if first is None:
+        raise points[0].error("is missing", "IsocenterPosition")
+    return [float(x) for x in first]
+
+
+def _energy(points: list[Item]) -> float:
+    """Nominal energy in MV; 6, that of OpenTPS's beam model, when it is not said."""
+    first: float | None = None
+    for point in points:
+        energy = point.number("NominalBeamEnergy", 1000.0)
+        if energy is None:
+            continue
+        if energy <= 0:
+            raise point.error(f"must be positive, got {energy:g}", "NominalBeamEnergy")
+        if first is not None and energy != first:
+            raise point.error(f"changes from {first:g} to {energy:g} MV within a beam", "NominalBeamEnergy")
+        first = energy
+    return 6.0 if first is None else first
+
+
+# ------------------------------------------------------------------------------------------------- leaves and jaws
+
+
+def _devices(beam: Item) -> dict[str, _Device]:
+    """Jaws and leaves by what they are: x, y, leaves."""
+    devices: dict[str, _Device] = {}
+    for item in beam.items("BeamLimitingDeviceSequence"):
+        role = _role(item)
+        kind = item.text("RTBeamLimitingDeviceType").upper()
+        if role in devices:
+            raise item.error(
+                f"is {kind} beside {devices[role].kind}; one such device is possible", "RTBeamLimitingDeviceType"
+            )
+        if role == "leaves":
+            boundaries = _boundaries(item)
+            devices[role] = _Device(kind, len(boundaries) - 1, boundaries)
+        else:
+            devices[role] = _Device(kind, 1, None)
+    return devices
+
+
+def _role(item: Item) -> str:
+    kind = item.text("RTBeamLimitingDeviceType").upper()
+    if kind == "MLCY":
+        raise item.error("is MLCY: leaves that move along y are beyond OpenTPS's segments", "RTBeamLimitingDeviceType")
+    if kind not in _DEVICES:
+        raise item.error(f"is {kind!r}; it must be one of {', '.join(_DEVICES)}", "RTBeamLimitingDeviceType")
+    return _DEVICES[kind]
+
+
+def _boundaries(item: Item) -> FloatArray:
+    boundaries = item.numbers("LeafPositionBoundaries", limit=_FURTHEST_MM)
+    if boundaries is None:
+        raise item.error("is missing", "LeafPositionBoundaries")
+    pairs = item.integer("NumberOfLeafJawPairs", 1, 1000)
+    pairs = len(boundaries) - 1 if pairs is None else pairs
+    if pairs < 2 or len(boundaries) != pairs + 1:
+        raise item.error(
+            f"has {len(boundaries)} positions, which does not fit {pairs} leaf pairs", "LeafPositionBoundaries"
+        )
+    widths = np.diff(boundaries)
+    if widths.min() < _NARROWEST_LEAF_MM:
+        leaf = int(widths.argmin())
+        raise item.error(
+            f"goes from {boundaries[leaf]:g} to {boundaries[leaf + 1]:g} mm at leaf pair {leaf}; it must rise by "
+            f"{_NARROWEST_LEAF_MM:g} mm or more",
+            "LeafPositionBoundaries",
+        )
+    return boundaries
+
+
+def _control_points(
+    points: list[Item], devices: dict[str, _Device], beam: Item, notes: list[str]
+) -> list[_ControlPoint]:
+    """Machine at each control point, with what it does not repeat carried forward."""
+    state = _first_control_point(points[0], devices, beam, notes)
+    states = [state]
+    for index, point in enumerate(points):
+        stated = point.integer("ControlPointIndex", 0)
+        if stated is not None and stated != index:
+            raise point.error(f"is {stated}; control points must be numbered from 0 in order", "ControlPointIndex")
+        _check_table(point)
+        if index:
+            state = _moved(state, point, devices)
+            states.append(state)
+    return states
+
+
+def _first_control_point(point: Item, devices: dict[str, _Device], beam: Item, notes: list[str]) -> _ControlPoint:
+    gantry = point.number("GantryAngle", _LARGEST_ANGLE)
+    if gantry is None:
+        raise point.error("is missing", "GantryAngle")
+    notes.extend(
+        f"beam {beam.place.beam} has no {keyword}; 0 is taken"
+        for keyword in ("PatientSupportAngle", "BeamLimitingDeviceAngle")
+        if point.number(keyword, _LARGEST_ANGLE) is None
+    )
+    state = _moved(_ControlPoint(gantry, 0.0, 0.0, {}), point, devices)
+    for role, device in list(devices.items()):
+        if role in state.positions:
+            continue
+        if role == "leaves":
+            raise point.error(f"has no positions of {device.kind}", "BeamLimitingDevicePositionSequence")
+        notes.append(f"beam {beam.place.beam} has {device.kind} jaws without positions; they are taken as open")
+    if "leaves" not in state.positions and not {"x", "y"} <= state.positions.keys():
+        raise point.error(
+            "has neither leaves (MLCX) nor jaws in x and y, so the field has no edges",
+            "BeamLimitingDevicePositionSequence",
+        )
+    return state
+
+
+def _moved(before: _ControlPoint, point: Item, devices: dict[str, _Device]) -> _ControlPoint:
+    angles = {
+        name: point.number(keyword, _LARGEST_ANGLE)
+        for name, keyword in (
+            ("gantry", "GantryAngle"),
+            ("couch", "PatientSupportAngle"),
+            ("collimator", "BeamLimitingDeviceAngle"),
+        )
+    }
+    turn = point.text("GantryRotationDirection").upper()
+    if turn not in {"", "CW", "CC", "NONE"}:
+        raise point.error(f"is {turn!r}; it must be CW, CC or NONE", "GantryRotationDirection")
+    positions = dict(before.positions)
+    seen = set()
+    for item in point.items("BeamLimitingDevicePositionSequence"):
+        role = _role(item)
+        if role in seen:
+            raise item.error(f"has two items for {role} in one control point", "BeamLimitingDevicePositionSequence")
+        seen.add(role)
+        positions[role] = _positions(item, role, devices)
+    said = {name: angle for name, angle in angles.items() if angle is not None}
+    return replace(before, positions=positions, direction=turn or before.direction, turn=turn, **said)
+
+
+def _positions(item: Item, role: str, devices: dict[str, _Device]) -> FloatArray:
+    """Left and right leaves or jaws, shape (n_pairs, 2)."""
+    if role == "leaves" and role not in devices:
+        raise item.error("has positions of MLCX, whose leaf boundaries the beam does not say", "LeafJawPositions")
+    pairs = devices[role].pairs if role in devices else 1
+    values = item.numbers("LeafJawPositions", 2 * pairs, _FURTHEST_MM)
+    if values is None:
+        raise item.error("is missing", "LeafJawPositions")
+    left, right = values[:pairs], values[pairs:]
+    overlap = left - right
+    pair = int(overlap.argmax())
+    if role != "leaves" and overlap[0] >= 0:
+        raise item.error(f"has {role} jaws that are closed, at {left[0]:g} and {right[0]:g} mm", "LeafJawPositions")
+    if overlap[pair] > _OVERLAP_MM:
+        raise item.error(
+            f"has leaves that overlap: of pair {pair}, the left is at {left[pair]:g} and the right at "
+            f"{right[pair]:g} mm",
+            "LeafJawPositions",
+        )
+    middle = (left + right) / 2
+    return np.column_stack([np.where(overlap > 0, middle, left), np.where(overlap > 0, middle, right)])
+
+
+_FIXED_TABLE = ("TableTopEccentricAngle", "TableTopPitchAngle", "TableTopRollAngle", "GantryPitchAngle")
+
+
+def _check_table(point: Item) -> None:
+    for keyword in _FIXED_TABLE:
+        angle = point.number(keyword, _LARGEST_ANGLE)
+        if angle is not None and angle % 360.0 != 0:
+            raise point.error(f"is {angle:g} degrees; OpenTPS knows only 0", keyword)
+
+
+def _natural_spacing(devices: dict[str, _Device]) -> float:
+    boundaries = devices["leaves"].boundaries_mm if "leaves" in devices else None
+    return _JAW_FIELD_SPACING_MM if boundaries is None else float(np.diff(boundaries).min()) / 2
+
+
+def _jaw_field_edge(machine: list[_ControlPoint], spacing: float) -> float:
+    """Half width of a leaf bank that holds all jaw openings with a margin, in whole beamlets.
+
+    OpenTPS's grid of beamlets is half a spacing off the bank's middle, so the margin must be more than one.
+    """
+    jaws = [positions for point in machine for role, positions in point.positions.items() if role != "leaves"]
+    furthest = max((float(np.abs(jaw).max()) for jaw in jaws), default=0.0)
+    return float(spacing * (np.ceil(furthest / spacing) + 2))
+
+
+# ------------------------------------------------------------------------------------------------------- segments
+
+
+def _parts(start: _ControlPoint, end: _ControlPoint, options: _Options) -> list[tuple[_ControlPoint, float]]:
+    """Machine in the middle of each part of an interval, with the part's share of the monitor units."""
+    turns = {
+        "gantry": _gantry_turn(start, end),
+        "couch": _shorter_turn(start.couch, end.couch),
+        "collimator": _shorter_turn(start.collimator, end.collimator),
+    }
+    # A device that the interval's end knows and its start does not is where the end says.
+    travels = {role: place - start.positions.get(role, place) for role, place in end.positions.items()}
+    longest = max(float(np.abs(travel).max()) for travel in travels.values())
+    widest = max(abs(turn) for turn in turns.values())
+    count = int(max(1.0, np.ceil(longest / options.maximum_travel_mm), np.ceil(widest / options.maximum_turn_degrees)))
+    parts = []
+    for index in range(count):
+        share = (index + 0.5) / count
+        positions = {role: end.positions[role] - (1 - share) * travel for role, travel in travels.items()}
+        angles = {name: getattr(start, name) + share * turn for name, turn in turns.items()}
+        parts.append((replace(start, positions=positions, **angles), 1.0 / count))
+    return parts
+
+
+def _gantry_turn(start: _ControlPoint, end: _ControlPoint) -> float:
+    """Degrees the gantry turns by, in the sense stated; no way with a sense is a full turn (PS3.3, C.8.8.14.8)."""
+    turn = end.gantry - start.gantry
+    if turn % 360.0 == 0:
+        return {"CW": 360.0, "CC": -360.0}.get(start.turn, 0.0)
+    if start.direction == "CW":
+        return turn % 360.0
+    if start.direction == "CC":
+        return turn % 360.0 - 360.0
+    return _shorter_turn(start.gantry, end.gantry)
+
+
+def _shorter_turn(start: float, end: float) -> float:
+    return (end - start + 180.0) % 360.0 - 180.0
+
+
+def _append_segment(beam: Any, machine: _ControlPoint, mu: float, devices: dict[str, _Device], edge: float) -> None:
+    segment = beam.createBeamSegment()
+    segment.controlPointIndex = len(beam) - 1
+    segment.mu = mu
+    angles = opentps_from_iec(machine.gantry, machine.couch, machine.collimator)
+    segment.gantryAngle_degree, segment.couchAngle_degree = angles.gantry, angles.couch
+    segment.beamLimitingDeviceAngle_degree = angles.collimator
+    jaws = {role: machine.positions[role][0] if role in machine.positions else _OPEN_JAW for role in "xy"}
+    segment.x_jaw_mm = [float(position) for position in jaws["x"]]
+    segment.y_jaw_mm = [float(position) for position in jaws["y"]]
+    boundaries = devices["leaves"].boundaries_mm if "leaves" in devices else None
+    if boundaries is None:
+        segment.Xmlc_mm = np.array([[-edge, edge, -edge, edge]])
+    else:
+        segment.Xmlc_mm = np.column_stack([boundaries[:-1], boundaries[1:], machine.positions["leaves"]])
