@@ -284,7 +284,8 @@ class PlanOptimizer:
             of a callback, has an attribute ``result_so_far``: the `OptimizationResult` of the last iteration.
         """
         settings = self._settings(max_iterations, tolerance)
-        target_terms(self.prescription.objectives)
+        targets = target_terms(self.prescription.objectives)
+        self.plan.prepare([term.structure for term in targets if term.structure is not None])
         watch = as_callback(callback) if callback is not None else None
         started = time.perf_counter()
         fractions = self.plan.number_of_fractions

@@ -258,14 +258,11 @@ class Prescription:
         Parameters
         ----------
         structure : Structure
-            One of the plan's.
+            One of the plan's, or of its series.
         objective : ObjectiveTerm
             A term that belongs to no other structure yet.
         """
-        if self.plan.structures.get(structure.name) is not structure:
-            raise ValueError(
-                f"structure {structure.name!r} is not the plan's; its structures are {', '.join(self.plan.structures)}"
-            )
+        structure = self.plan.own_structure(structure)
         if objective.structure is not None and objective.structure is not structure:
             raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
         if not isinstance(objective, KLDivergenceTerm | MaximumDoseTerm):

@@ -52,7 +52,7 @@ def random_plan(seed: int, *, number_of_fractions: int = 1, n_beams: int = 3, re
         pb.Structure("body", body),
     ]
     influence = random_influence(seed, n_beams, refinement=refinement)
-    return pb.Plan(influence, structures, number_of_fractions)
+    return pb.Plan.from_influence(influence, structures, number_of_fractions)
 
 
 def add_objectives(optimizer: pb.PlanOptimizer, direction: str | None = None) -> None:

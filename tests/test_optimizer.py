@@ -83,7 +83,7 @@ def test_beamlets_that_miss_the_target_take_no_part():
     corner = np.zeros(influence.grid.shape)
     corner[2:4, 2:4, 1:3] = 1
     body = 1.0 - corner
-    plan = pb.Plan(influence, [pb.Structure("PTV", corner, is_target=True), pb.Structure("body", body)])
+    plan = pb.Plan.from_influence(influence, [pb.Structure("PTV", corner, is_target=True), pb.Structure("body", body)])
     optimizer = pb.PlanOptimizer(plan)
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(19, 21)))
     optimizer.add_objective(plan.structures["body"], pb.KLDivergenceTerm(dvh=[(0, 1), (20, 0)], weight=0.1))
@@ -209,7 +209,8 @@ def test_a_structure_without_dose_is_refused():
     influence = plan.dose_influence
     matrix = influence.matrix.tolil()
     matrix[plan.structures["organ"].mask.ravel(), :] = 0
-    silent = pb.Plan(pb.DoseInfluence(matrix.tocsc(), influence.grid, influence.layout), list(plan.structures.values()))
+    silent_influence = pb.DoseInfluence(matrix.tocsc(), influence.grid, influence.layout)
+    silent = pb.Plan.from_influence(silent_influence, plan.structures.values())
     optimizer = pb.PlanOptimizer(silent)
     add_objectives(optimizer)
     with pytest.raises(ValueError, match="'organ' gets no dose from any of the 75 beamlets"):

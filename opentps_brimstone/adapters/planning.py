@@ -16,6 +16,7 @@ from opentps_brimstone.adapters.plan import (
     voxel_grid,
     write_beamlet_mu,
 )
+from opentps_brimstone.adapters.series import attach_opentps_plan
 from opentps_brimstone.plan import Plan, Structure
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.optimizer import OptimizerSettings
     from opentps_brimstone.prescription import ObjectiveTerm
 
-__all__ = ["optimize_photon_plan", "plan_from_opentps", "plan_with_terms"]
+__all__ = ["optimize_photon_plan", "plan_from_opentps", "plan_influence", "plan_terms", "plan_with_terms"]
 
 
 def plan_from_opentps(
@@ -52,7 +53,8 @@ def plan_from_opentps(
     Returns
     -------
     Plan
-        ``number_of_fractions`` is the plan's ``numberOfFractionsPlanned``.
+        ``number_of_fractions`` is the plan's ``numberOfFractionsPlanned``, its weights are the plan's MU, and its beams
+        are the segments.
 
     Raises
     ------
@@ -70,8 +72,10 @@ def plan_from_opentps(
         for roi in rois
     ]
     _check_structures(structures, grid)
-    influence = _dose_influence(photon_plan, ct, grid, beamlets, engine_options)
-    return Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
+    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options)
+    plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
+    attach_opentps_plan(plan, photon_plan, ct)
+    return plan
 
 
 def optimize_photon_plan(
@@ -137,10 +141,10 @@ def optimize_photon_plan(
     """
     validate_photon_plan(photon_plan)
     grid = voxel_grid(ct)
-    terms = _terms(photon_plan, objectives, grid)
+    terms = plan_terms(photon_plan, objectives, grid)
     _check_structures([structure for structure, _ in terms], grid)
     _check_initial_weights(photon_plan, initial_weights)
-    influence = _dose_influence(photon_plan, ct, grid, beamlets, {"progress": progress, **engine_options})
+    influence = plan_influence(photon_plan, ct, grid, beamlets, {"progress": progress, **engine_options})
     optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
     result = optimizer.optimize(
         initial_weights=initial_weights,
@@ -190,7 +194,26 @@ def plan_with_terms(
 # ----------------------------------------------------------------------------------------------------- the terms
 
 
-def _terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:
+def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:
+    """Read what is asked of a plan as terms on structures.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+    objectives
+        As for `optimize_photon_plan`.
+    grid : VoxelGrid
+        The dose grid.
+
+    Returns
+    -------
+    list of (Structure, ObjectiveTerm)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If objectives or ROIs are in error, naming thing and value, or none is on a target.
+    """
     if objectives is None:
         return terms_from_objectives(photon_plan, grid)
     if hasattr(objectives, "fidObjList"):
@@ -265,9 +288,32 @@ def _check_initial_weights(photon_plan: Any, initial_weights: ArrayLike | None) 
 # ----------------------------------------------------------------------------------------------- the dose influence
 
 
-def _dose_influence(
+def plan_influence(
     photon_plan: Any, ct: Any, grid: VoxelGrid, beamlets: Any, engine_options: dict[str, Any]
 ) -> DoseInfluence:
+    """Take the doses of beamlets that are given, else those of the plan design if they fit, else compute them.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+    ct : opentps CTImage
+    grid : VoxelGrid
+        That of `ct`.
+    beamlets : opentps SparseBeamlets or None
+    engine_options : dict
+        For `opentps_brimstone.engine.compute_beamlets`.
+
+    Returns
+    -------
+    DoseInfluence
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the beamlets given do not belong to the plan or the CT.
+    EngineError
+        If the dose engine fails.
+    """
     if beamlets is not None:
         misfit = _misfit(beamlets, photon_plan, grid)
         if misfit:

@@ -1,0 +1,351 @@
+"""Series and plans of this package as OpenTPS's objects, and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opentps_brimstone.adapters.angles import iec_from_opentps, opentps_from_iec
+from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
+from opentps_brimstone.adapters.phantom import OpenTPSCase
+from opentps_brimstone.adapters.plan import (
+    ensure_beamlets,
+    layout_from_opentps,
+    structure_from_roi,
+    voxel_grid,
+    write_beamlet_mu,
+)
+from opentps_brimstone.beam import SAD_MM, Beam
+from opentps_brimstone.contours import ContourStack
+from opentps_brimstone.series import Series
+from opentps_brimstone.structure import Structure, StructureSet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from opentps_brimstone.dose_influence import DoseInfluence, VoxelGrid
+    from opentps_brimstone.plan import Plan
+
+__all__ = [
+    "attach_opentps_plan",
+    "compute_influence",
+    "mass_density",
+    "plan_to_opentps",
+    "rois_to_opentps",
+    "series_from_opentps",
+    "series_to_opentps",
+]
+
+# A voxel of an OpenTPS mask belongs to a structure or not.
+_SHARE_INSIDE = 0.5
+
+
+def mass_density(ct_hu: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mass density by the calibration of OpenTPS's default scanner, as its photon dose engine reads it.
+
+    Parameters
+    ----------
+    ct_hu : ndarray
+        HU.
+
+    Returns
+    -------
+    ndarray
+        g/cm³, linear between the points of the calibration.
+    """
+    from opentps.core.io.scannerReader import readScanner
+    from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCalculationConfig
+
+    calibration = readScanner(DoseCalculationConfig().scannerFolder)
+    hu, density = (np.asarray(column, dtype=float) for column in calibration.getPiecewiseHU2MassDensityConversion())
+    found: NDArray[np.float64] = np.interp(ct_hu, hu, density)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- series
+
+
+def series_to_opentps(series: Series) -> Any:
+    """CT of a series.
+
+    Parameters
+    ----------
+    series : Series
+
+    Returns
+    -------
+    opentps CTImage
+        With a copy of the HU.
+    """
+    from opentps.core.data.images import CTImage
+
+    origin, spacing = np.array(series.origin_mm), np.array(series.spacing_mm)
+    ct = CTImage(imageArray=series.ct_hu.copy(), name=series.name, origin=origin, spacing=spacing)
+    ct.frameOfReferenceUID = series.dicom.get("FrameOfReferenceUID")
+    ct.seriesInstanceUID = series.dicom.get("SeriesInstanceUID", "")
+    return ct
+
+
+def rois_to_opentps(structures: Iterable[Structure], grid: VoxelGrid) -> list[Any]:
+    """ROIs of structures.
+
+    Parameters
+    ----------
+    structures : iterable of Structure
+    grid : VoxelGrid
+        Of the masks of those that have no outlines.
+
+    Returns
+    -------
+    list of opentps ROIContour or ROIMask
+        A mask has the voxels that belong to the structure to half or more.
+
+    Raises
+    ------
+    ValueError
+        When a structure without outlines fills no voxel to half.
+    """
+    return [_roi(structure, grid) for structure in structures]
+
+
+def _roi(structure: Structure, grid: VoxelGrid) -> Any:
+    contours = structure._origin.contours
+    if contours is None:
+        return _roi_mask(structure.on_grid(grid), grid)
+    from opentps.core.data import ROIContour
+
+    roi = ROIContour(name=structure.name)
+    for z, outlines in contours.planes:
+        for outline in outlines:
+            roi.polygonMesh.append(np.column_stack([outline, np.full(len(outline), z)]).ravel().tolist())
+    return roi
+
+
+def _roi_mask(structure: Structure, grid: VoxelGrid) -> Any:
+    from opentps.core.data.images import ROIMask
+
+    mask = structure.share >= _SHARE_INSIDE
+    if not mask.any():
+        raise ValueError(f"structure {structure.name!r} fills no voxel of {grid.spacing_mm} mm to half")
+    origin, spacing = np.array(grid.origin_mm), np.array(grid.spacing_mm)
+    return ROIMask(imageArray=mask, name=structure.name, origin=origin, spacing=spacing)
+
+
+def series_from_opentps(ct: Any, rois: Iterable[Any], targets: Iterable[str] = ()) -> Series:
+    """Take a CT and ROIs.
+
+    Parameters
+    ----------
+    ct : opentps CTImage
+        In HU; not changed.
+    rois : iterable of opentps ROIMask or ROIContour
+        Not changed. Contours stay outlines.
+    targets : iterable of str
+        Names of the targets.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the ROI, when one is neither, has no outline, or is empty on the grid of the CT.
+    """
+    grid = voxel_grid(ct)
+    named = set(targets)
+    structures = [_structure(roi, grid, roi.name in named) for roi in rois]
+    series = Series(ct.imageArray, grid.spacing_mm, grid.origin_mm, structures, name=ct.name)
+    for key, attribute in (("FrameOfReferenceUID", "frameOfReferenceUID"), ("SeriesInstanceUID", "seriesInstanceUID")):
+        value = getattr(ct, attribute, None)
+        if value:
+            series.dicom[key] = str(value)
+    return series
+
+
+def _structure(roi: Any, grid: VoxelGrid, is_target: bool) -> Structure:
+    from opentps.core.data import ROIContour
+
+    if not isinstance(roi, ROIContour):
+        return structure_from_roi(roi, grid, is_target)
+    planes = []
+    for mesh in roi.polygonMesh:
+        points = np.asarray(mesh, dtype=np.float64).reshape(-1, 3)
+        if len(points) >= 3:
+            planes.append((float(points[0, 2]), [points[:, :2]]))
+    if not planes:
+        raise ValueError(f"the ROI {roi.name!r} has no closed outline")
+    return Structure.from_contours(roi.name, ContourStack(planes, grid.spacing_mm[2]), grid, is_target)
+
+
+# ------------------------------------------------------------------------------------------------- plans
+
+
+def compute_influence(
+    plan: Plan, beamlets_mm: Sequence[NDArray[np.float64]], spacing_mm: float, engine_options: dict[str, Any]
+) -> DoseInfluence:
+    """Compute the doses of beamlets of a plan's beams with OpenTPS's engine.
+
+    Parameters
+    ----------
+    plan : Plan
+        With a series.
+    beamlets_mm : sequence of ndarray, shape (n, 2)
+        Of each beam, centres in the beam's eye view.
+    spacing_mm : float
+        Of the beamlets.
+    engine_options : dict
+        For `opentps_brimstone.engine.compute_beamlets`.
+
+    Returns
+    -------
+    DoseInfluence
+
+    Raises
+    ------
+    EngineError
+        When the engine fails.
+    """
+    from opentps_brimstone.engine import compute_beamlets
+
+    photon_plan = _photon_plan(plan, beamlets_mm, [(spacing_mm, spacing_mm)] * len(plan.beams), None)
+    beamlets = compute_beamlets(_ct_on_dose_grid(plan), photon_plan, **engine_options)
+    return dose_influence_from_sparse_beamlets(beamlets, photon_plan, plan.grid)
+
+
+def _ct_on_dose_grid(plan: Plan) -> Any:
+    from opentps.core.data.images import CTImage
+
+    assert plan.series is not None
+    assert plan.ct_hu is not None
+    origin, spacing = np.array(plan.grid.origin_mm), np.array(plan.grid.spacing_mm)
+    ct = CTImage(imageArray=np.array(plan.ct_hu), name=plan.series.name, origin=origin, spacing=spacing)
+    ct.frameOfReferenceUID = plan.series.dicom.get("FrameOfReferenceUID")
+    return ct
+
+
+def _photon_plan(
+    plan: Plan,
+    beamlets_mm: Sequence[NDArray[np.float64]],
+    spacing_mm: Sequence[tuple[float, float]],
+    weights: NDArray[np.float64] | None,
+) -> Any:
+    from opentps.core.data.plan import PhotonPlan, PhotonPlanDesign
+
+    assert plan.series is not None
+    photon_plan = PhotonPlan(name="Brimstone plan")
+    photon_plan.SAD_mm = SAD_MM
+    for number, (beam, xy, spacing) in enumerate(zip(plan.beams, beamlets_mm, spacing_mm, strict=True), start=1):
+        photon_plan.appendBeam(_photon_beam(beam, number, xy, spacing))
+    # The setter would divide the MU of the beamlets, which are per fraction already.
+    photon_plan._numberOfFractionsPlanned = plan.number_of_fractions
+    photon_plan.planDesign = PhotonPlanDesign()
+    if weights is not None:
+        write_beamlet_mu(photon_plan, weights)
+    return photon_plan
+
+
+def _photon_beam(beam: Beam, number: int, xy_mm: NDArray[np.float64], spacing: tuple[float, float]) -> Any:
+    from opentps.core.data.plan import PlanPhotonBeam
+
+    assert beam.gantry_angle is not None
+    assert beam.couch_angle is not None
+    assert beam.collimator_angle is not None
+    angles = opentps_from_iec(beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
+    made = PlanPhotonBeam()
+    made.id, made.name = number, beam.name
+    made.isocenterPosition_mm = beam.isocenter.tolist()
+    made.gantryAngle_degree, made.couchAngle_degree = angles.gantry, angles.couch
+    made.xBeamletSpacing_mm, made.yBeamletSpacing_mm = spacing
+    segment = made.createBeamSegment()
+    segment.beamLimitingDeviceAngle_degree = angles.collimator
+    for x, y in xy_mm.tolist():
+        segment.appendBeamlet(x, y, 1.0)
+    return made
+
+
+def plan_to_opentps(plan: Plan) -> OpenTPSCase:
+    """Give a plan in OpenTPS's data classes.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    OpenTPSCase
+        CT on the dose grid, ROIs by name, and the photon plan with the plan's MU.
+
+    Raises
+    ------
+    ValueError
+        When the plan has no series, so that its CT is not known, or no beams.
+    """
+    if plan.series is None:
+        raise ValueError("the plan was made of a matrix: without CT and beam angles there is no OpenTPS plan of it")
+    if not plan.beams:
+        raise ValueError("the plan has no beams: add some with add_beam")
+    weights = plan.beamlet_weights
+    if plan._opentps_plan is not None:
+        photon_plan = _copied(plan._opentps_plan)
+        if weights is not None:
+            write_beamlet_mu(photon_plan, weights)
+    else:
+        beamlets = [beam.beamlet_xy_mm for beam in plan.beams]
+        photon_plan = _photon_plan(plan, beamlets, [beam.beamlet_spacing_mm for beam in plan.beams], weights)
+    ct = _ct_on_dose_grid(plan)
+    rois = dict(zip(plan.structures, rois_to_opentps(plan.structures.values(), plan.grid), strict=True))
+    if photon_plan.planDesign is not None and plan._opentps_plan is None:
+        photon_plan.planDesign.ct = ct
+    return OpenTPSCase(ct, rois, photon_plan)
+
+
+def _copied(photon_plan: Any) -> Any:
+    """Copy a plan, but not the images and beamlet doses of its design."""
+    shared = [photon_plan.planDesign, getattr(photon_plan, "patient", None)]
+    return copy.deepcopy(photon_plan, {id(each): each for each in shared if each is not None})
+
+
+def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
+    """Tell a plan made of an OpenTPS plan what that knows: CT, angles, isocentres and MU.
+
+    Parameters
+    ----------
+    plan : Plan
+        Changed in place.
+    photon_plan : opentps PhotonPlan
+        It was made of; copied.
+    ct : opentps CTImage
+        On the dose grid.
+    """
+    own = _copied(photon_plan)
+    plan._opentps_plan = own
+    plan.series = series_from_opentps(ct, [])
+    plan.series.structures = StructureSet(plan.structures.values())
+    filled = _copied(own)
+    ensure_beamlets(filled)
+    beams: list[Beam] = []
+    for beam in filled.beams:
+        for index, segment in enumerate(beam.beamSegments):
+            angles = iec_from_opentps(
+                segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree
+            )
+            name = beam.name if len(beam) == 1 else f"{beam.name} segment {index}"
+            beams.append(
+                Beam(
+                    plan,
+                    len(beams),
+                    gantry_angle=angles.gantry,
+                    couch_angle=angles.couch,
+                    collimator_angle=angles.collimator,
+                    isocenter=np.array(beam.isocenterPosition_mm, dtype=np.float64),
+                    name=name or None,
+                )
+            )
+    plan._beams = beams
+    mu = np.array([beamlet._mu for beamlet in filled.beamlets], dtype=np.float64)
+    if mu.size == layout_from_opentps(own).n_beamlets and np.all(np.isfinite(mu) & (mu >= 0)):
+        plan.beamlet_weights = mu
