@@ -123,7 +123,8 @@ class MLC:
     @property
     def leaf_centres_mm(self) -> FloatArray:
         """Middle of each leaf in y, shape (n_pairs,)."""
-        return np.asarray(self.leaf_boundaries_mm)[:-1] + self.leaf_widths_mm / 2
+        centres: FloatArray = np.asarray(self.leaf_boundaries_mm)[:-1] + self.leaf_widths_mm / 2
+        return centres
 
     @property
     def left_travel_mm(self) -> tuple[float, float]:

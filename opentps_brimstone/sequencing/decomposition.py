@@ -1,0 +1,92 @@
+"""Integer fluence matrices as sums of weighted leaf openings.
+
+A row of an opening is a pair of column edges (left, right): cells left to right - 1 are open, none where the two are
+equal. Rows are leaf pairs, columns beamlets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """A fluence matrix as a sum of weighted openings.
+
+    Attributes
+    ----------
+    weights : ndarray of int, shape (n_openings,)
+        Levels given through each opening.
+    left, right : ndarray of int, shape (n_openings, n_rows)
+        Column edges of each row's opening; equal where the row is closed.
+    n_columns : int
+    """
+
+    weights: IntArray
+    left: IntArray
+    right: IntArray
+    n_columns: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the weights."""
+        return int(self.weights.sum())
+
+    @property
+    def openings(self) -> npt.NDArray[np.bool_]:
+        """Open cells, shape (n_openings, n_rows, n_columns)."""
+        cells = np.arange(self.n_columns)
+        opened: npt.NDArray[np.bool_] = (cells >= self.left[..., None]) & (cells < self.right[..., None])
+        return opened
+
+    @property
+    def matrix(self) -> IntArray:
+        """The sum, shape (n_rows, n_columns)."""
+        total: IntArray = np.tensordot(self.weights, self.openings.astype(np.int64), axes=1)
+        return total
+
+
+def check_matrix(matrix: npt.ArrayLike) -> IntArray:
+    """Whole, non-negative numbers in a matrix that is not empty.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (n_rows, n_columns)
+
+    Returns
+    -------
+    ndarray of int, shape (n_rows, n_columns)
+
+    Raises
+    ------
+    ValueError
+        When it is none.
+    """
+    given = np.asarray(matrix)
+    if given.ndim != 2 or not given.size:
+        raise ValueError(f"a fluence matrix needs rows and columns, not the shape {given.shape}")
+    if given.dtype.kind not in "iub" and not (np.isfinite(given).all() and (given == np.floor(given)).all()):
+        raise ValueError("a fluence matrix to decompose must hold whole numbers; quantize the fluence first")
+    if given.min() < 0:
+        at = tuple(int(k) for k in np.unravel_index(given.argmin(), given.shape))
+        raise ValueError(f"the fluence matrix is {given.min()} at row {at[0]}, column {at[1]}; it cannot be negative")
+    return given.astype(np.int64)
+
+
+def rises(matrix: IntArray) -> IntArray:
+    """Differences of neighbouring cells along the rows, with zero outside.
+
+    Parameters
+    ----------
+    matrix : ndarray of int, shape (n_rows, n_columns)
+
+    Returns
+    -------
+    ndarray of int, shape (n_rows, n_columns + 1)
+    """
+    return np.diff(matrix, axis=1, prepend=0, append=0)

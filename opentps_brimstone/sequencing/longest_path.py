@@ -1,0 +1,133 @@
+"""The least total of a decomposition, as a longest path.
+
+Let the left leaf of a row cover cell (i, j) at the beam-on time t(i, j) of a sweep to the right, and the right leaf
+uncover it at t(i, j) - a(i, j), a being the fluence. Leaves that only move right demand
+t(i, j) >= t(i, j-1) + max(0, a(i, j) - a(i, j-1)). A left leaf that never passes the right leaf of a neighbouring row
+k = i - 1, i + 1 demands t(i, j) >= t(k, j) - a(k, j). Without tongue and groove, the cell with less fluence of two
+neighbours is open only while the other is: both t and t - a of the one lie between those of the other. The least t that
+fulfils these is a longest path from the left edge, and no decomposition whatever needs less than its greatest value:
+
+- D. Baatar, H. Hamacher, M. Ehrgott and G. Woeginger, Decomposition of integer matrices and multileaf collimator
+  sequencing, Discrete Appl. Math. 152 (2005) 6
+- T. Kalinowski, A duality based algorithm for multileaf collimator field segmentation with interleaf collision
+  constraint, Discrete Appl. Math. 152 (2005) 52
+- S. Kamath, S. Sahni, J. Palta, S. Ranka and J. Li, Optimal leaf sequencing with elimination of tongue-and-groove
+  underdosage, Phys. Med. Biol. 49 (2004) N7
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.sequencing.decomposition import IntArray, check_matrix, rises
+
+
+def _spread(times: IntArray, cost: IntArray) -> IntArray:
+    """Raise each row's time to every other row's, less the cost of leaving the rows on the way."""
+    below = np.concatenate([[0], np.cumsum(cost)])
+    down = np.maximum.accumulate(times + below[:-1]) - below[:-1]
+    up = np.maximum.accumulate((times - below[1:])[::-1])[::-1] + below[1:]
+    spread: IntArray = np.maximum(down, up)
+    return spread
+
+
+def _spread_without_tongue_and_groove(times: IntArray, cells: IntArray) -> IntArray:
+    """Raise times so that of two neighbouring cells the one with less is open only while the other is.
+
+    A row waits for a neighbour with less fluence to close, and opens no earlier than a neighbour with more.
+    """
+    drop = np.maximum(0, -np.diff(cells))
+    gain = np.maximum(0, np.diff(cells))
+    down = np.concatenate([[0], np.cumsum(drop)])
+    up = np.concatenate([[0], np.cumsum(gain)])
+    lowered = np.maximum.accumulate(times + down) - down
+    raised = np.maximum.accumulate((times - up)[::-1])[::-1] + up
+    spread: IntArray = np.maximum(lowered, raised)
+    return spread
+
+
+def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groove: bool = False) -> IntArray:
+    """Earliest beam-on time at which the left leaves of a sweep to the right may cover each cell.
+
+    Parameters
+    ----------
+    matrix : ndarray of int, shape (n_rows, n_columns)
+    collisions : bool
+        Whether opposing leaves of neighbouring rows must not pass each other.
+    tongue_and_groove : bool
+        Whether the cell with less fluence of two neighbours must be open only while the other is; this keeps opposing
+        leaves apart as well.
+
+    Returns
+    -------
+    ndarray of int, shape (n_rows, n_columns)
+        The greatest is the least total of a decomposition.
+    """
+    rising = np.maximum(rises(matrix)[:, :-1], 0)
+    if not (collisions or tongue_and_groove):
+        unhindered: IntArray = np.cumsum(rising, axis=1)
+        return unhindered
+    times = np.empty_like(matrix)
+    now = np.zeros(len(matrix), dtype=np.int64)
+    for column in range(matrix.shape[1]):
+        now = now + rising[:, column]
+        cells = matrix[:, column]
+        now = _spread_without_tongue_and_groove(now, cells) if tongue_and_groove else _spread(now, cells)
+        times[:, column] = now
+    return times
+
+
+def least_total(matrix: npt.ArrayLike, *, collisions: bool = False, tongue_and_groove: bool = False) -> int:
+    """Least sum of weights of any decomposition.
+
+    Parameters
+    ----------
+    matrix : array_like of int, shape (n_rows, n_columns)
+    collisions, tongue_and_groove : bool
+        As `closing_times`.
+
+    Returns
+    -------
+    int
+    """
+    return int(closing_times(check_matrix(matrix), collisions=collisions, tongue_and_groove=tongue_and_groove).max())
+
+
+def critical_path(matrix: IntArray, times: IntArray) -> list[tuple[int, int, int]]:
+    """Follow a path of greatest length from its end back to the left edge, where leaves must not collide.
+
+    Parameters
+    ----------
+    matrix : ndarray of int, shape (n_rows, n_columns)
+    times : ndarray of int, shape (n_rows, n_columns)
+        `closing_times` with collisions.
+
+    Returns
+    -------
+    list of (int, int, int)
+        Stretches (row, first column, last column) from the end to the start; the path leaves each but the first in its
+        last column, for a neighbouring row. One that only passes a row has its last column before its first.
+    """
+    rising = np.maximum(rises(matrix)[:, :-1], 0)
+    from_left = times == np.concatenate([np.zeros((len(times), 1), np.int64), times[:, :-1]], axis=1) + rising
+    row, column = int(times[:, -1].argmax()), matrix.shape[1] - 1
+    path, end = [], column
+    while True:
+        while column >= 0 and from_left[row, column]:
+            column -= 1
+        path.append((row, column + 1, end))
+        if column < 0:
+            return path
+        source = _row_before(matrix[:, column], times[:, column], from_left[:, column], row)
+        step = 1 if source > row else -1
+        path.extend((passed, column + 1, column) for passed in range(row + step, source, step))
+        row, end = source, column
+
+
+def _row_before(cells: IntArray, times: IntArray, from_left: npt.NDArray[np.bool_], row: int) -> int:
+    """Row from which a path comes within a column, and which it reached from the left."""
+    below = np.concatenate([[0], np.cumsum(cells)])
+    rows = np.arange(len(cells))
+    cost = np.where(rows < row, below[row] - below[:-1], below[1:] - below[row + 1])
+    return int(np.flatnonzero((times - cost == times[row]) & from_left & (rows != row))[0])

@@ -1,0 +1,108 @@
+"""Fluence in whole levels, as decompositions need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.sequencing.decomposition import IntArray
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """A fluence in whole levels.
+
+    Attributes
+    ----------
+    matrix : ndarray of int, shape (n_rows, n_columns)
+        Levels.
+    step_mu : float
+        Monitor units of one level; 0 for a fluence that is 0 everywhere.
+    rms_error_mu : float
+        Root mean square of what rounding changed, over all cells.
+    """
+
+    matrix: IntArray
+    step_mu: float
+    rms_error_mu: float
+
+
+def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
+    """Fluence that is a matrix of finite numbers, none negative.
+
+    Parameters
+    ----------
+    fluence : array_like, shape (n_rows, n_columns)
+
+    Returns
+    -------
+    ndarray, shape (n_rows, n_columns)
+
+    Raises
+    ------
+    ValueError
+        When it is none, naming the first bad cell.
+    """
+    values = np.asarray(fluence, dtype=np.float64)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"a fluence needs rows and columns, not the shape {values.shape}")
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        row, column = np.unravel_index(int(bad.argmax()), bad.shape)
+        raise ValueError(
+            f"the fluence is {values[row, column]} MU at row {row}, column {column}; it must be finite and not negative"
+        )
+    return values
+
+
+def check_levels(levels: int) -> int:
+    """Return a number of levels.
+
+    Parameters
+    ----------
+    levels : int
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        When it is not a whole number of at least 2.
+    """
+    if isinstance(levels, bool) or levels != int(levels) or levels < 2:
+        raise ValueError(f"a fluence is sequenced in 2 levels or more, not {levels}")
+    return int(levels)
+
+
+def quantize(fluence: npt.ArrayLike, levels: int) -> Quantization:
+    """Round fluence to whole levels, its maximum being the highest.
+
+    Parameters
+    ----------
+    fluence : array_like, shape (n_rows, n_columns)
+        MU.
+    levels : int
+        Number of levels above 0.
+
+    Returns
+    -------
+    Quantization
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than 2 levels, or the fluence is no matrix, negative or not finite.
+    """
+    levels = check_levels(levels)
+    values = check_fluence(fluence)
+    step = float(values.max()) / levels
+    if step == 0:
+        return Quantization(np.zeros(values.shape, dtype=np.int64), 0.0, 0.0)
+    matrix = np.floor(values / step + 0.5).astype(np.int64)
+    return Quantization(matrix, step, float(np.sqrt(np.mean((matrix * step - values) ** 2))))

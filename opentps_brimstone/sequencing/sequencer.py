@@ -1,0 +1,303 @@
+"""From a beam's fluence to apertures of an MLC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.sequencing.alignment import leaf_pairs_of_rows
+from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray
+from opentps_brimstone.sequencing.leaves import place_jaws, place_leaves
+from opentps_brimstone.sequencing.methods import get_method
+from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM, get_mlc
+from opentps_brimstone.sequencing.quantization import check_levels, quantize
+from opentps_brimstone.sequencing.segments import Aperture, SequencedBeam
+
+if TYPE_CHECKING:
+    from opentps_brimstone.dose_influence import BeamletLayout
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SequencingSettings:
+    """How fluence becomes apertures.
+
+    Attributes
+    ----------
+    method : str or None
+        One of `METHODS`; None: engel where leaves may interdigitate, else kalinowski, and sliding-window without
+        tongue and groove.
+    levels : int
+        Levels above 0 that the fluence is rounded to; its maximum is the highest.
+    avoid_tongue_and_groove : bool
+        Whether of two neighbouring cells the one with less fluence must be open only while the other is.
+    minimum_mu : float
+        Apertures with less are dropped, the least first, and the monitor units of the others fitted to the fluence
+        again (least squares, none negative) after each.
+    minimum_area_mm2 : float
+        Apertures that open less are dropped, and the monitor units of the others fitted again.
+    maximum_apertures : int or None
+        While there are more, the one with the least product of monitor units and area is dropped, and the others
+        fitted again.
+    share_wide_leaves : bool
+        Whether beamlet rows that lie under one leaf get the mean of their fluences; otherwise they are refused.
+    """
+
+    method: str | None = None
+    levels: int = 8
+    avoid_tongue_and_groove: bool = False
+    minimum_mu: float = 0.0
+    minimum_area_mm2: float = 0.0
+    maximum_apertures: int | None = None
+    share_wide_leaves: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method is not None:
+            get_method(self.method)
+        check_levels(self.levels)
+        for name in ("minimum_mu", "minimum_area_mm2"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} cannot be {value}; it must be finite and not negative")
+        most = self.maximum_apertures
+        if most is not None and (isinstance(most, bool) or most != int(most) or most < 1):
+            raise ValueError(f"maximum_apertures must be a whole number of at least 1, or None, not {most}")
+
+    def method_for(self, mlc: MLC) -> str:
+        """Return the identifier of the method for an MLC.
+
+        Parameters
+        ----------
+        mlc : MLC
+
+        Returns
+        -------
+        str
+        """
+        if self.method is not None:
+            return self.method
+        if self.avoid_tongue_and_groove:
+            return "sliding-window"
+        return "engel" if mlc.interdigitation else "kalinowski"
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """A beam's beamlets as a matrix, each row of which some leaf pairs have in common."""
+
+    x_mm: FloatArray
+    y_mm: FloatArray
+    spacing_mm: tuple[float, float]
+    fluence: FloatArray
+
+
+def _places(centres: FloatArray, spacing: float, axis: str, beam: int) -> tuple[FloatArray, IntArray]:
+    """Regular positions along an axis, and which of them each centre is at."""
+    lowest = float(centres.min())
+    steps = (centres - lowest) / spacing
+    number = np.round(steps).astype(np.int64)
+    off = np.abs(steps - number) * spacing
+    if off.max() > TOLERANCE_MM:
+        worst = int(off.argmax())
+        raise ValueError(
+            f"beamlet {worst} of beam {beam} is at {axis} = {centres[worst]:g} mm, {off[worst]:.3g} mm off the grid of "
+            f"{spacing:g} mm from {lowest:g} mm"
+        )
+    return lowest + spacing * np.arange(number.max() + 1), number
+
+
+def _grid(xy_mm: npt.ArrayLike, weights: npt.ArrayLike, spacing_mm: npt.ArrayLike, beam: int) -> _Grid:
+    xy, mu = np.asarray(xy_mm, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy) or not np.isfinite(xy).all():
+        raise ValueError(f"beam {beam} needs finite (x, y) centres of its beamlets, not an array of shape {xy.shape}")
+    if mu.shape != (len(xy),):
+        raise ValueError(f"beam {beam} has {len(xy)} beamlets, and fluence of shape {mu.shape}")
+    bad = np.flatnonzero(~(np.isfinite(mu) & (mu >= 0)))
+    if len(bad):
+        raise ValueError(
+            f"beamlet {bad[0]} of beam {beam} has a fluence of {mu[bad[0]]} MU; it must be finite and not negative"
+        )
+    width, height = (float(size) for size in np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (2,)))
+    if not (np.isfinite([width, height]).all() and width > 0 and height > 0):
+        raise ValueError(f"the beamlet spacing of beam {beam} must be positive, not {width:g} by {height:g} mm")
+    x, column = _places(xy[:, 0], width, "x", beam)
+    y, row = _places(xy[:, 1], height, "y", beam)
+    fluence = np.zeros((len(y), len(x)))
+    taken = np.zeros(fluence.shape, dtype=np.int64)
+    np.add.at(taken, (row, column), 1)
+    if taken.max() > 1:
+        twice = tuple(int(k) for k in np.unravel_index(taken.argmax(), taken.shape))
+        raise ValueError(f"beam {beam} has two beamlets at ({x[twice[1]]:g}, {y[twice[0]]:g}) mm")
+    fluence[row, column] = mu
+    return _Grid(x, y, (width, height), fluence)
+
+
+def _bands(grid: _Grid, mlc: MLC, *, share: bool) -> tuple[IntArray, FloatArray]:
+    """Leaf pairs that move as one, and the fluence under them."""
+    pairs = leaf_pairs_of_rows(mlc, grid.y_mm, grid.spacing_mm[1])
+    bands, member = np.unique(pairs, axis=0, return_inverse=True)
+    rows_in = np.bincount(member)
+    if rows_in.max() > 1 and not share:
+        rows = grid.y_mm[member == rows_in.argmax()]
+        raise ValueError(
+            f"the beamlet rows at y = {', '.join(f'{y:g}' for y in rows)} mm lie under one leaf of {mlc.name}, and "
+            "cannot be given fluences of their own: make the rows as high as the leaves, or give such rows their mean "
+            "with share_wide_leaves=True"
+        )
+    fluence = np.zeros((len(bands), grid.fluence.shape[1]))
+    np.add.at(fluence, member, grid.fluence)
+    return bands, fluence / rows_in[:, None]
+
+
+# -------------------------------------------------------------------------------------------------- small apertures
+
+
+def _fitted(openings: npt.NDArray[np.bool_], fluence: FloatArray, areas: FloatArray) -> FloatArray:
+    """Weights with which openings come nearest to a fluence, in the mean over area."""
+    from scipy.optimize import nnls
+
+    scale = np.sqrt(np.broadcast_to(areas[:, None], fluence.shape)).ravel()
+    columns = openings.reshape(len(openings), -1).T * scale[:, None]
+    weights: FloatArray = nnls(columns, fluence.ravel() * scale)[0]
+    return weights
+
+
+def _without_small(
+    decomposition: Decomposition, mu: FloatArray, fluence: FloatArray, areas: FloatArray, settings: SequencingSettings
+) -> tuple[IntArray, FloatArray]:
+    """Choose the openings that are kept, and their monitor units."""
+    openings = decomposition.openings
+    open_area = np.einsum("kij,i->k", openings.astype(np.float64), areas)
+    kept = np.flatnonzero(open_area >= settings.minimum_area_mm2 - 1e-9)
+    if len(kept) < len(mu):
+        mu = _fitted(openings[kept], fluence, areas)
+    most = len(mu) if settings.maximum_apertures is None else settings.maximum_apertures
+    while len(kept):
+        least = int(mu.argmin())
+        if mu[least] <= 0 or mu[least] < settings.minimum_mu:
+            dropped = least
+        elif len(kept) > most:
+            dropped = int((mu * open_area[kept]).argmin())
+        else:
+            break
+        kept = np.delete(kept, dropped)
+        mu = _fitted(openings[kept], fluence, areas) if len(kept) else mu[:0]
+    return kept, mu
+
+
+# -------------------------------------------------------------------------------------------------------- sequencing
+
+
+def sequence_beam(
+    xy_mm: npt.ArrayLike,
+    weights: npt.ArrayLike,
+    spacing_mm: npt.ArrayLike,
+    mlc: MLC | str,
+    settings: SequencingSettings | None = None,
+    *,
+    beam_index: int = 0,
+) -> SequencedBeam:
+    """Apertures that deliver a beam's fluence.
+
+    Parameters
+    ----------
+    xy_mm : array_like, shape (n_beamlets, 2)
+        Beamlet centres in the beam's eye view, on one regular grid, in any order; cells that no beamlet is at stay
+        closed.
+    weights : array_like, shape (n_beamlets,)
+        Fluence in MU per fraction.
+    spacing_mm : array_like, shape (2,) or a number
+        Beamlet size in x and y.
+    mlc : MLC or str
+        Or an identifier of `MLCS`.
+    settings : SequencingSettings, optional
+    beam_index : int
+        Named in the result and in errors.
+
+    Returns
+    -------
+    SequencedBeam
+        Without apertures where the fluence is 0 everywhere.
+
+    Raises
+    ------
+    ValueError
+        When fluence or beamlets are none, rows do not sit on the leaves, the leaves cannot reach where they must, or
+        the settings leave no aperture.
+    """
+    mlc = get_mlc(mlc) if isinstance(mlc, str) else mlc
+    settings = settings or SequencingSettings()
+    grid = _grid(xy_mm, weights, spacing_mm, beam_index)
+    bands, fluence = _bands(grid, mlc, share=settings.share_wide_leaves)
+    if mlc.minimum_gap_mm > grid.spacing_mm[0] + TOLERANCE_MM:
+        raise ValueError(
+            f"the least gap of {mlc.name}, {mlc.minimum_gap_mm:g} mm, is wider than the beamlets of beam {beam_index}, "
+            f"{grid.spacing_mm[0]:g} mm; a single beamlet cannot be opened"
+        )
+    decompose = get_method(settings.method_for(mlc)).choose(
+        interdigitation=mlc.interdigitation, tongue_and_groove=settings.avoid_tongue_and_groove
+    )
+    jaws = place_jaws(mlc, bands, grid.x_mm, grid.spacing_mm[0], fluence > 0, beam_index)
+    levels = quantize(fluence, settings.levels)
+    decomposition = decompose(levels.matrix)
+    boundaries = np.asarray(mlc.leaf_boundaries_mm)
+    areas = (boundaries[bands[:, 1]] - boundaries[bands[:, 0]]) * grid.spacing_mm[0]
+    kept, mu = _without_small(decomposition, decomposition.weights * levels.step_mu, fluence, areas, settings)
+    if len(decomposition.weights) and not len(kept):
+        raise ValueError(
+            f"no aperture of beam {beam_index} has {settings.minimum_mu:g} MU and opens "
+            f"{settings.minimum_area_mm2:g} mm²; lower minimum_mu or minimum_area_mm2"
+        )
+    edges = np.append(grid.x_mm - grid.spacing_mm[0] / 2, grid.x_mm[-1] + grid.spacing_mm[0] / 2)
+    apertures = tuple(
+        Aperture(*place_leaves(mlc, jaws, bands, edges[decomposition.left[k]], edges[decomposition.right[k]]), units)
+        for k, units in zip(kept, mu, strict=True)
+    )
+    return SequencedBeam(apertures, mlc, jaws, beam_index, grid.x_mm, grid.y_mm, grid.spacing_mm, grid.fluence)
+
+
+def sequence_plan(
+    layout: BeamletLayout,
+    weights: npt.ArrayLike,
+    mlc: MLC | str,
+    settings: SequencingSettings | Sequence[SequencingSettings] | None = None,
+) -> tuple[SequencedBeam, ...]:
+    """Apertures of every beam of a plan.
+
+    Parameters
+    ----------
+    layout : BeamletLayout
+    weights : array_like, shape (n_beamlets,)
+        Fluence in MU per fraction.
+    mlc : MLC or str
+        Or an identifier of `MLCS`.
+    settings : SequencingSettings, or one for each beam, optional
+
+    Returns
+    -------
+    tuple of SequencedBeam
+        Beam after beam.
+
+    Raises
+    ------
+    ValueError
+        As `sequence_beam`, and when weights or settings do not fit the layout.
+    """
+    mu = np.asarray(weights, dtype=np.float64)
+    if mu.shape != (layout.n_beamlets,):
+        raise ValueError(f"expected {layout.n_beamlets} beamlet weights, got an array of shape {mu.shape}")
+    if settings is None or isinstance(settings, SequencingSettings):
+        settings = [settings or SequencingSettings()] * layout.n_beams
+    if len(settings) != layout.n_beams:
+        raise ValueError(f"expected settings for {layout.n_beams} beams, got {len(settings)}")
+    beams = []
+    for beam, of_beam in enumerate(settings):
+        mine = layout.beam_index == beam
+        xy, spacing = layout.xy_mm[mine], layout.spacing_mm[beam]
+        beams.append(sequence_beam(xy, mu[mine], spacing, mlc, of_beam, beam_index=beam))
+    return tuple(beams)

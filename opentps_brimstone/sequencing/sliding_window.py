@@ -1,0 +1,64 @@
+"""Leaves that sweep in one direction, the simple way to the least monitor units.
+
+T. Bortfeld, D. Kahler, T. Waldron and A. Boyer, X-ray field compensation with multileaf collimators, Int. J. Radiat.
+Oncol. Biol. Phys. 28 (1994) 723; S. Kamath, S. Sahni, J. Palta, S. Ranka and J. Li, Optimal leaf sequencing with
+elimination of tongue-and-groove underdosage, Phys. Med. Biol. 49 (2004) N7.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray, check_matrix
+from opentps_brimstone.sequencing.longest_path import closing_times
+
+
+def sweep(matrix: IntArray, times: IntArray) -> Decomposition:
+    """Make the openings of a sweep to the right.
+
+    Parameters
+    ----------
+    matrix : ndarray of int, shape (n_rows, n_columns)
+    times : ndarray of int, shape (n_rows, n_columns)
+        When the left leaves cover the cells, as `closing_times`.
+
+    Returns
+    -------
+    Decomposition
+        One opening between each two times at which a leaf moves.
+    """
+    uncover, cover = times - matrix, times
+    moves = np.unique(np.concatenate([[0], uncover.ravel(), cover.ravel()]))
+    starts = moves[:-1]
+    left = (cover[None] <= starts[:, None, None]).sum(axis=2)
+    right = (uncover[None] <= starts[:, None, None]).sum(axis=2)
+    return _with_openings(Decomposition(np.diff(moves), left, right, matrix.shape[1]))
+
+
+def _with_openings(decomposition: Decomposition) -> Decomposition:
+    """Leave out what is closed everywhere."""
+    some = (decomposition.right > decomposition.left).any(axis=1)
+    return Decomposition(
+        decomposition.weights[some], decomposition.left[some], decomposition.right[some], decomposition.n_columns
+    )
+
+
+def sliding_window(
+    matrix: npt.ArrayLike, *, collisions: bool = False, tongue_and_groove: bool = False
+) -> Decomposition:
+    """Decompose into openings of leaves that sweep to the right.
+
+    Parameters
+    ----------
+    matrix : array_like of int, shape (n_rows, n_columns)
+    collisions, tongue_and_groove : bool
+        As `closing_times`.
+
+    Returns
+    -------
+    Decomposition
+        With the least total under these conditions.
+    """
+    cells = check_matrix(matrix)
+    return sweep(cells, closing_times(cells, collisions=collisions, tongue_and_groove=tongue_and_groove))
