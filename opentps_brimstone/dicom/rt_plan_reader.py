@@ -263,6 +263,8 @@ def _fractions(file: Item, wanted: int | None, beams: dict[int, Item], notes: li
         if number not in beams:
             raise group.error(f"refers to beam {number}, which the plan does not have", "ReferencedBeamSequence")
         metersets[number] = _not_negative(item.at(beam=str(number)), "BeamMeterset", _LARGEST_MU)
+    if not metersets:
+        notes.append("the fraction group refers to no beams; meterset weights are taken as MU")
     return _Fractions(count, metersets or None)
 
 
@@ -283,6 +285,8 @@ def _meterset(beam: Item, number: int, fractions: _Fractions, notes: list[str]) 
     meterset = fractions.metersets[number]
     if meterset == 0:
         notes.append(f"beam {beam.place.beam} has 0 MU and is left out")
+    if meterset is None:
+        notes.append(f"beam {beam.place.beam} has no meterset; its meterset weights are taken as MU")
     return meterset
 
 
@@ -375,7 +379,7 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
     if count is not None and count != len(points):
         raise item.error(f"is {count}, but ControlPointSequence has {len(points)} items", "NumberOfControlPoints")
     points = [point.at(control_point=index) for index, point in enumerate(points)]
-    mu = _interval_mu(item, points, meterset, notes)
+    mu = _interval_mu(item, points, meterset)
     devices = _devices(item)
     machine = _control_points(points, devices, item, notes)
 
@@ -396,8 +400,8 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
     return beam
 
 
-def _interval_mu(beam: Item, points: list[Item], meterset: float | None, notes: list[str]) -> FloatArray:
-    """MU between each control point and the next."""
+def _interval_mu(beam: Item, points: list[Item], meterset: float | None) -> FloatArray:
+    """MU between each control point and the next; without a meterset the weights are MU."""
     weights = [_not_negative(point, "CumulativeMetersetWeight", 1e9) for point in points]
     final = _not_negative(beam, "FinalCumulativeMetersetWeight", 1e9)
     weights[0] = 0.0 if weights[0] is None else weights[0]
@@ -418,7 +422,6 @@ def _interval_mu(beam: Item, points: list[Item], meterset: float | None, notes: 
     if final is not None and abs(final - last) > _FINAL_WEIGHT_TOLERANCE * last:
         raise beam.error(f"is {final:g}, but the last control point has {last:g}", "FinalCumulativeMetersetWeight")
     if meterset is None:
-        notes.append(f"beam {beam.place.beam} has no meterset; its meterset weights are taken as MU")
         meterset = last
         if meterset > _LARGEST_MU:
             raise points[-1].error(
