@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone.adapters.plan import ensure_beamlets, validate_photon_plan
+from opentps_brimstone.sequencing.alignment import leaf_aligned_beamlets
 from opentps_brimstone.sequencing.mlc import TOLERANCE_MM
 from opentps_brimstone.sequencing.segments import open_shares
 
@@ -441,8 +442,8 @@ def align_beamlets(
     """Place the beamlets of a plan anew, in rows that lie on the leaves of an MLC.
 
     ``PhotonPlanDesign.buildPlan()`` puts beamlets on multiples of the spacing, where rows straddle two leaves. Here the
-    rows begin and end on leaf boundaries, and columns are half a spacing from the axis. A beam gets every beamlet
-    that the target, grown by the margin, is seen through from the source.
+    rows begin and end on leaf boundaries, and columns are half a spacing from the axis (`leaf_aligned_beamlets`). Each
+    row reaches as far as the target, grown by the margin, is seen through it from the source.
 
     Parameters
     ----------
@@ -464,8 +465,7 @@ def align_beamlets(
     Raises
     ------
     ValueError
-        If there is no target, its projection is beyond the leaves, or a leaf's width and the beamlet's do not divide
-        each other.
+        If there is no target, or over its projection no rows of the beamlets' height lie on the leaves.
     """
     design = photon_plan.planDesign
     target = target if target is not None else getattr(design, "targetMask", None)
@@ -520,32 +520,12 @@ def _place(segment: Any, seen: FloatArray, mlc: MLC, name: str) -> None:
     from opentps.core.data.plan._planPhotonSegment import Beamlet
 
     width, height = float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)
-    boundaries = np.asarray(mlc.leaf_boundaries_mm)
-    if seen[:, 1].min() < boundaries[0] or seen[:, 1].max() > boundaries[-1]:
+    try:
+        centres, _ = leaf_aligned_beamlets(mlc, seen, width, row_height_mm=height)
+    except ValueError as error:
         raise ValueError(
-            f"beam {name!r} sees the target from y = {seen[:, 1].min():.1f} to {seen[:, 1].max():.1f} mm; the leaves "
-            f"of {mlc.name} cover {boundaries[0]:g} to {boundaries[-1]:g} mm"
-        )
-    start = boundaries[np.abs(boundaries).argmin()]
-    cells = np.unique(
-        np.floor(np.column_stack([seen[:, 1] - start, seen[:, 0]]) / (height, width)).astype(np.int64), axis=0
-    )
-    _check_rows(start + height * np.unique(cells[:, 0]), height, mlc, name)
-    segment._beamlets = [
-        Beamlet((column + 0.5) * width, start + (row + 0.5) * height, 1.0) for row, column in cells.tolist()
-    ]
+            f"beam {name!r} sees the target from y = {seen[:, 1].min():.1f} to {seen[:, 1].max():.1f} mm, and no rows "
+            f"of {height:g} mm lie on the leaves of {mlc.name} there: {error}"
+        ) from None
+    segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centres.tolist()]
     segment.isPure()
-
-
-def _check_rows(low_edges: FloatArray, height: float, mlc: MLC, name: str) -> None:
-    """Rows must be parts of a leaf or whole leaves."""
-    boundaries = np.asarray(mlc.leaf_boundaries_mm)
-    for low in low_edges:
-        inside = boundaries[(boundaries > low + TOLERANCE_MM) & (boundaries < low + height - TOLERANCE_MM)]
-        nearest = np.abs(boundaries[:, None] - np.array([low, low + height])).min(axis=0)
-        if inside.size and nearest.max() > TOLERANCE_MM:
-            raise ValueError(
-                f"a beamlet row of beam {name!r} from y = {low:g} to {low + height:g} mm would lie on parts of two "
-                f"leaves of {mlc.name}, which meet at {inside[0]:g} mm; choose a beamlet spacing in y that its leaf "
-                f"widths of {', '.join(f'{w:g}' for w in np.unique(mlc.leaf_widths_mm))} mm are multiples of"
-            )

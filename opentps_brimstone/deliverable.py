@@ -1,0 +1,429 @@
+"""From optimised fluence to a plan that a linac can deliver, and the proof that its dose is the optimised one.
+
+The steps: the MU of the beamlets become apertures of an MLC; OpenTPS makes beamlets of these, half as large as the
+plan's where leaf tips demand it, and the dose engine computes them; the MU of the segments are optimised on these doses
+with the objectives of the plan; the segments are written into the plan; and the dose is computed anew from the segments
+alone.
+
+The engine's dose of a fluence depends on the size of the beamlets that the fluence is made of, by some percent (it cuts
+each beamlet's dose off sideways). Both sizes are calibrated: the fluence keeps its machine MU, with which a 10 x 10 cm
+field gives the same dose in either, and its engine MU change by the ratio of the two outputs. Nothing else is scaled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.segment_weights import SegmentWeights, optimize_segment_weights, segment_influence
+from opentps_brimstone.sequencing import MLC, get_mlc, sequence_plan
+
+if TYPE_CHECKING:
+    from opentps_brimstone.calibration import Calibration, ReferenceField
+    from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
+    from opentps_brimstone.optimizer import OptimizerSettings
+    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.prescription import ObjectiveTerm
+    from opentps_brimstone.sequencing import SequencedBeam, SequencingSettings
+
+__all__ = ["LARGEST_DIFFERENCE", "LEAST_GAMMA_PASS_PERCENT", "DeliverablePlan", "make_deliverable"]
+
+FloatArray = npt.NDArray[np.float64]
+
+LARGEST_DIFFERENCE = 1e-4
+"""How far the dose of the segments may be from that of their fluence given as beamlets, as a share of its maximum."""
+
+LEAST_GAMMA_PASS_PERCENT = 99.0
+"""What share of the voxels above 10 % of the maximum must agree with the optimised dose, by gamma."""
+
+GAMMA_DOSE_PERCENT, GAMMA_DISTANCE_MM, GAMMA_THRESHOLD = 2.0, 2.0, 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class DeliverablePlan:
+    """A plan made of segments, and how its dose compares.
+
+    Attributes
+    ----------
+    photon_plan : opentps PhotonPlan
+        Segments with engine MU, with which OpenTPS's own dose calculation agrees.
+    sequenced_beams : tuple of SequencedBeam
+        The same segments, for beams that have any; their fluence and MU are engine MU too.
+    calibration : Calibration
+        For the beamlets that OpenTPS makes of the segments: turns engine MU into machine MU.
+    planned_calibration : Calibration
+        For the beamlets of the optimised plan.
+    weights : SegmentWeights
+        How the MU of the segments were found.
+    dose : ndarray, shape (nx, ny, nz)
+        Recalculated from the segments alone, Gy over all fractions.
+    optimised_dose : ndarray, shape (nx, ny, nz)
+        Of the beamlets' MU.
+    grid : VoxelGrid
+        Of the doses.
+    gamma : ndarray, shape (nx, ny, nz)
+        Of `dose` against `optimised_dose`, 2 %/2 mm above 10 % of the maximum; NaN below.
+    difference : float
+        Largest difference of `dose` from the dose of the same fluence given as beamlets of the same size, as a share
+        of its maximum.
+    times_s : dict of str to float
+        Wall time of each step.
+    """
+
+    photon_plan: Any = field(repr=False)
+    sequenced_beams: tuple[SequencedBeam, ...] = field(repr=False)
+    calibration: Calibration
+    planned_calibration: Calibration
+    weights: SegmentWeights
+    dose: FloatArray = field(repr=False)
+    optimised_dose: FloatArray = field(repr=False)
+    grid: VoxelGrid = field(repr=False)
+    gamma: FloatArray = field(repr=False)
+    difference: float
+    times_s: dict[str, float] = field(repr=False)
+
+    @property
+    def n_segments(self) -> int:
+        """Number of segments."""
+        return sum(len(beam.apertures) for beam in self.sequenced_beams)
+
+    @property
+    def segments_per_beam(self) -> float:
+        """Mean number of segments of a beam."""
+        return self.n_segments / len(self.sequenced_beams)
+
+    @property
+    def machine_mu(self) -> float:
+        """MU of all segments per fraction, as the machine counts them."""
+        return float(self.calibration.machine_mu(sum(beam.mu for beam in self.sequenced_beams)))
+
+    @property
+    def gamma_pass_percent(self) -> float:
+        """Share of the judged voxels with a gamma of at most 1."""
+        from opentps_brimstone.evaluation import gamma_pass_rate
+
+        return gamma_pass_rate(self.gamma)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the recalculated dose is that of the fluence, and agrees with the optimised one."""
+        return self.difference <= LARGEST_DIFFERENCE and self.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
+
+    def machine_plan(self) -> Any:
+        """Make the plan with machine MU, as a plan file has them.
+
+        Returns
+        -------
+        opentps PhotonPlan
+            A copy.
+        """
+        from opentps_brimstone.adapters.segments import with_machine_mu
+
+        return with_machine_mu(self.photon_plan, self.calibration)
+
+    def facts(self) -> dict[str, str]:
+        """Say what was done, for a report.
+
+        Returns
+        -------
+        dict of str to str
+        """
+        planned, delivered = self.planned_calibration, self.calibration
+        ratio = planned.gy_per_engine_mu / delivered.gy_per_engine_mu
+        return {
+            "MLC": self.sequenced_beams[0].mlc.name,
+            "segments": f"{self.n_segments} in {len(self.sequenced_beams)} beams",
+            "MU per fraction": f"{self.machine_mu:.1f}",
+            "1 MU": str(delivered.reference),
+            "engine MU": f"{delivered.factor:.4f} MU each, with beamlets of {_size(delivered)}",
+            "from fluence to segments": f"engine MU x {ratio:.4f}, as beamlets were {_size(planned)}",
+            "recalculation differs by": f"at most {self.difference:.1e} of the maximum",
+            "gamma 2 %/2 mm": f"{self.gamma_pass_percent:.2f} % pass",
+        }
+
+    def summary(self) -> str:
+        """Facts as text, a line each.
+
+        Returns
+        -------
+        str
+        """
+        return "\n".join(f"{name}: {value}" for name, value in self.facts().items())
+
+
+def _size(calibration: Calibration) -> str:
+    return " x ".join(f"{size:g}" for size in calibration.beamlet_mm) + " mm"
+
+
+def make_deliverable(
+    photon_plan: Any,
+    ct: Any,
+    objectives: Any = None,
+    *,
+    mlc: MLC | str,
+    levels: int | None = None,
+    method: str | None = None,
+    sequencing: SequencingSettings | None = None,
+    minimum_mu: float = 1.0,
+    step_mu: float = 0.1,
+    reference: ReferenceField | None = None,
+    settings: OptimizerSettings | None = None,
+    beamlets: Any = None,
+    write_back: bool = False,
+    callback: Any = None,
+    progress: bool = True,
+    cache: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+    **engine_options: Any,
+) -> DeliverablePlan:
+    """Make a plan of optimised beamlets deliverable, and check it.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Its beamlets have optimised MU; every beam has one segment. Not changed unless `write_back`.
+    ct : opentps CTImage
+        In HU, on the dose grid. Not changed.
+    objectives : optional
+        What the plan was asked for, as for `optimize_photon_plan`; the MU of the segments are optimised with the same.
+    mlc : MLC or str
+        The collimator, or an identifier of `opentps_brimstone.sequencing.MLCS`. The rows of beamlets must lie on its
+        leaves: see `opentps_brimstone.adapters.segments.align_beamlets`, and `MLC.matched` for other plans. "matched"
+        is the latter for the plan's own rows.
+    levels : int, optional
+        Levels that the fluence of each beam is rounded to.
+    method : str, optional
+        Sequencing method, one of `opentps_brimstone.sequencing.METHODS`.
+    sequencing : SequencingSettings, optional
+        How fluence becomes apertures; `levels` and `method` go before what it says. Its MU are engine MU.
+    minimum_mu : float
+        Least machine MU per fraction of a segment: segments that come out below vanish, and the others are optimised
+        again.
+    step_mu : float
+        Machine MU per fraction are rounded to multiples of this; 0: not rounded.
+    reference : ReferenceField, optional
+        What a machine MU is; by default 1 cGy, 10 cm deep in a 10 x 10 cm field, isocentric at the plan's SAD.
+    settings : OptimizerSettings, optional
+        For the MU of the segments.
+    beamlets : opentps SparseBeamlets, optional
+        Doses of the plan's beamlets, as for `optimize_photon_plan`.
+    write_back : bool
+        Write the segments into the plan given, instead of a copy, when all is computed.
+    callback : callable or OptimizationCallback, optional
+        As for `PlanOptimizer.optimize`.
+    progress : bool
+        Show progress bars of engine and optimiser.
+    cache : bool
+        Use the user's cache for beamlet doses and calibrations; the recalculation never does.
+    say : callable
+        Gets a line of text after each step.
+    **engine_options
+        For `opentps_brimstone.engine`: ``calibration`` (of the CT), ``overrides``, ``processes``.
+
+    Returns
+    -------
+    DeliverablePlan
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before the engine starts: if plan, objectives, MLC or an option is in error, the fluence cannot be sequenced for
+        the MLC, or OpenTPS would not read the fluence meant out of the segments.
+    EngineError
+        If the dose engine fails.
+    KeyboardInterrupt
+        On Ctrl-C; the plan is as before.
+    """
+    from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
+    from opentps_brimstone.adapters.planning import plan_influence, plan_terms
+
+    engine_options = {"progress": progress, **engine_options}
+    work = _Work(photon_plan, ct, engine_options, cache, say)
+    grid = voxel_grid(ct)
+    terms = plan_terms(photon_plan, objectives, grid)
+    layout = layout_from_opentps(photon_plan)
+    mu = np.asarray(photon_plan.beamletMUs, dtype=np.float64)
+    options = {name: value for name, value in (("levels", levels), ("method", method)) if value is not None}
+    beams = list(sequence_plan(layout, mu, _collimator(mlc, layout), sequencing, **options))
+    work.write(beams)
+    work.lap("sequencing", f"{sum(len(beam.apertures) for beam in beams)} segments")
+
+    influence = plan_influence(photon_plan, ct, grid, beamlets, {"cache": cache, **engine_options})
+    optimised_dose = influence.dose(mu, int(photon_plan.numberOfFractionsPlanned))
+    planned, delivered = work.calibrations(reference)
+    beams = _scaled(beams, planned.gy_per_engine_mu / delivered.gy_per_engine_mu)
+    work.lap("calibration", str(delivered))
+
+    weights, segments = work.reweighted(beams, terms, delivered, minimum_mu, step_mu, settings, callback)
+    beams = _with_mu(beams, weights.mu)
+    work.lap("weights", f"cost from {weights.cost_before:.4g} to {weights.cost_after:.4g}")
+
+    written = work.write(beams)
+    dose = work.recalculated(written)
+    difference = _largest_difference(dose, segments.dose(weights.mu, int(photon_plan.numberOfFractionsPlanned)))
+    work.lap("recalculation", f"differs by at most {difference:.1e} of the maximum")
+    gamma = _gamma(optimised_dose, dose, grid)
+    if write_back:
+        photon_plan._beams = written._beams
+        written = photon_plan
+    return DeliverablePlan(
+        photon_plan=written,
+        sequenced_beams=tuple(beam for beam in beams if beam.apertures),
+        calibration=delivered,
+        planned_calibration=planned,
+        weights=weights,
+        dose=dose,
+        optimised_dose=optimised_dose,
+        grid=grid,
+        gamma=gamma,
+        difference=difference,
+        times_s=work.times_s,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ the steps
+
+
+class _Work:
+    """What all steps need: the plan given, the CT, how the engine is run."""
+
+    def __init__(
+        self, photon_plan: Any, ct: Any, engine_options: dict[str, Any], cache: bool, say: Callable[[str], None]
+    ) -> None:
+        self._given = photon_plan
+        self._ct = ct
+        self._engine_options = engine_options
+        self._cache = cache
+        self._say = say
+        self._since = time.perf_counter()
+        self._written: Any = None
+        self.times_s: dict[str, float] = {}
+
+    def lap(self, step: str, finding: str) -> None:
+        now = time.perf_counter()
+        self.times_s[step] = now - self._since
+        self._say(f"{step} ({self.times_s[step]:.1f} s): {finding}")
+        self._since = now
+
+    def write(self, beams: Sequence[SequencedBeam]) -> Any:
+        """Write segments into a copy of the plan."""
+        from opentps_brimstone.adapters.segments import own_copy, write_segments
+
+        self._written = own_copy(self._given)
+        write_segments(self._written, beams)
+        return self._written
+
+    def calibrations(self, reference: ReferenceField | None) -> tuple[Calibration, Calibration]:
+        """Calibrate for the beamlets of the plan given and of the segments."""
+        from opentps_brimstone.calibration import calibrate_plan
+
+        options = {
+            name: self._engine_options[name] for name in ("processes", "progress") if name in self._engine_options
+        }
+        planned, delivered = (
+            calibrate_plan(plan, self._ct, reference, cache=self._cache, **options)
+            for plan in (self._given, self._written)
+        )
+        return planned, delivered
+
+    def reweighted(
+        self,
+        beams: Sequence[SequencedBeam],
+        terms: Sequence[tuple[Structure, ObjectiveTerm]],
+        calibration: Calibration,
+        minimum_mu: float,
+        step_mu: float,
+        settings: OptimizerSettings | None,
+        callback: Any,
+    ) -> tuple[SegmentWeights, DoseInfluence]:
+        """Optimise the MU of the segments on the doses of the beamlets that OpenTPS makes of them."""
+        from opentps_brimstone.adapters.plan import voxel_grid
+        from opentps_brimstone.adapters.planning import plan_influence
+        from opentps_brimstone.adapters.segments import merged_plan
+
+        cells = plan_influence(
+            merged_plan(self._written),
+            self._ct,
+            voxel_grid(self._ct),
+            None,
+            {"cache": self._cache, **self._engine_options},
+        )
+        segments = segment_influence(cells, [beam for beam in beams if beam.apertures])
+        weights = optimize_segment_weights(
+            segments,
+            terms,
+            [aperture.mu for beam in beams for aperture in beam.apertures],
+            number_of_fractions=int(self._given.numberOfFractionsPlanned),
+            minimum_mu=float(calibration.engine_mu(minimum_mu)),
+            step_mu=float(calibration.engine_mu(step_mu)),
+            settings=settings,
+            callback=callback,
+            progress=self._engine_options["progress"],
+        )
+        return weights, segments
+
+    def recalculated(self, written: Any) -> FloatArray:
+        """Compute the dose anew from the segments alone."""
+        from opentps_brimstone.adapters.segments import merged_plan
+        from opentps_brimstone.engine import compute_dose
+
+        image = compute_dose(self._ct, merged_plan(written), cache=False, **self._engine_options)
+        return np.asarray(image.imageArray, dtype=np.float64)
+
+
+def _collimator(mlc: MLC | str, layout: BeamletLayout) -> MLC:
+    if mlc == "matched":
+        return MLC.matched(layout.xy_mm[:, 1], float(layout.spacing_mm[0, 1]))
+    return get_mlc(mlc) if isinstance(mlc, str) else mlc
+
+
+def _scaled(beams: Sequence[SequencedBeam], factor: float) -> list[SequencedBeam]:
+    """Beams with other MU for the same apertures."""
+    return [
+        dataclasses.replace(
+            beam,
+            apertures=tuple(dataclasses.replace(a, mu=factor * a.mu) for a in beam.apertures if a.mu > 0),
+            wanted=factor * beam.wanted,
+        )
+        for beam in beams
+    ]
+
+
+def _with_mu(beams: Sequence[SequencedBeam], mu: FloatArray) -> list[SequencedBeam]:
+    """Beams whose apertures have the MU given, without those that have none."""
+    values = iter(mu.tolist())
+    return [
+        dataclasses.replace(
+            beam,
+            apertures=tuple(
+                dataclasses.replace(aperture, mu=value)
+                for aperture, value in [(aperture, next(values)) for aperture in beam.apertures]
+                if value > 0
+            ),
+        )
+        for beam in beams
+    ]
+
+
+def _largest_difference(dose: FloatArray, expected: FloatArray) -> float:
+    return float(np.abs(dose - expected).max() / expected.max())
+
+
+def _gamma(optimised: FloatArray, dose: FloatArray, grid: VoxelGrid) -> FloatArray:
+    from opentps_brimstone.evaluation import gamma_analysis
+
+    return gamma_analysis(
+        optimised,
+        dose,
+        dose_percent=GAMMA_DOSE_PERCENT,
+        distance_mm=GAMMA_DISTANCE_MM,
+        dose_threshold=GAMMA_THRESHOLD,
+        reference_grid=grid,
+        evaluation_grid=grid,
+    )

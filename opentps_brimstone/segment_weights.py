@@ -1,0 +1,177 @@
+"""Monitor units of segments, found by the same optimiser and objectives as those of beamlets.
+
+The dose of a segment is the sum of the doses of the beamlets that it leaves open, so segments are a plan with fewer,
+larger "beamlets". Each is a fluence map of its own: there is nothing to interpolate between segments, so the pyramid of
+beamlets does not apply and the optimiser runs on a single grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence
+from opentps_brimstone.optimizer import OptimizerSettings
+from opentps_brimstone.sequencing.segments import open_shares
+
+if TYPE_CHECKING:
+    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.prescription import ObjectiveTerm
+    from opentps_brimstone.sequencing.segments import SequencedBeam
+
+__all__ = ["SegmentWeights", "optimize_segment_weights", "segment_influence"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SegmentWeights:
+    """Monitor units of segments after their optimisation.
+
+    Attributes
+    ----------
+    mu : ndarray, shape (n_segments,)
+        MU per fraction in the order of the segments; 0 for those that vanished.
+    cost_before, cost_after : float
+        Cost of the MU to start from and of these, by the same prescription.
+    iterations : int
+        Of all optimisations together.
+    """
+
+    mu: FloatArray = field(repr=False)
+    cost_before: float
+    cost_after: float
+    iterations: int
+
+
+def segment_influence(influence: DoseInfluence, beams: Sequence[SequencedBeam]) -> DoseInfluence:
+    """Dose of each segment.
+
+    Parameters
+    ----------
+    influence : DoseInfluence
+        Of beamlets that are open or closed as a whole in every aperture.
+    beams : sequence of SequencedBeam
+        One for each fluence map of the layout, in its order.
+
+    Returns
+    -------
+    DoseInfluence
+        One column for each aperture, beam after beam: Gy per MU and fraction. In its layout each is a fluence map of
+        its own.
+
+    Raises
+    ------
+    ValueError
+        If there is not one beam for each fluence map, or an aperture leaves part of a beamlet open.
+    """
+    layout = influence.layout
+    if len(beams) != layout.n_beams:
+        raise ValueError(f"there are {layout.n_beams} fluence maps and {len(beams)} sequenced beams")
+    blocks = []
+    for number, beam in enumerate(beams):
+        mine = layout.beam_index == number
+        for index, aperture in enumerate(beam.apertures):
+            shares = open_shares(aperture, beam.mlc, beam.jaws, layout.xy_mm[mine], layout.spacing_mm[number])
+            opened = np.round(shares)
+            if np.abs(shares - opened).max() > 1e-6:
+                raise ValueError(f"aperture {index} of beam {number} leaves part of a beamlet open")
+            column = np.zeros(layout.n_beamlets, dtype=np.float32)
+            column[mine] = opened
+            blocks.append(sp.csc_matrix(column[:, None]))
+    matrix = influence.matrix @ sp.hstack(blocks, format="csc")
+    n_segments = matrix.shape[1]
+    spacing = np.repeat(layout.spacing_mm, [len(beam.apertures) for beam in beams], axis=0)
+    return DoseInfluence(
+        matrix, influence.grid, BeamletLayout(np.zeros((n_segments, 2)), np.arange(n_segments), spacing)
+    )
+
+
+def optimize_segment_weights(
+    influence: DoseInfluence,
+    terms: Iterable[tuple[Structure, ObjectiveTerm]],
+    start_mu: npt.ArrayLike,
+    *,
+    number_of_fractions: int = 1,
+    minimum_mu: float = 0.0,
+    step_mu: float = 0.0,
+    settings: OptimizerSettings | None = None,
+    callback: Any = None,
+    progress: bool = False,
+) -> SegmentWeights:
+    """Optimise the MU of segments.
+
+    Segments that come out below the least MU vanish and the others are optimised again, until none is below. Then MU
+    are rounded to the step. If the cost is not lower than that of the MU to start from, those are kept (and rounded).
+
+    Parameters
+    ----------
+    influence : DoseInfluence
+        Of segments, as `segment_influence` gives it.
+    terms : iterable of (Structure, ObjectiveTerm)
+        What is asked for; copied.
+    start_mu : array_like, shape (n_segments,)
+        MU per fraction to start from.
+    number_of_fractions : int
+    minimum_mu : float
+        Least MU per fraction of a segment.
+    step_mu : float
+        MU are multiples of this; 0: no rounding.
+    settings : OptimizerSettings, optional
+        Constants of the algorithm; the pyramid is switched off and every segment takes part.
+    callback, progress
+        As for `PlanOptimizer.optimize`.
+
+    Returns
+    -------
+    SegmentWeights
+
+    Raises
+    ------
+    ValueError
+        If MU are not one for each segment, a limit is negative, or no segment reaches the least MU.
+    """
+    from opentps_brimstone.adapters.planning import plan_with_terms
+
+    for name, value in (("minimum_mu", minimum_mu), ("step_mu", step_mu)):
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value:g}; it must be 0 or more")
+    start = influence.check_weights(start_mu)
+    chosen = replace((settings or OptimizerSettings()).single_grid(), inclusion_threshold=0.0)
+    terms = list(terms)
+    prescription = plan_with_terms(influence, terms, number_of_fractions, chosen).prescription
+    cost_before = prescription.evaluate(start)[0]
+
+    mu, iterations = start, 0
+    alive = np.flatnonzero(start > 0)
+    while True:
+        optimizer = plan_with_terms(_columns(influence, alive), terms, number_of_fractions, chosen)
+        result = optimizer.optimize(initial_weights=mu[alive], callback=callback, progress=progress)
+        iterations += result.iterations
+        found = np.zeros_like(start)
+        found[alive] = result.beamlet_weights
+        if prescription.evaluate(found)[0] < prescription.evaluate(mu)[0]:
+            mu = found
+        strong = alive[(mu[alive] >= minimum_mu) & (mu[alive] > 0)]
+        if not len(strong):
+            raise ValueError(f"no segment reaches {minimum_mu:g} MU per fraction; lower the least MU of a segment")
+        if len(strong) == len(alive):
+            break
+        weak = np.setdiff1d(alive, strong)
+        mu = mu.copy()
+        mu[weak] = 0.0
+        alive = strong
+    if step_mu > 0:
+        mu = np.where(mu > 0, np.maximum(np.round(mu / step_mu), np.ceil(minimum_mu / step_mu)) * step_mu, 0.0)
+    return SegmentWeights(mu, cost_before, prescription.evaluate(mu)[0], iterations)
+
+
+def _columns(influence: DoseInfluence, columns: npt.NDArray[np.int64]) -> DoseInfluence:
+    layout = influence.layout
+    kept = BeamletLayout(layout.xy_mm[columns], np.arange(len(columns)), layout.spacing_mm[layout.beam_index[columns]])
+    return DoseInfluence(influence.matrix[:, columns], influence.grid, kept)
