@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataelem import DataElement
 from rt_plan_files import (
     BOUNDARIES,
     FIRST,
@@ -441,13 +441,15 @@ def encoded(dataset):
 
 
 def elements(dataset):
-    """Every element of a dataset and of its sequences, with the dataset it stands in."""
+    """Every element of a dataset and of its sequences: the dataset it stands in, its tag, itself not yet decoded."""
     found = []
     for tag in list(dataset.keys()):
-        found.append((dataset, tag))
-        if dataset.get_item(tag).VR == "SQ":
-            for item in dataset[tag].value:
+        element = dataset.get_item(tag)
+        if element.VR == "SQ":
+            element = dataset[tag]
+            for item in element.value:
                 found += elements(item)
+        found.append((dataset, tag, element))
     return found
 
 
@@ -458,31 +460,26 @@ WRONG_VALUES = [
 WRONG_TYPES = ["DS", "IS", "LO", "UN", "OB", "FL", "US", "AT", "PN", "UI", "SQ", "CS", "ZZ"]
 
 
-def change_element(rng, parent, tag):
+def change_element(rng, parent, tag, raw):
     """Remove, empty, replace or retype an element, or lose, repeat or turn round the items of a sequence."""
-    raw = parent.get_item(tag)
     kind = rng.integers(4)
-    if kind == 0:
-        del parent[tag]
+    if kind == 0 or (raw.VR != "SQ" and not raw.is_raw):
+        del parent._dict[tag]
     elif raw.VR == "SQ":
-        items = list(parent[tag].value)
+        items = list(raw.value)
         chosen = rng.permutation(len(items))
-        parent[tag].value = [items[i] for i in (chosen[:-1], chosen, [*chosen, *chosen[:1]], [])[rng.integers(4)]]
-    elif kind == 1 and hasattr(raw, "_replace"):
+        chosen = (chosen[:-1], chosen, [*chosen, *chosen[:1]], [])[rng.integers(4)]
+        parent._dict[tag] = DataElement(tag, "SQ", [items[index] for index in chosen])
+    elif kind == 1:
         parent._dict[tag] = raw._replace(VR=str(rng.choice(WRONG_TYPES)))
-    elif hasattr(raw, "_replace"):
+    else:
         old = raw.value or b""
         half = len(old) // 4 * 2
-        candidates = [
-            *WRONG_VALUES,
-            old[:half],
-            old + old,
-            rng.bytes(6),
-            old.replace(b".", b"-"),
-            old.replace(b"1", b"9"),
-        ]
+        like_old = [old[:half], old + old, rng.bytes(6), old.replace(b".", b"-"), old.replace(b"1", b"9")]
+        candidates = [*WRONG_VALUES, *like_old]
         new = candidates[rng.integers(len(candidates))]
-        parent._dict[tag] = raw._replace(value=new + b" " * (len(new) % 2), length=len(new) + len(new) % 2)
+        new += b" " * (len(new) % 2)
+        parent._dict[tag] = raw._replace(value=new, length=len(new))
 
 
 def change_bytes(rng, content):
@@ -502,18 +499,28 @@ def change_bytes(rng, content):
     return bytes(content)
 
 
-def damaged(rng, content):
-    if rng.random() < 0.25:
-        return change_bytes(rng, content)
-    dataset = pydicom.dcmread(io.BytesIO(content))
-    places = elements(dataset)
-    for place in rng.choice(len(places), rng.integers(1, 4), replace=False):
-        change_element(rng, *places[place])
-    try:
-        return encoded(dataset)
-    except Exception:
-        # pydicom would not write it; damage the file below its eyes.
-        return change_bytes(rng, content)
+class Victim:
+    """A plan file to make damaged ones of; it stays as it is."""
+
+    def __init__(self, content):
+        self.content = content
+        self.dataset = pydicom.dcmread(io.BytesIO(content))
+        self.places = elements(self.dataset)
+        self.contents = {id(parent): (parent, dict(parent._dict)) for parent, _, _ in self.places}
+
+    def damaged(self, rng):
+        if rng.random() < 0.25:
+            return change_bytes(rng, self.content)
+        for place in rng.choice(len(self.places), rng.integers(1, 4), replace=False):
+            change_element(rng, *self.places[place])
+        try:
+            return encoded(self.dataset)
+        except Exception:
+            # pydicom would not write it; damage the file below its eyes.
+            return change_bytes(rng, self.content)
+        finally:
+            for parent, contents in self.contents.values():
+                parent._dict = dict(contents)
 
 
 def assert_sound(plan):
@@ -535,15 +542,15 @@ def test_damaged_files_never_raise_anything_else(path, tmp_path):
     rng = np.random.default_rng(20)
     write_rt_plan(sequenced_plan(segments=2), path)
     files = [
-        path.read_bytes(),
-        encoded(plan_dataset(open_field(), conformal_field(number=2))),
-        encoded(plan_dataset(step_and_shoot_field())),
-        encoded(plan_dataset(arc_field(count=3))),
+        Victim(path.read_bytes()),
+        Victim(encoded(plan_dataset(open_field(), conformal_field(number=2)))),
+        Victim(encoded(plan_dataset(step_and_shoot_field()))),
+        Victim(encoded(plan_dataset(arc_field(count=3)))),
     ]
     again = tmp_path / "again.dcm"
     refused = 0
     for number in range(DAMAGED_FILES):
-        path.write_bytes(damaged(rng, files[number % len(files)]))
+        path.write_bytes(files[number % len(files)].damaged(rng))
         try:
             plan = read_rt_plan(path)
         except RTPlanError as error:
@@ -559,10 +566,10 @@ def test_damaged_files_never_raise_anything_else(path, tmp_path):
 
 
 def test_the_damage_is_real():
-    """The files of the test above differ from what they were made of."""
+    """The files of the test above differ from what they were made of, and from each other."""
+    victim = Victim(encoded(plan_dataset(step_and_shoot_field())))
     rng = np.random.default_rng(21)
-    content = encoded(plan_dataset(step_and_shoot_field()))
-    changed = [damaged(rng, content) for _ in range(50)]
-    assert sum(other != content for other in changed) >= 48
+    changed = [victim.damaged(rng) for _ in range(50)]
+    assert sum(other != victim.content for other in changed) >= 47
     assert len(set(changed)) >= 45
-    assert isinstance(pydicom.dcmread(io.BytesIO(content)), Dataset)
+    assert encoded(victim.dataset) == victim.content
