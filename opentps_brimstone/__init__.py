@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from opentps_brimstone.series import Series
     from opentps_brimstone.structure import Structure
+    from opentps_brimstone.visualization import VisualizationCallback
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ _HOME = {
     "StopWhenGoalsMet": "callbacks",
     "Structure": "structure",
     "TimeLimit": "callbacks",
+    "VisualizationCallback": "visualization",
     "VoxelGrid": "dose_influence",
     "compare_plans": "evaluation",
     "dose_from_dataset": "dicom.rt_dose_reader",
@@ -84,6 +86,7 @@ __all__ = [
     "StopWhenGoalsMet",
     "Structure",
     "TimeLimit",
+    "VisualizationCallback",
     "VoxelGrid",
     "compare_plans",
     "dose_from_dataset",

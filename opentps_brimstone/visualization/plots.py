@@ -28,7 +28,9 @@ __all__ = [
     "plot_convergence",
     "plot_dose_wash",
     "plot_dvh",
+    "plot_dvh_curves",
     "plot_fluence",
+    "plot_isodose_bar",
     "plot_isodose_legend",
     "structure_colours",
 ]
@@ -130,7 +132,7 @@ def _slice(image: FloatArray, grid: VoxelGrid, plane: Plane, position_mm: float)
 
 def plot_dose_wash(
     dose: npt.ArrayLike,
-    ct_hu: npt.ArrayLike,
+    ct_hu: npt.ArrayLike | None,
     grid: VoxelGrid,
     structures: Sequence[Structure],
     *,
@@ -146,8 +148,8 @@ def plot_dose_wash(
     ----------
     dose : array_like, shape (nx, ny, nz)
         Gy.
-    ct_hu : array_like, shape (nx, ny, nz)
-        HU.
+    ct_hu : array_like, shape (nx, ny, nz), or None
+        HU; without a CT the dose lies on a plain ground.
     grid : VoxelGrid
         Of both.
     structures : sequence of Structure
@@ -158,7 +160,7 @@ def plot_dose_wash(
     position_mm : float, optional
         Where the plane cuts its normal; the middle of the grid by default.
     crop_mm : float, optional
-        Margin of what is shown around the body; the whole grid by default.
+        Margin of what is shown around the body of the CT; the whole grid by default.
     ax : matplotlib Axes
 
     Raises
@@ -175,24 +177,27 @@ def plot_dose_wash(
     where = (low + high) / 2 if position_mm is None else float(position_mm)
     if not low <= where <= high:
         raise ValueError(f"the {plane} plane at {where:g} mm is outside the grid, from {low:g} to {high:g} mm")
-    images = {"dose": np.asarray(dose, dtype=np.float64), "CT": np.asarray(ct_hu, dtype=np.float64)}
+    images = {"dose": np.asarray(dose, dtype=np.float64)}
+    if ct_hu is not None:
+        images["CT"] = np.asarray(ct_hu, dtype=np.float64)
     images |= {structure.name: structure.share for structure in structures}
     for name, image in images.items():
         if image.shape != grid.shape:
             raise ValueError(f"{name} has the grid {image.shape}; the plot's is {grid.shape}")
 
     across, up = _edges(grid, lying.across), _edges(grid, lying.up)
-    ct_slice = _slice(images["CT"], grid, lying, where)
-    ax.imshow(
-        ct_slice,
-        cmap="gray",
-        vmin=_CT_WINDOW_HU[0],
-        vmax=_CT_WINDOW_HU[1],
-        extent=(*across, *up),
-        origin="lower",
-        interpolation="nearest",
-        zorder=0,
-    )
+    ct_slice = _slice(images["CT"], grid, lying, where) if "CT" in images else None
+    if ct_slice is not None:
+        ax.imshow(
+            ct_slice,
+            cmap="gray",
+            vmin=_CT_WINDOW_HU[0],
+            vmax=_CT_WINDOW_HU[1],
+            extent=(*across, *up),
+            origin="lower",
+            interpolation="nearest",
+            zorder=0,
+        )
     x, y = _centres(grid, lying.across), _centres(grid, lying.up)
     levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
     colormap, norm = _isodose_colours(levels)
@@ -206,7 +211,7 @@ def plot_dose_wash(
     outlines = {structure.name: _slice(structure.share, grid, lying, where) for structure in structures}
     _outline_structures(ax, (x, y), outlines, structure_colours(structures))
     _frame(ax, lying, across, up, plane, where)
-    if crop_mm is not None:
+    if crop_mm is not None and ct_slice is not None:
         _crop(ax, lying, (x, y), ct_slice, crop_mm)
 
 
@@ -270,6 +275,27 @@ def _crop(
     ax.set_ylim(vertical[::-1] if lying.flip_vertical else vertical)
 
 
+def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
+    """Colour bar of a dose wash beside it, in percent of the prescription.
+
+    Parameters
+    ----------
+    prescription_gy : float
+        Dose that is 100 %.
+    ax : matplotlib Axes
+        Of the dose wash.
+    """
+    from matplotlib.cm import ScalarMappable
+
+    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
+    colormap, norm = _isodose_colours(levels)
+    bar = ax.figure.colorbar(ScalarMappable(norm, colormap), ax=ax, extend="max", ticks=levels, shrink=0.9)
+    bar.ax.set_yticklabels([f"{percent:.0f}" for percent in ISODOSES_PERCENT], fontsize="small")
+    bar.set_label(f"dose (% of {prescription_gy:g} Gy)")
+    for percent, style in _DRAWN_ISODOSES_PERCENT.items():
+        bar.ax.axhline(percent / 100 * prescription_gy, color="black", linestyle=style, linewidth=1.2)
+
+
 def plot_isodose_legend(prescription_gy: float, *, ax: Axes) -> None:
     """Key of a dose wash: one field for each band, in percent and Gy.
 
@@ -319,20 +345,44 @@ def plot_dvh(
         Points (Gy, volume share) of target DVHs, falling from 1 to 0, by the name of the structure.
     ax : matplotlib Axes
     """
-    from matplotlib.lines import Line2D
-
-    asked = {name: np.asarray(points, dtype=np.float64) for name, points in (targets or {}).items()}
     values = np.asarray(dose, dtype=np.float64)
     highest = max([float(values[structure.share > 0].max()) for structure in structures], default=0.0)
-    highest = max([highest, *(float(points[-1, 0]) for points in asked.values()), 1.0])
-    axis = np.linspace(0.0, highest * 1.02, 2000)
-    colours = structure_colours(structures)
-    for structure in structures:
-        colour = colours[structure.name]
-        volume = 100 * cumulative_dvh(values, structure.share, axis)
-        ax.plot(axis, volume, color=colour, linewidth=2, label=structure.name)
-        if structure.name in asked:
-            points = asked[structure.name]
+    axis = np.linspace(0.0, max(highest, 1.0) * 1.02, 2000)
+    curves = {structure.name: (axis, cumulative_dvh(values, structure.share, axis)) for structure in structures}
+    plot_dvh_curves(curves, structure_colours(structures), targets=targets, highest_gy=highest, ax=ax)
+
+
+def plot_dvh_curves(
+    curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    colours: Mapping[str, str],
+    *,
+    targets: Mapping[str, npt.ArrayLike] | None = None,
+    highest_gy: float = 0.0,
+    ax: Axes,
+) -> None:
+    """Cumulative dose-volume histograms that are known already, with what was asked for dashed.
+
+    Parameters
+    ----------
+    curves : mapping of str to (array_like, array_like), each of shape (n,)
+        Gy, and share of the volume that gets at least this dose, by the name of the structure.
+    colours : mapping of str to str
+        By the name of the structure.
+    targets : mapping of str to array_like, shape (n, 2), optional
+        As for `plot_dvh`.
+    highest_gy : float
+        The dose axis goes at least this far.
+    ax : matplotlib Axes
+    """
+    from matplotlib.lines import Line2D
+
+    asked = {name: np.asarray(points, dtype=np.float64) for name, points in (targets or {}).items() if name in curves}
+    highest = max([highest_gy, *(float(points[-1, 0]) for points in asked.values()), 1.0])
+    for name, (doses_gy, volume) in curves.items():
+        colour = colours[name]
+        ax.plot(np.asarray(doses_gy), 100 * np.asarray(volume), color=colour, linewidth=2, label=name)
+        if name in asked:
+            points = asked[name]
             doses = np.concatenate([[0.0], points[:, 0]])
             volumes = 100 * np.concatenate([[1.0], points[:, 1]])
             ax.plot(doses, volumes, color=colour, linewidth=1.3, linestyle=(0, (4, 2)))

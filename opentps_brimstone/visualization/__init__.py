@@ -1,0 +1,31 @@
+"""Every picture: plots on axes that one gives, and an optimisation watched while it runs."""
+
+from __future__ import annotations
+
+from opentps_brimstone.visualization.live import VisualizationCallback
+from opentps_brimstone.visualization.plots import (
+    ISODOSES_PERCENT,
+    PLANES,
+    plot_convergence,
+    plot_dose_wash,
+    plot_dvh,
+    plot_dvh_curves,
+    plot_fluence,
+    plot_isodose_bar,
+    plot_isodose_legend,
+    structure_colours,
+)
+
+__all__ = [
+    "ISODOSES_PERCENT",
+    "PLANES",
+    "VisualizationCallback",
+    "plot_convergence",
+    "plot_dose_wash",
+    "plot_dvh",
+    "plot_dvh_curves",
+    "plot_fluence",
+    "plot_isodose_bar",
+    "plot_isodose_legend",
+    "structure_colours",
+]
