@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,20 +30,21 @@ import numpy.typing as npt
 from opentps_brimstone.adapters.angles import opentps_from_iec
 from opentps_brimstone.dicom.header import RT_PLAN_CLASS
 from opentps_brimstone.dicom.rt_plan_item import Item, Place, RTPlanError
+from opentps_brimstone.dicom.rt_plan_machine import (
+    ControlPoint,
+    Devices,
+    motion_parts,
+    read_control_points,
+    read_devices,
+)
 
 __all__ = ["RTPlanError", "RTPlanWarning", "read_rt_plan"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _ION_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.8"
-# Positions further out than this are no leaves or jaws of any machine.
-_FURTHEST_MM = 1000.0
 _FURTHEST_ISOCENTRE_MM = 1e5
-_LARGEST_ANGLE = 3600.0
 _LARGEST_MU = 1e6
-# Leaves that overlap by no more than this have been rounded; they are closed where they meet.
-_OVERLAP_MM = 0.1
-_NARROWEST_LEAF_MM = 0.5
 _JAW_FIELD_SPACING_MM = 2.5
 _WEIGHT_TOLERANCE = 1e-6
 _FINAL_WEIGHT_TOLERANCE = 1e-3
@@ -51,8 +52,6 @@ _OPEN_JAW = (-np.inf, np.inf)
 
 _TREATMENT = {"TREATMENT", "CONTINUATION", ""}
 _NOT_TREATMENT = {"SETUP", "OPEN_PORTFILM", "TRMT_PORTFILM", "VERIFICATION"}
-# Device types by what they are.
-_DEVICES = {"X": "x", "ASYMX": "x", "Y": "y", "ASYMY": "y", "MLCX": "leaves"}
 
 
 class RTPlanWarning(UserWarning):
@@ -65,26 +64,6 @@ class _Fractions:
 
     count: int
     metersets: dict[int, float | None] | None
-
-
-class _Device(NamedTuple):
-    """Jaws or leaves: the type in the file, and leaf boundaries."""
-
-    kind: str
-    pairs: int
-    boundaries_mm: FloatArray | None
-
-
-@dataclass(frozen=True)
-class _ControlPoint:
-    """Machine at a control point; `turn` is the sense of gantry rotation that this control point itself states."""
-
-    gantry: float
-    couch: float
-    collimator: float
-    positions: dict[str, FloatArray]
-    direction: str = "NONE"
-    turn: str = ""
 
 
 @dataclass(frozen=True)
@@ -380,8 +359,8 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
         raise item.error(f"is {count}, but ControlPointSequence has {len(points)} items", "NumberOfControlPoints")
     points = [point.at(control_point=index) for index, point in enumerate(points)]
     mu = _interval_mu(item, points, meterset)
-    devices = _devices(item)
-    machine = _control_points(points, devices, item, notes)
+    devices = read_devices(item)
+    machine = read_control_points(points, devices, item, notes)
 
     beam = PlanPhotonBeam()
     beam.id, beam.name = number, item.text("BeamName") or f"Beam {number}"
@@ -395,7 +374,9 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
     beam.gantryAngle_degree, beam.couchAngle_degree = angles.gantry, angles.couch
     outline = _jaw_field_edge(machine, spacing)
     for index in np.flatnonzero(mu):
-        for part, share in _parts(machine[index], machine[index + 1], options):
+        for part, share in motion_parts(
+            machine[index], machine[index + 1], options.maximum_travel_mm, options.maximum_turn_degrees
+        ):
             _append_segment(beam, part, float(mu[index]) * share, devices, outline)
     return beam
 
@@ -462,161 +443,12 @@ def _energy(points: list[Item]) -> float:
     return 6.0 if first is None else first
 
 
-# ------------------------------------------------------------------------------------------------- leaves and jaws
-
-
-def _devices(beam: Item) -> dict[str, _Device]:
-    """Jaws and leaves by what they are: x, y, leaves."""
-    devices: dict[str, _Device] = {}
-    for item in beam.items("BeamLimitingDeviceSequence"):
-        role = _role(item)
-        kind = item.text("RTBeamLimitingDeviceType").upper()
-        if role in devices:
-            raise item.error(
-                f"is {kind} beside {devices[role].kind}; one such device is possible", "RTBeamLimitingDeviceType"
-            )
-        if role == "leaves":
-            boundaries = _boundaries(item)
-            devices[role] = _Device(kind, len(boundaries) - 1, boundaries)
-        else:
-            devices[role] = _Device(kind, 1, None)
-    return devices
-
-
-def _role(item: Item) -> str:
-    kind = item.text("RTBeamLimitingDeviceType").upper()
-    if kind == "MLCY":
-        raise item.error("is MLCY: leaves that move along y are beyond OpenTPS's segments", "RTBeamLimitingDeviceType")
-    if kind not in _DEVICES:
-        raise item.error(f"is {kind!r}; it must be one of {', '.join(_DEVICES)}", "RTBeamLimitingDeviceType")
-    return _DEVICES[kind]
-
-
-def _boundaries(item: Item) -> FloatArray:
-    boundaries = item.numbers("LeafPositionBoundaries", limit=_FURTHEST_MM)
-    if boundaries is None:
-        raise item.error("is missing", "LeafPositionBoundaries")
-    pairs = item.integer("NumberOfLeafJawPairs", 1, 1000)
-    pairs = len(boundaries) - 1 if pairs is None else pairs
-    if pairs < 2 or len(boundaries) != pairs + 1:
-        raise item.error(
-            f"has {len(boundaries)} positions, which does not fit {pairs} leaf pairs", "LeafPositionBoundaries"
-        )
-    widths = np.diff(boundaries)
-    if widths.min() < _NARROWEST_LEAF_MM:
-        leaf = int(widths.argmin())
-        raise item.error(
-            f"goes from {boundaries[leaf]:g} to {boundaries[leaf + 1]:g} mm at leaf pair {leaf}; it must rise by "
-            f"{_NARROWEST_LEAF_MM:g} mm or more",
-            "LeafPositionBoundaries",
-        )
-    return boundaries
-
-
-def _control_points(
-    points: list[Item], devices: dict[str, _Device], beam: Item, notes: list[str]
-) -> list[_ControlPoint]:
-    """Machine at each control point, with what it does not repeat carried forward."""
-    state = _first_control_point(points[0], devices, beam, notes)
-    states = [state]
-    for index, point in enumerate(points):
-        stated = point.integer("ControlPointIndex", 0)
-        if stated is not None and stated != index:
-            raise point.error(f"is {stated}; control points must be numbered from 0 in order", "ControlPointIndex")
-        _check_table(point)
-        if index:
-            state = _moved(state, point, devices)
-            states.append(state)
-    return states
-
-
-def _first_control_point(point: Item, devices: dict[str, _Device], beam: Item, notes: list[str]) -> _ControlPoint:
-    gantry = point.number("GantryAngle", _LARGEST_ANGLE)
-    if gantry is None:
-        raise point.error("is missing", "GantryAngle")
-    notes.extend(
-        f"beam {beam.place.beam} has no {keyword}; 0 is taken"
-        for keyword in ("PatientSupportAngle", "BeamLimitingDeviceAngle")
-        if point.number(keyword, _LARGEST_ANGLE) is None
-    )
-    state = _moved(_ControlPoint(gantry, 0.0, 0.0, {}), point, devices)
-    for role, device in list(devices.items()):
-        if role in state.positions:
-            continue
-        if role == "leaves":
-            raise point.error(f"has no positions of {device.kind}", "BeamLimitingDevicePositionSequence")
-        notes.append(f"beam {beam.place.beam} has {device.kind} jaws without positions; they are taken as open")
-    if "leaves" not in state.positions and not {"x", "y"} <= state.positions.keys():
-        raise point.error(
-            "has neither leaves (MLCX) nor jaws in x and y, so the field has no edges",
-            "BeamLimitingDevicePositionSequence",
-        )
-    return state
-
-
-def _moved(before: _ControlPoint, point: Item, devices: dict[str, _Device]) -> _ControlPoint:
-    angles = {
-        name: point.number(keyword, _LARGEST_ANGLE)
-        for name, keyword in (
-            ("gantry", "GantryAngle"),
-            ("couch", "PatientSupportAngle"),
-            ("collimator", "BeamLimitingDeviceAngle"),
-        )
-    }
-    turn = point.text("GantryRotationDirection").upper()
-    if turn not in {"", "CW", "CC", "NONE"}:
-        raise point.error(f"is {turn!r}; it must be CW, CC or NONE", "GantryRotationDirection")
-    positions = dict(before.positions)
-    seen = set()
-    for item in point.items("BeamLimitingDevicePositionSequence"):
-        role = _role(item)
-        if role in seen:
-            raise item.error(f"has two items for {role} in one control point", "BeamLimitingDevicePositionSequence")
-        seen.add(role)
-        positions[role] = _positions(item, role, devices)
-    said = {name: angle for name, angle in angles.items() if angle is not None}
-    return replace(before, positions=positions, direction=turn or before.direction, turn=turn, **said)
-
-
-def _positions(item: Item, role: str, devices: dict[str, _Device]) -> FloatArray:
-    """Left and right leaves or jaws, shape (n_pairs, 2)."""
-    if role == "leaves" and role not in devices:
-        raise item.error("has positions of MLCX, whose leaf boundaries the beam does not say", "LeafJawPositions")
-    pairs = devices[role].pairs if role in devices else 1
-    values = item.numbers("LeafJawPositions", 2 * pairs, _FURTHEST_MM)
-    if values is None:
-        raise item.error("is missing", "LeafJawPositions")
-    left, right = values[:pairs], values[pairs:]
-    overlap = left - right
-    pair = int(overlap.argmax())
-    if role != "leaves" and overlap[0] >= 0:
-        raise item.error(f"has {role} jaws that are closed, at {left[0]:g} and {right[0]:g} mm", "LeafJawPositions")
-    if overlap[pair] > _OVERLAP_MM:
-        raise item.error(
-            f"has leaves that overlap: of pair {pair}, the left is at {left[pair]:g} and the right at "
-            f"{right[pair]:g} mm",
-            "LeafJawPositions",
-        )
-    middle = (left + right) / 2
-    return np.column_stack([np.where(overlap > 0, middle, left), np.where(overlap > 0, middle, right)])
-
-
-_FIXED_TABLE = ("TableTopEccentricAngle", "TableTopPitchAngle", "TableTopRollAngle", "GantryPitchAngle")
-
-
-def _check_table(point: Item) -> None:
-    for keyword in _FIXED_TABLE:
-        angle = point.number(keyword, _LARGEST_ANGLE)
-        if angle is not None and angle % 360.0 != 0:
-            raise point.error(f"is {angle:g} degrees; OpenTPS knows only 0", keyword)
-
-
-def _natural_spacing(devices: dict[str, _Device]) -> float:
+def _natural_spacing(devices: Devices) -> float:
     boundaries = devices["leaves"].boundaries_mm if "leaves" in devices else None
     return _JAW_FIELD_SPACING_MM if boundaries is None else float(np.diff(boundaries).min()) / 2
 
 
-def _jaw_field_edge(machine: list[_ControlPoint], spacing: float) -> float:
+def _jaw_field_edge(machine: list[ControlPoint], spacing: float) -> float:
     """Half width of a leaf bank that holds all jaw openings with a margin, in whole beamlets.
 
     OpenTPS's grid of beamlets is half a spacing off the bank's middle, so the margin must be more than one.
@@ -629,44 +461,7 @@ def _jaw_field_edge(machine: list[_ControlPoint], spacing: float) -> float:
 # ------------------------------------------------------------------------------------------------------- segments
 
 
-def _parts(start: _ControlPoint, end: _ControlPoint, options: _Options) -> list[tuple[_ControlPoint, float]]:
-    """Machine in the middle of each part of an interval, with the part's share of the monitor units."""
-    turns = {
-        "gantry": _gantry_turn(start, end),
-        "couch": _shorter_turn(start.couch, end.couch),
-        "collimator": _shorter_turn(start.collimator, end.collimator),
-    }
-    # A device that the interval's end knows and its start does not is where the end says.
-    travels = {role: place - start.positions.get(role, place) for role, place in end.positions.items()}
-    longest = max(float(np.abs(travel).max()) for travel in travels.values())
-    widest = max(abs(turn) for turn in turns.values())
-    count = int(max(1.0, np.ceil(longest / options.maximum_travel_mm), np.ceil(widest / options.maximum_turn_degrees)))
-    parts = []
-    for index in range(count):
-        share = (index + 0.5) / count
-        positions = {role: end.positions[role] - (1 - share) * travel for role, travel in travels.items()}
-        angles = {name: getattr(start, name) + share * turn for name, turn in turns.items()}
-        parts.append((replace(start, positions=positions, **angles), 1.0 / count))
-    return parts
-
-
-def _gantry_turn(start: _ControlPoint, end: _ControlPoint) -> float:
-    """Degrees the gantry turns by, in the sense stated; no way with a sense is a full turn (PS3.3, C.8.8.14.8)."""
-    turn = end.gantry - start.gantry
-    if turn % 360.0 == 0:
-        return {"CW": 360.0, "CC": -360.0}.get(start.turn, 0.0)
-    if start.direction == "CW":
-        return turn % 360.0
-    if start.direction == "CC":
-        return turn % 360.0 - 360.0
-    return _shorter_turn(start.gantry, end.gantry)
-
-
-def _shorter_turn(start: float, end: float) -> float:
-    return (end - start + 180.0) % 360.0 - 180.0
-
-
-def _append_segment(beam: Any, machine: _ControlPoint, mu: float, devices: dict[str, _Device], edge: float) -> None:
+def _append_segment(beam: Any, machine: ControlPoint, mu: float, devices: Devices, edge: float) -> None:
     segment = beam.createBeamSegment()
     segment.controlPointIndex = len(beam) - 1
     segment.mu = mu
