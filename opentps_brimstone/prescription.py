@@ -308,7 +308,7 @@ class Prescription:
         plan = self.plan
         weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
         settings = self.settings.single_grid()
-        terms = [(id(term), *term.state()) for term in self.objectives]
+        terms = [plan.dose_influence, *((id(term), *term.state()) for term in self.objectives)]
         if self._assembled is None or self._assembled[0] != terms:
             self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True)
         assembled = self._assembled[1]
