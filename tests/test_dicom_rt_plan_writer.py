@@ -23,8 +23,9 @@ from rt_plan_files import (
 )
 
 from opentps_brimstone import VoxelGrid
+from opentps_brimstone.adapters.segments import fluence_of_segments, write_segments
 from opentps_brimstone.dicom import read_rt_plan, write_rt_dose, write_rt_plan
-from opentps_brimstone.sequencing import AGILITY, MILLENNIUM_120, Aperture, JawPositions, open_shares
+from opentps_brimstone.sequencing import AGILITY, MILLENNIUM_120, Aperture, JawPositions, open_shares, sequence_beam
 
 INFINITE = (-np.inf, np.inf)
 
@@ -281,6 +282,33 @@ def test_pymedphys_reads_our_fluence_off_the_file(path):
         # Where a tip moves inside a pixel both give its open share.
         np.testing.assert_allclose(found.ravel(), fluence, atol=1e-6 * fluence.max())
         assert found.max() > 5
+
+
+def test_sequenced_fluence_comes_back_from_the_file(path):
+    """Fluence, apertures, OpenTPS's segments, file: pymedphys and OpenTPS's own functions find the fluence in it."""
+    x, y = np.meshgrid(np.arange(-17.5, 20, 5), np.arange(-22.5, 25, 5))
+    xy = np.column_stack([x.ravel(), y.ravel()])
+    mu = np.random.default_rng(3).integers(0, 7, len(xy)) * 2.5
+    plan = PhotonPlan(name="sequenced")
+    segment = add_segment(add_beam(plan, ISOCENTRE, gantry=320.0, name="G040"), xy)
+    segment.beamletMUs = mu
+    sequenced = sequence_beam(xy, mu, 5.0, AGILITY, levels=6)
+    write_segments(plan, [sequenced])
+    write_rt_plan(plan, path, mlc=AGILITY)
+
+    np.testing.assert_allclose(sequenced.fluence_at(xy), mu, atol=1e-9)
+    grid = pymedphys.metersetmap.grid()
+    found = pymedphys.Delivery.from_dicom(path).metersetmap()
+    for (x_mm, y_mm), wanted in zip(xy, mu, strict=True):
+        inside = np.ix_(np.abs(-grid["jaw"] - y_mm) < 2, np.abs(-grid["mlc"] - x_mm) < 2)
+        np.testing.assert_allclose(found[inside], wanted, atol=1e-6)
+    # Outside the field there is nothing; a pixel on its edge is half in it.
+    assert found.sum() == pytest.approx(25 * mu.sum(), rel=1e-6)
+
+    (fluence,) = fluence_of_segments(read_rt_plan(path))
+    cells = np.floor(fluence.xy_mm / 5) * 5 + 2.5
+    total = [fluence.mu[np.all(cells == cell, axis=1)].sum() for cell in xy]
+    np.testing.assert_allclose(np.array(total) * np.prod(fluence.spacing_mm), 25 * mu, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------- bad input

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone.dicom.errors import DicomError
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
@@ -18,7 +20,7 @@ __all__ = ["Item", "Place", "RTPlanError"]
 FloatArray = npt.NDArray[np.float64]
 
 
-class RTPlanError(ValueError):
+class RTPlanError(DicomError):
     """An RT Plan file that is damaged, or that holds what OpenTPS's photon plans cannot.
 
     Attributes
