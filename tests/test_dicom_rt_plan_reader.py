@@ -415,6 +415,15 @@ def test_the_error_has_its_place_as_values(path):
     assert error.tag == "CumulativeMetersetWeight (300A,0134)"
 
 
+def test_names_are_what_can_be_written(path, tmp_path):
+    dataset = plan_dataset(open_field())
+    beam_of(dataset).BeamName = "left\tlateral\x00"
+    plan = read(dataset, path)
+    assert plan.beams[0].name == "left lateral"
+    write_rt_plan(plan, tmp_path / "again.dcm")
+    assert read_rt_plan(tmp_path / "again.dcm").beams[0].name == "left lateral"
+
+
 def test_files_that_are_no_plan(path, tmp_path):
     with pytest.raises(FileNotFoundError):
         read_rt_plan(path)

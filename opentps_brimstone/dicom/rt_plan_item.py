@@ -101,14 +101,14 @@ class Item:
         return None if empty else value
 
     def text(self, keyword: str, default: str = "") -> str:
-        """One line of text."""
+        """One line of printable text."""
         value = self._value(keyword)
         if value is None:
             return default
         if isinstance(value, bytes | Sequence) and not isinstance(value, str):
             raise self.error(f"must be a text, got {_shown(value)}", keyword)
         try:
-            return str(value).strip()
+            return "".join(letter if letter.isprintable() else " " for letter in str(value)).strip()
         except Exception as error:
             raise self.error(f"cannot be decoded: {error}", keyword) from error
 
