@@ -93,7 +93,8 @@ def write_rt_plan(
     ----------
     photon_plan : opentps PhotonPlan
         Not changed. Its segments have whole leaf banks in ``Xmlc_mm``, rows [y_low, y_high, x_left, x_right] in mm,
-        jaws, OpenTPS's angles and ``mu`` per fraction; those of 0 MU are left out. The patient lies head first supine.
+        jaws, OpenTPS's angles and ``mu`` per fraction, which is written as it is: `adapters.segments.with_machine_mu`
+        makes the machine's MU of the engine's. Segments of 0 MU are left out. The patient lies head first supine.
     path : Path
         File to write; replaced if it exists.
     mlc : MLC, optional
