@@ -94,15 +94,19 @@ def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | Non
     height = float(mlc.leaf_widths_mm[first : last + 1].max()) if height_mm is None else float(height_mm)
     if not (np.isfinite(height) and height > 0):
         raise ValueError(f"beamlet rows need a positive height, not {height_mm} mm")
-    covered = np.asarray(mlc.leaf_boundaries_mm[first : last + 2])
-    anchor = covered[np.abs(covered - (y_min_mm + y_max_mm) / 2).argmin()]
-    below = max(0, int(np.ceil((anchor - y_min_mm - TOLERANCE_MM) / height)))
-    above = max(0, int(np.ceil((y_max_mm - anchor - TOLERANCE_MM) / height)))
-    if below + above == 0:
-        above = 1
-    rows = anchor + height * (np.arange(-below, above) + 0.5)
-    leaf_pairs_of_rows(mlc, rows, height)
-    return rows, height
+    middle = (y_min_mm + y_max_mm) / 2
+    refusal = ""
+    for anchor in sorted(mlc.leaf_boundaries_mm[first : last + 2], key=lambda edge: abs(edge - middle)):
+        below = max(0, int(np.ceil((anchor - y_min_mm - TOLERANCE_MM) / height)))
+        above = max(0 if below else 1, int(np.ceil((y_max_mm - anchor - TOLERANCE_MM) / height)))
+        rows = anchor + height * (np.arange(-below, above) + 0.5)
+        try:
+            leaf_pairs_of_rows(mlc, rows, height)
+        except ValueError as error:
+            refusal = refusal or str(error)
+        else:
+            return rows, height
+    raise ValueError(refusal)
 
 
 def leaf_aligned_beamlets(

@@ -50,6 +50,20 @@ class Decomposition:
         total: IntArray = np.tensordot(self.weights, self.openings.astype(np.int64), axes=1)
         return total
 
+    def merged(self) -> Decomposition:
+        """Give equal openings as one, with the sum of their weights.
+
+        Returns
+        -------
+        Decomposition
+        """
+        edges = np.concatenate([self.left, self.right], axis=1)
+        _, first, which = np.unique(edges, axis=0, return_index=True, return_inverse=True)
+        weights = np.bincount(which, weights=self.weights, minlength=len(first)).astype(np.int64)
+        order = np.argsort(first)
+        kept = first[order]
+        return Decomposition(weights[order], self.left[kept], self.right[kept], self.n_columns)
+
 
 def check_matrix(matrix: npt.ArrayLike) -> IntArray:
     """Whole, non-negative numbers in a matrix that is not empty.
@@ -89,4 +103,8 @@ def rises(matrix: IntArray) -> IntArray:
     -------
     ndarray of int, shape (n_rows, n_columns + 1)
     """
-    return np.diff(matrix, axis=1, prepend=0, append=0)
+    steps = np.empty((matrix.shape[0], matrix.shape[1] + 1), dtype=np.int64)
+    steps[:, :-1] = matrix
+    steps[:, -1] = 0
+    steps[:, 1:] -= matrix
+    return steps

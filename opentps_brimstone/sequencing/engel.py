@@ -16,7 +16,7 @@ from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray, 
 FloatArray = npt.NDArray[np.float64]
 
 
-def greatest_weights(matrix: IntArray, total: int) -> IntArray:
+def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:
     """Greatest weight of each row's openings that takes nothing off any row's reserve.
 
     A row needs at least the sum of its rises; what the total has more is its reserve. An opening of weight u that
@@ -25,8 +25,8 @@ def greatest_weights(matrix: IntArray, total: int) -> IntArray:
     Parameters
     ----------
     matrix : ndarray of int, shape (n_rows, n_columns)
-    total : int
-        At least every row's sum of rises.
+    total : int or ndarray of int, shape (n_rows,)
+        At least each row's sum of rises.
 
     Returns
     -------
@@ -49,13 +49,13 @@ def greatest_weights(matrix: IntArray, total: int) -> IntArray:
     return greatest
 
 
-def changes_removed(matrix: IntArray, weight: int) -> IntArray:
+def changes_removed(matrix: IntArray, weight: int | IntArray) -> IntArray:
     """By how many places where a row's fluence changes each opening of a weight makes them fewer.
 
     Parameters
     ----------
     matrix : ndarray of int, shape (n_rows, n_columns)
-    weight : int
+    weight : int or ndarray of int, shape (n_rows,)
 
     Returns
     -------
@@ -63,45 +63,21 @@ def changes_removed(matrix: IntArray, weight: int) -> IntArray:
         By row, left and right edge; 0 on the diagonal.
     """
     steps = rises(matrix)
-    at_left = (steps == weight).astype(np.int64) - (steps == 0)
-    at_right = (steps == -weight).astype(np.int64) - (steps == 0)
+    full = np.broadcast_to(weight, len(matrix))[:, None]
+    at_left = (steps == full).astype(np.int64) - (steps == 0)
+    at_right = (steps == -full).astype(np.int64) - (steps == 0)
     removed: IntArray = at_left[:, :, None] + at_right[:, None, :]
     edges = np.arange(matrix.shape[1] + 1)
     removed[:, edges, edges] = 0
     return removed
 
 
-def _tie_breaks(n_columns: int, attempts: int) -> list[FloatArray]:
-    """Preferences among openings that are otherwise equal, each below 1: wide ones first, then any."""
+def _tie_breaks(n_columns: int, attempts: int) -> FloatArray:
+    """Preferences among openings that are otherwise equal, each below 1: first for wide ones, then for any."""
     edges = np.arange(n_columns + 1)
     width = np.maximum(edges[None, :] - edges[:, None], 0) / (n_columns + 1)
-    random = np.random.default_rng(0)
-    return [width] + [width * 0.5 + random.random(width.shape) * 0.4 for _ in range(attempts - 1)]
-
-
-def _decompose(matrix: IntArray, tie_break: FloatArray) -> Decomposition:
-    remaining = matrix.copy()
-    n_rows, n_columns = matrix.shape
-    rows, cells = np.arange(n_rows), np.arange(n_columns)
-    total = int(np.maximum(rises(matrix), 0).sum(axis=1).max())
-    weights, lefts, rights = [], [], []
-    while total:
-        greatest = greatest_weights(remaining, total)
-        weight = int(greatest.reshape(n_rows, -1).max(axis=1).min())
-        score = np.where(greatest >= weight, changes_removed(remaining, weight) + tie_break, -np.inf)
-        left, right = np.divmod(score.reshape(n_rows, -1).argmax(axis=1), n_columns + 1)
-        remaining[(cells >= left[:, None]) & (cells < right[:, None])] -= weight
-        total -= weight
-        weights.append(weight)
-        lefts.append(left)
-        rights.append(right)
-    shape = (len(weights), len(rows))
-    return Decomposition(
-        np.array(weights, dtype=np.int64),
-        np.array(lefts, dtype=np.int64).reshape(shape),
-        np.array(rights, dtype=np.int64).reshape(shape),
-        n_columns,
-    )
+    random = np.random.default_rng(0).random((attempts, *width.shape))
+    return np.concatenate([width[None], 0.5 * width + 0.4 * random[1:]])
 
 
 def engel(matrix: npt.ArrayLike, *, attempts: int = 8) -> Decomposition:
@@ -111,13 +87,40 @@ def engel(matrix: npt.ArrayLike, *, attempts: int = 8) -> Decomposition:
     ----------
     matrix : array_like of int, shape (n_rows, n_columns)
     attempts : int
-        How many ways to break ties are tried; the decomposition with the fewest openings is kept. The first is a wide
-        opening, as if there were no others.
+        How many ways to break ties are tried, side by side; the decomposition with the fewest openings is kept. The
+        first is for a wide opening, as if there were no others.
 
     Returns
     -------
     Decomposition
     """
     cells = check_matrix(matrix)
-    found = (_decompose(cells, tie_break) for tie_break in _tie_breaks(cells.shape[1], attempts))
-    return min(found, key=lambda decomposition: len(decomposition.weights))
+    n_rows, n_columns = cells.shape
+    tie_breaks = np.repeat(_tie_breaks(n_columns, attempts), n_rows, axis=0)
+    remaining = np.tile(cells, (attempts, 1))
+    columns = np.arange(n_columns)
+    total = np.full(attempts, np.maximum(rises(cells), 0).sum(axis=1).max())
+    taken: list[tuple[IntArray, IntArray, IntArray]] = []
+    while total.any():
+        greatest = greatest_weights(remaining, np.repeat(total, n_rows))
+        weight = greatest.max(axis=(1, 2)).reshape(attempts, n_rows).min(axis=1)
+        of_row = np.repeat(weight, n_rows)
+        merit = changes_removed(remaining, of_row) + tie_breaks
+        best = np.where(greatest >= of_row[:, None, None], merit, -np.inf).reshape(len(remaining), -1).argmax(axis=1)
+        left, right = np.divmod(best, n_columns + 1)
+        remaining -= of_row[:, None] * ((columns >= left[:, None]) & (columns < right[:, None]))
+        total -= weight
+        taken.append((weight, left.reshape(attempts, n_rows), right.reshape(attempts, n_rows)))
+    return _fewest(taken, attempts, n_rows, n_columns)
+
+
+def _fewest(
+    taken: list[tuple[IntArray, IntArray, IntArray]], attempts: int, n_rows: int, n_columns: int
+) -> Decomposition:
+    """Keep the attempt that took the fewest openings; one that has ended takes some of weight 0."""
+    weights = np.array([weight for weight, _, _ in taken], dtype=np.int64).reshape(len(taken), attempts)
+    winner = int((weights > 0).sum(axis=0).argmin())
+    steps = np.flatnonzero(weights[:, winner])
+    lefts = np.array([taken[k][1][winner] for k in steps], dtype=np.int64).reshape(len(steps), n_rows)
+    rights = np.array([taken[k][2][winner] for k in steps], dtype=np.int64).reshape(len(steps), n_rows)
+    return Decomposition(weights[steps, winner], lefts, rights, n_columns)

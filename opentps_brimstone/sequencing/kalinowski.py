@@ -136,7 +136,7 @@ def _try_weight(
     return None
 
 
-def kalinowski(matrix: npt.ArrayLike, *, trials: int = 6) -> Decomposition:
+def kalinowski(matrix: npt.ArrayLike, *, trials: int = 4) -> Decomposition:
     """Least total, few openings, opposing leaves of neighbouring rows do not pass each other.
 
     Parameters

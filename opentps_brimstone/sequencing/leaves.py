@@ -121,8 +121,8 @@ def _parking_tip(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArr
     lowest = max(left.max() - span, right.max() - span - gap, mlc.left_travel_mm[0], mlc.right_travel_mm[0] - gap)
     highest = min(left.min() + span, right.min() + span - gap, mlc.left_travel_mm[1], mlc.right_travel_mm[1] - gap)
     x_left, x_right = jaws.x_mm if jaws.x_mm is not None else (left.min(), right.max())
-    on_left = max(lowest, x_left - PARKING_DEPTH_MM - gap)
-    on_right = min(highest, x_right + PARKING_DEPTH_MM)
+    on_left = min(max(lowest, x_left - PARKING_DEPTH_MM - gap), highest)
+    on_right = max(min(highest, x_right + PARKING_DEPTH_MM), lowest)
     depth = {on_left: x_left - on_left - gap, on_right: on_right - x_right}
     middle = (left.mean() + right.mean()) / 2
     return float(max(depth, key=lambda tip: (min(depth[tip], PARKING_DEPTH_MM / 2), -abs(tip - middle))))

@@ -23,12 +23,16 @@ import numpy.typing as npt
 from opentps_brimstone.sequencing.decomposition import IntArray, check_matrix, rises
 
 
-def _spread(times: IntArray, cost: IntArray) -> IntArray:
-    """Raise each row's time to every other row's, less the cost of leaving the rows on the way."""
-    below = np.concatenate([[0], np.cumsum(cost)])
-    down = np.maximum.accumulate(times + below[:-1]) - below[:-1]
-    up = np.maximum.accumulate((times - below[1:])[::-1])[::-1] + below[1:]
-    spread: IntArray = np.maximum(down, up)
+def _spread(times: IntArray, below: IntArray) -> IntArray:
+    """Raise each row's time to every other row's, less the fluence of the rows left on the way.
+
+    `below` is the sum of the fluence of the rows before each.
+    """
+    first, last = below[:-1], below[1:]
+    down = np.maximum.accumulate(times + first)
+    down -= first
+    up = np.maximum.accumulate((times - last)[::-1])[::-1] + last
+    spread: IntArray = np.maximum(down, up, out=down)
     return spread
 
 
@@ -68,12 +72,15 @@ def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groo
     if not (collisions or tongue_and_groove):
         unhindered: IntArray = np.cumsum(rising, axis=1)
         return unhindered
+    below = np.concatenate([np.zeros((1, matrix.shape[1]), np.int64), np.cumsum(matrix, axis=0)])
     times = np.empty_like(matrix)
     now = np.zeros(len(matrix), dtype=np.int64)
     for column in range(matrix.shape[1]):
         now = now + rising[:, column]
-        cells = matrix[:, column]
-        now = _spread_without_tongue_and_groove(now, cells) if tongue_and_groove else _spread(now, cells)
+        if tongue_and_groove:
+            now = _spread_without_tongue_and_groove(now, matrix[:, column])
+        else:
+            now = _spread(now, below[:, column])
         times[:, column] = now
     return times
 

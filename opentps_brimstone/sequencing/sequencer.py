@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -161,6 +160,8 @@ def _fitted(openings: npt.NDArray[np.bool_], fluence: FloatArray, areas: FloatAr
     """Weights with which openings come nearest to a fluence, in the mean over area."""
     from scipy.optimize import nnls
 
+    if not len(openings):
+        return np.zeros(0)
     scale = np.sqrt(np.broadcast_to(areas[:, None], fluence.shape)).ravel()
     columns = openings.reshape(len(openings), -1).T * scale[:, None]
     weights: FloatArray = nnls(columns, fluence.ravel() * scale)[0]
@@ -186,11 +187,19 @@ def _without_small(
         else:
             break
         kept = np.delete(kept, dropped)
-        mu = _fitted(openings[kept], fluence, areas) if len(kept) else mu[:0]
+        mu = _fitted(openings[kept], fluence, areas)
     return kept, mu
 
 
 # -------------------------------------------------------------------------------------------------------- sequencing
+
+
+def _settings(settings: SequencingSettings | None, options: dict[str, Any]) -> SequencingSettings:
+    known = [option.name for option in fields(SequencingSettings)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"there is no sequencing option {unknown[0]!r}; there are {', '.join(known)}")
+    return replace(settings or SequencingSettings(), **options)
 
 
 def sequence_beam(
@@ -201,6 +210,7 @@ def sequence_beam(
     settings: SequencingSettings | None = None,
     *,
     beam_index: int = 0,
+    **options: Any,
 ) -> SequencedBeam:
     """Apertures that deliver a beam's fluence.
 
@@ -218,6 +228,8 @@ def sequence_beam(
     settings : SequencingSettings, optional
     beam_index : int
         Named in the result and in errors.
+    **options
+        Fields of `SequencingSettings` that differ from `settings`.
 
     Returns
     -------
@@ -231,7 +243,7 @@ def sequence_beam(
         the settings leave no aperture.
     """
     mlc = get_mlc(mlc) if isinstance(mlc, str) else mlc
-    settings = settings or SequencingSettings()
+    settings = _settings(settings, options)
     grid = _grid(xy_mm, weights, spacing_mm, beam_index)
     bands, fluence = _bands(grid, mlc, share=settings.share_wide_leaves)
     if mlc.minimum_gap_mm > grid.spacing_mm[0] + TOLERANCE_MM:
@@ -244,7 +256,7 @@ def sequence_beam(
     )
     jaws = place_jaws(mlc, bands, grid.x_mm, grid.spacing_mm[0], fluence > 0, beam_index)
     levels = quantize(fluence, settings.levels)
-    decomposition = decompose(levels.matrix)
+    decomposition = decompose(levels.matrix).merged()
     boundaries = np.asarray(mlc.leaf_boundaries_mm)
     areas = (boundaries[bands[:, 1]] - boundaries[bands[:, 0]]) * grid.spacing_mm[0]
     kept, mu = _without_small(decomposition, decomposition.weights * levels.step_mu, fluence, areas, settings)
@@ -265,7 +277,8 @@ def sequence_plan(
     layout: BeamletLayout,
     weights: npt.ArrayLike,
     mlc: MLC | str,
-    settings: SequencingSettings | Sequence[SequencingSettings] | None = None,
+    settings: SequencingSettings | None = None,
+    **options: Any,
 ) -> tuple[SequencedBeam, ...]:
     """Apertures of every beam of a plan.
 
@@ -276,7 +289,9 @@ def sequence_plan(
         Fluence in MU per fraction.
     mlc : MLC or str
         Or an identifier of `MLCS`.
-    settings : SequencingSettings, or one for each beam, optional
+    settings : SequencingSettings, optional
+    **options
+        Fields of `SequencingSettings` that differ from `settings`.
 
     Returns
     -------
@@ -286,18 +301,15 @@ def sequence_plan(
     Raises
     ------
     ValueError
-        As `sequence_beam`, and when weights or settings do not fit the layout.
+        As `sequence_beam`, and when there are not as many weights as beamlets.
     """
     mu = np.asarray(weights, dtype=np.float64)
     if mu.shape != (layout.n_beamlets,):
         raise ValueError(f"expected {layout.n_beamlets} beamlet weights, got an array of shape {mu.shape}")
-    if settings is None or isinstance(settings, SequencingSettings):
-        settings = [settings or SequencingSettings()] * layout.n_beams
-    if len(settings) != layout.n_beams:
-        raise ValueError(f"expected settings for {layout.n_beams} beams, got {len(settings)}")
+    settings = _settings(settings, options)
     beams = []
-    for beam, of_beam in enumerate(settings):
+    for beam in range(layout.n_beams):
         mine = layout.beam_index == beam
         xy, spacing = layout.xy_mm[mine], layout.spacing_mm[beam]
-        beams.append(sequence_beam(xy, mu[mine], spacing, mlc, of_beam, beam_index=beam))
+        beams.append(sequence_beam(xy, mu[mine], spacing, mlc, settings, beam_index=beam))
     return tuple(beams)
