@@ -14,7 +14,7 @@ import opentps_brimstone as pb
 
 PACKAGE = Path(pb.__file__).parent
 SOURCE = Path(__file__).parent.parent
-KNOW_OPENTPS = {"adapters", "gui", "engine.py", "ccc_process.py", "opentps_method.py", "dicom.py"}
+KNOW_OPENTPS = {"adapters", "gui", "engine.py", "ccc_process.py", "opentps_method.py", "dicom"}
 
 
 def modules_after(statement: str) -> set[str]:
