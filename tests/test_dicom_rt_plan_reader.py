@@ -14,6 +14,7 @@ from rt_plan_files import (
     ISOCENTRE,
     arc_field,
     assert_same_plan,
+    assert_valid,
     beam_dataset,
     conformal_field,
     control_points,
@@ -150,6 +151,14 @@ def test_an_arc_of_two_control_points_is_cut(path, direction, first):
     assert gantry[0] == pytest.approx(first)
     assert len(gantry) == (1 if direction == "NONE" else 60)
     assert sum(segment.mu for segment in plan.beamSegments) == pytest.approx(100)
+
+
+def test_plans_of_other_systems_are_written_as_valid_files(path, tmp_path):
+    fields = [open_field, conformal_field, step_and_shoot_field, sliding_window_field, arc_field]
+    plan = read(plan_dataset(*(field(number=number) for number, field in enumerate(fields, start=1))), path)
+    write_rt_plan(plan, tmp_path / "again.dcm")
+    assert_same_plan(read_rt_plan(tmp_path / "again.dcm"), plan)
+    assert_valid(tmp_path / "again.dcm")
 
 
 def test_several_beams_and_setup_beams(path):
