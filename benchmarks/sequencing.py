@@ -4,8 +4,8 @@
 
 Matrices of 15 by 15 with uniform whole entries 0..L, L = 3..16, are what the literature compares sequencers on: Engel,
 Discrete Appl. Math. 152 (2005) 35, and Kalinowski, ibid. 52, give the means over 10,000 of them for their own methods,
-Xia and Verhey's, Galvin's and Bortfeld's. Those tables are not openly available and not repeated here. What can be
-compared without them:
+Xia and Verhey's, Galvin's and Bortfeld's. Their tables could not be had when this was written, and numbers from memory
+have no place beside measured ones. What can be compared without them:
 
 - The least total monitor units are a property of the matrices, not of a method: every method that reaches them, as
   Engel's and Kalinowski's are proved to, has the mean given here but for sampling error, whose standard deviation

@@ -10,8 +10,10 @@ Dimensions of the presets:
   (Millennium) and Borges et al., Med. Phys. 39 (2012) 415 (HD120). A bank's carriage lets its leaves lie at most 150 mm
   apart. Leaves may touch and pass their neighbours; Varian's least gap of 0.5 mm binds leaves that move with the beam
   on, and step-and-shoot segments do not.
-- Elekta Agility: Cosgrove et al., Radiother. Oncol. 92 (2009) S1 (prototype) and Bedford, Thomas and Smyth, J. Appl.
-  Clin. Med. Phys. 14-2 (2013) 172. Leaf guides move 150 mm over the axis and let their leaves extend 200 mm.
+- Elekta Agility: Cosgrove et al., Physical characterisation of a new concept design of an Elekta radiation head with
+  integrated 160-leaf multi-leaf collimator, ASTRO meeting 2009, and Bedford, Thomas and Smyth, J. Appl. Clin. Med.
+  Phys. 14-2 (2013) 172. Leaf guides move 150 mm over the axis, and leaves extend 200 mm out of them. The prototype's
+  diaphragms crossed the axis by 150 mm; 120 mm is what is relied on here.
 
 They describe the machine type: a department's own limits are given with `dataclasses.replace`.
 """

@@ -270,7 +270,10 @@ def sequence_beam(
         Aperture(*place_leaves(mlc, jaws, bands, edges[decomposition.left[k]], edges[decomposition.right[k]]), units)
         for k, units in zip(kept, mu, strict=True)
     )
-    return SequencedBeam(apertures, mlc, jaws, beam_index, grid.x_mm, grid.y_mm, grid.spacing_mm, grid.fluence)
+    try:
+        return SequencedBeam(apertures, mlc, jaws, beam_index, grid.x_mm, grid.y_mm, grid.spacing_mm, grid.fluence)
+    except ValueError as error:
+        raise ValueError(f"{error}; make the beam's field narrower, or split the beam in two") from None
 
 
 def sequence_plan(
