@@ -15,6 +15,8 @@ class ProgressBar:
 
     def update(self, level: int, cost: float) -> None:
         """Show one more iteration."""
+        if self._bar.disable:
+            return
         self._bar.set_postfix(level=level, cost=f"{cost:.4g}", refresh=False)
         self._bar.update()
 
