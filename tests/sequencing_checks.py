@@ -12,7 +12,8 @@ from scipy.optimize import linprog
 @st.composite
 def matrices(draw, max_size=25, max_levels=50):
     """Fluence matrices of every size to 25 by 25 and level to 50, small ones more often: noise, hills and islands."""
-    size = st.integers(1, 6) | st.integers(1, 6) | st.integers(1, 6) | st.integers(1, max_size)
+    small = st.integers(1, 6)
+    size = small | small | small | small | st.integers(1, max_size)
     rows, columns = draw(size), draw(size)
     levels = draw(st.integers(1, max_levels))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sequencing_checks import least_total_of_rows, least_total_without_collision, matrices
 
@@ -70,6 +70,8 @@ def assert_leaves_can_stand_so(mlc, aperture):
 
 @settings(max_examples=1000, deadline=None)
 @given(matrices(), st.floats(-60, 60), st.sampled_from([MILLENNIUM_120, AGILITY]))
+@example(np.random.default_rng(0).integers(0, 51, (25, 25)), 0.0, MILLENNIUM_120)
+@example(np.zeros((1, 1), dtype=int), 0.0, AGILITY)
 def test_segments_sum_to_the_matrix_obey_the_mlc_and_take_the_least_total(matrix, offset_x, interdigitating):
     levels = int(matrix.max())
     if levels < 2:
