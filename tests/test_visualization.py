@@ -11,7 +11,9 @@ from opentps_brimstone.visualization import (
     plot_convergence,
     plot_dose_wash,
     plot_dvh,
+    plot_dvh_curves,
     plot_fluence,
+    plot_isodose_bar,
     plot_isodose_legend,
     structure_colours,
 )
@@ -148,6 +150,24 @@ def test_other_grids_are_refused(ct):
 def test_colours_are_all_different():
     structures = [Structure(f"s{i}", np.ones((1, 1, 1)), is_target=i < 3) for i in range(8)]
     assert len(set(structure_colours(structures).values())) == 8
+
+
+def test_without_a_ct_the_wash_lies_on_the_grey_of_its_bar(box):
+    ax = axes()
+    draw(ax, np.full(GRID.shape, 45.0), None, [box], crop_mm=5.0)
+    assert not ax.get_images()
+    plot_isodose_bar(50.0, ax=ax)
+    bar = ax.figure.axes[1]
+    assert ax.get_facecolor() == bar.get_facecolor()
+    assert [text.get_text() for text in bar.get_yticklabels()] == [f"{percent:.0f}" for percent in ISODOSES_PERCENT]
+    assert ax.get_xlim() == (GRID.origin_mm[0] - 1, GRID.origin_mm[0] + 39)
+
+
+def test_dvh_curves_that_are_known_are_drawn_as_they_are():
+    ax = axes()
+    plot_dvh_curves({"PTV": ([0, 50, 50], [1, 1, 0])}, {"PTV": "#D55E00"}, targets={"cord": [(0, 1), (9, 0)]}, ax=ax)
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_data(), [[0, 50, 50], [100, 100, 0]])
 
 
 def test_legend_names_every_isodose_in_percent_and_gy():

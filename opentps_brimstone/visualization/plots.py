@@ -45,6 +45,8 @@ _TARGET_COLOURS = ("#D55E00", "#CC79A7", "#E69F00")
 _ORGAN_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#8C6D31", "#7F7F7F")
 _CT_WINDOW_HU = (-600.0, 400.0)
 _WASH_OPACITY = (0.45, 0.9)
+# The grey of water: what a wash lies on where there is no CT, so that its colours are those of the bar.
+_WATER_GREY = "0.6"
 _DRAWN_ISODOSES_PERCENT = {50.0: "dashed", 95.0: "solid"}
 
 
@@ -211,7 +213,9 @@ def plot_dose_wash(
     outlines = {structure.name: _slice(structure.share, grid, lying, where) for structure in structures}
     _outline_structures(ax, (x, y), outlines, structure_colours(structures))
     _frame(ax, lying, across, up, plane, where)
-    if crop_mm is not None and ct_slice is not None:
+    if ct_slice is None:
+        ax.set_facecolor(_WATER_GREY)
+    elif crop_mm is not None:
         _crop(ax, lying, (x, y), ct_slice, crop_mm)
 
 
@@ -291,6 +295,7 @@ def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
     colormap, norm = _isodose_colours(levels)
     bar = ax.figure.colorbar(ScalarMappable(norm, colormap), ax=ax, extend="max", ticks=levels, shrink=0.9)
     bar.ax.set_yticklabels([f"{percent:.0f}" for percent in ISODOSES_PERCENT], fontsize="small")
+    bar.ax.set_facecolor(_WATER_GREY)
     bar.set_label(f"dose (% of {prescription_gy:g} Gy)")
     for percent, style in _DRAWN_ISODOSES_PERCENT.items():
         bar.ax.axhline(percent / 100 * prescription_gy, color="black", linestyle=style, linewidth=1.2)
