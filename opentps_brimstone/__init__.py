@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.adapters.planning import optimize_photon_plan
     from opentps_brimstone.beam import Beam
     from opentps_brimstone.callbacks import CallbackList, OptimizationCallback, Recorder, StopWhenGoalsMet, TimeLimit
+    from opentps_brimstone.dicom.errors import DicomError
     from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
     from opentps_brimstone.dose_array import DoseArray
     from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
@@ -37,6 +38,7 @@ _HOME = {
     "BeamletLayout": "dose_influence",
     "CallbackList": "callbacks",
     "DVHGoal": "evaluation",
+    "DicomError": "dicom.errors",
     "DoseArray": "dose_array",
     "DoseInfluence": "dose_influence",
     "KLDivergenceTerm": "prescription",
@@ -70,6 +72,7 @@ __all__ = [
     "BeamletLayout",
     "CallbackList",
     "DVHGoal",
+    "DicomError",
     "DoseArray",
     "DoseInfluence",
     "KLDivergenceTerm",

@@ -26,13 +26,30 @@ SAD_MM = 1000.0
 
 
 class Beam:
-    """A static field of a plan; made by `Plan.add_beam`.
+    """A static field of a plan; made by `Plan.add_beam`, and in a plan made of a matrix one for each fluence map.
 
     Attributes
     ----------
     name : str
     gantry_angle, couch_angle, collimator_angle : float or None
         IEC 61217, degrees in [0, 360); None in a plan made of a bare matrix.
+
+    Examples
+    --------
+    >>> from opentps_brimstone import Plan, Structure
+    >>> plan = Plan.from_dose_influence(
+    ...     np.eye(3),
+    ...     [Structure("PTV", np.ones((3, 1, 1)), is_target=True)],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0), (0.0, 5.0)],
+    ...     beam_index=[0, 0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> plan.beamlet_weights = [1.0, 2.0, 3.0]
+    >>> plan.beams[0].intensity_map
+    array([[ 1.,  3.],
+           [ 2., nan]])
     """
 
     def __init__(
@@ -271,19 +288,23 @@ def _projection(
     share: FloatArray, grid: VoxelGrid, isocentre: FloatArray, angles: tuple[float, float, float], fineness_mm: float
 ) -> FloatArray:
     """Points of a target in the beam's eye view at the isocentre, no further apart than some length, shape (n, 2)."""
+    from scipy.ndimage import binary_erosion
+
     half_inside = share >= 0.5
-    voxels = np.argwhere(half_inside if half_inside.any() else share > 0)
+    inside = half_inside if half_inside.any() else share > 0
+    # Whatever line meets the target meets its surface.
+    voxels = np.argwhere(inside & ~binary_erosion(inside))
     spacing = np.array(grid.spacing_mm)
     counts = np.ceil(spacing / fineness_mm).astype(int) + 1
     within = np.stack(np.meshgrid(*(np.linspace(-0.5, 0.5, n) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
     corner = np.array(grid.origin_mm) - isocentre
     x_axis, y_axis, source = beams_eye_axes(*angles)
-    points = []
+    # A large target projects many points onto few.
+    unit = fineness_mm / 4
+    distinct: set[tuple[int, int]] = set()
     for offset in within:
         place = corner + (voxels + offset) * spacing
         magnification = SAD_MM / (SAD_MM - place @ source)
-        points.append(np.column_stack([place @ x_axis, place @ y_axis]) * magnification[:, None])
-    # Half the fineness apart is near enough; a large target projects millions of points onto few.
-    unit = fineness_mm / 4
-    distinct: FloatArray = np.unique(np.rint(np.concatenate(points) / unit), axis=0) * unit
-    return distinct
+        points = np.column_stack([place @ x_axis, place @ y_axis]) * magnification[:, None]
+        distinct.update(map(tuple, np.rint(points / unit).astype(np.int64).tolist()))
+    return np.array(sorted(distinct), dtype=np.float64) * unit

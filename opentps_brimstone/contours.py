@@ -154,13 +154,14 @@ class ContourStack:
             In [0, 1]; the volume is kept as far as the grid reaches.
         """
         low, high = voxel_edges(grid, 2)
-        share = np.zeros(grid.shape)
+        nx, ny, nz = grid.shape
+        share = np.zeros((nz, nx, ny))
         for layer in self.layers:
             part = (np.minimum(high, layer.high_mm) - np.maximum(low, layer.low_mm)) / grid.spacing_mm[2]
             reached = np.flatnonzero(part > 0)
             if len(reached):
-                share[:, :, reached] += _coverage(layer.outlines, grid)[:, :, None] * part[reached]
-        return np.clip(share, 0.0, 1.0)
+                share[reached] += part[reached, None, None] * _coverage(layer.outlines, grid)
+        return np.ascontiguousarray(np.clip(share, 0.0, 1.0).transpose(1, 2, 0))
 
     def __repr__(self) -> str:
         z = self.z_mm

@@ -252,9 +252,14 @@ class Plan:
 
         Examples
         --------
-        >>> plan = Plan.from_opentps(photon_plan, ct, rois)  # doctest: +SKIP
-        >>> PlanOptimizer(plan).optimize()  # doctest: +SKIP
-        >>> ct, rois, photon_plan = plan.to_opentps()  # doctest: +SKIP
+        >>> mask = np.zeros((8, 8, 8))
+        >>> mask[3:5, 3:5, 3:5] = 1
+        >>> plan = Plan(Series(np.zeros((8, 8, 8)), (9, 9, 9), (0, 0, 0), [Structure("PTV", mask, is_target=True)]))
+        >>> beam = plan.add_beam(gantry_angle=90.0)
+        >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, progress=False)
+        >>> ct, rois, photon_plan = plan.to_opentps()
+        >>> photon_plan.beams[0].gantryAngle_degree  # OpenTPS turns the other way
+        270.0
         """
         from opentps_brimstone.adapters.series import plan_to_opentps
 
@@ -298,6 +303,13 @@ class Plan:
         TypeError, ValueError
             When an angle is no finite number, the isocentre is outside the CT or not that of the other beams (the dose
             engine knows one), or the plan was not made of a series.
+
+        Examples
+        --------
+        >>> target = Structure("PTV", np.ones((4, 4, 4)), is_target=True)
+        >>> plan = Plan(Series(np.zeros((4, 4, 4)), (5, 5, 5), (0, 0, 0), [target]))
+        >>> plan.add_beam(gantry_angle=-45.0, isocenter=(5.0, 5.0, 5.0), couch_angle=10.0)
+        Beam('G315', gantry 315°, couch 10°, collimator 0°)
         """
         if self.series is None or self._opentps_plan is not None:
             raise ValueError("this plan's beams came with it; beams can be added to a Plan made of a Series")

@@ -133,6 +133,16 @@ class Series:
         -----
         UserWarning
             Naming the structure, for those that have no closed outline and are left out.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
+        >>> from opentps_brimstone.phantoms import make_phantom
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = write_dicom_folder(make_phantom("c-shape", 10.0), folder)
+        ...     Series.from_dicom(folder).structures.keys()
+        ['PTV', 'Core', 'Body']
         """
         from opentps_brimstone.dicom.series_reader import read_series
 

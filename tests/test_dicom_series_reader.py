@@ -389,6 +389,12 @@ def test_bad_contour_data_are_named(folder: Path, data, message: str) -> None:
         pb.Series.from_dicom(folder)
 
 
+def test_structures_without_a_number_are_named(folder: Path) -> None:
+    change(folder / "rs.dcm", lambda dataset: delattr(rois_of(dataset)[1], "ROINumber"))
+    with pytest.raises(DicomError, match=r"rs.dcm: ROINumber is None; it must be a whole number"):
+        pb.Series.from_dicom(folder)
+
+
 def test_holes_drawn_as_xor(folder: Path) -> None:
     outlines = [(z, vertices) for z in PLANES[1:5] for vertices in (rectangle(-8, 8, -8, 8), rectangle(-4, 4, -4, 4))]
     series = pb.Series.from_dicom(rewritten(folder, {"shell": ("ORGAN", outlines)}, kind="CLOSEDPLANAR_XOR"))
@@ -408,3 +414,18 @@ def test_gaps_and_what_is_outside_are_told(folder: Path) -> None:
     with pytest.warns(UserWarning, match="'split' has no outlines in z = -7.5 to 7.5 mm; nothing is assumed"):
         planes = PLANES[[0, 1, 4, 5]]
         pb.Series.from_dicom(rewritten(folder, {"split": ("", cylinder(5.0, planes))}))
+
+
+def test_a_phantom_comes_back_from_the_folder_it_was_written_to(tmp_path: Path) -> None:
+    from opentps_brimstone.dicom.series_writer import write_dicom_folder
+    from opentps_brimstone.phantoms import make_phantom
+
+    phantom = make_phantom("c-shape", 5.0)
+    write_dicom_folder(phantom, tmp_path)
+    series = pb.Series.from_dicom(tmp_path)
+    assert series.grid == phantom.grid
+    np.testing.assert_allclose(series.ct_hu, phantom.ct_hu, atol=0.51)
+    for written in phantom.structures:
+        read = series.structures[written.name]
+        assert read.is_target == written.is_target
+        assert read.share.sum() == pytest.approx(written.share.sum(), rel=0.02)

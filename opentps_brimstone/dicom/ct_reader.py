@@ -130,7 +130,7 @@ def read_ct(slices: Sequence[Slice], progress: bool = False) -> CTImage:
 
 
 def _check_kind(item: Slice) -> None:
-    if item.text("SOPClassUID") != CT_CLASS or int(item.header.get("NumberOfFrames", 1) or 1) > 1:
+    if item.text("SOPClassUID") != CT_CLASS or item.text("NumberOfFrames") not in ("", "1"):
         name = item.header.get("SOPClassUID")
         raise DicomError(f"{item.path}: this CT has several slices in a file ({name}); export one file for each slice")
     position = item.text("PatientPosition").upper()
@@ -265,16 +265,19 @@ def _hounsfield(item: Slice) -> FloatArray:
     if stored.ndim != 2:
         raise DicomError(f"{item.path}: PixelData has the shape {stored.shape}; a CT slice has rows and columns only")
     hu: FloatArray = stored * slope + intercept
-    hu[_padding(dataset, stored)] = _AIR_HU
+    hu[_padding(item.path, dataset, stored)] = _AIR_HU
     return hu
 
 
-def _padding(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _padding(path: Path, dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
     limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if limit is None else limit)))
+    try:
+        low, high = sorted((int(value), int(value if limit is None else limit)))
+    except (TypeError, ValueError):
+        raise DicomError(f"{path}: PixelPaddingValue is {value!r}; it must be a whole number") from None
     return (stored >= low) & (stored <= high)
 
 

@@ -118,14 +118,13 @@ def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:
     """
     types = _types(file)
     contours_of = {
-        int(item.ReferencedROINumber): item.get("ContourSequence") or []
+        _number(file, item, "ReferencedROINumber"): item.get("ContourSequence") or []
         for item in file.dataset.get("ROIContourSequence") or []
-        if item.get("ReferencedROINumber") is not None
     }
     structures: dict[str, Structure] = {}
     left_out: dict[str, str] = {}
     for roi in file.dataset.get("StructureSetROISequence") or []:
-        number = int(roi.get("ROINumber", 0) or 0)
+        number = _number(file, roi, "ROINumber")
         name = _unique(str(roi.get("ROIName", "") or "").strip() or f"ROI {number}", number, {*structures, *left_out})
         planes, reason = _planes(file, name, contours_of.get(number, []))
         if reason:
@@ -141,10 +140,18 @@ def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:
 
 def _types(file: StructureSetFile) -> dict[int, str]:
     return {
-        int(item.ReferencedROINumber): str(item.get("RTROIInterpretedType", "") or "").upper().strip()
+        _number(file, item, "ReferencedROINumber"): str(item.get("RTROIInterpretedType", "") or "").upper().strip()
         for item in file.dataset.get("RTROIObservationsSequence") or []
-        if item.get("ReferencedROINumber") is not None
     }
+
+
+def _number(file: StructureSetFile, item: Dataset, keyword: str) -> int:
+    """Read the number of a structure, by which sequences of the file refer to it."""
+    value = item.get(keyword)
+    try:
+        return int(str(value))
+    except ValueError:
+        raise DicomError(f"{file.path}: {keyword} is {value!r}; it must be a whole number") from None
 
 
 def _is_target(name: str, kind: str) -> bool:
