@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.adapters.planning import optimize_photon_plan
     from opentps_brimstone.beam import Beam
     from opentps_brimstone.callbacks import CallbackList, OptimizationCallback, Recorder, StopWhenGoalsMet, TimeLimit
+    from opentps_brimstone.checkpoint import Checkpoint, CheckpointError
     from opentps_brimstone.dicom.errors import DicomError
     from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
     from opentps_brimstone.dose_array import DoseArray
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.prescription import (
         KLDivergenceTerm,
         MaximumDoseTerm,
+        MeanDoseTerm,
+        MinimumDoseTerm,
         ObjectiveTerm,
         Prescription,
     )
@@ -37,12 +40,16 @@ _HOME = {
     "Beam": "beam",
     "BeamletLayout": "dose_influence",
     "CallbackList": "callbacks",
+    "Checkpoint": "checkpoint",
+    "CheckpointError": "checkpoint",
     "DVHGoal": "evaluation",
     "DicomError": "dicom.errors",
     "DoseArray": "dose_array",
     "DoseInfluence": "dose_influence",
     "KLDivergenceTerm": "prescription",
     "MaximumDoseTerm": "prescription",
+    "MeanDoseTerm": "prescription",
+    "MinimumDoseTerm": "prescription",
     "ObjectiveTerm": "prescription",
     "OptimizationCallback": "callbacks",
     "OptimizationResult": "optimizer",
@@ -71,12 +78,16 @@ __all__ = [
     "Beam",
     "BeamletLayout",
     "CallbackList",
+    "Checkpoint",
+    "CheckpointError",
     "DVHGoal",
     "DicomError",
     "DoseArray",
     "DoseInfluence",
     "KLDivergenceTerm",
     "MaximumDoseTerm",
+    "MeanDoseTerm",
+    "MinimumDoseTerm",
     "ObjectiveTerm",
     "OptimizationCallback",
     "OptimizationResult",

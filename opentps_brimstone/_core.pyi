@@ -46,9 +46,19 @@ class ParameterSettings:
         covariance_memory: int,
     ) -> None: ...
 
-class ConjugateGradientSettings:
+class SearchMethod:
+    conjugate_gradient: SearchMethod
+    lbfgs: SearchMethod
+
+class SearchSettings:
     def __init__(
-        self, *, tolerance: float, line_tolerance: float, gradient_tolerance: float, max_iterations: int
+        self,
+        *,
+        method: SearchMethod,
+        tolerance: float,
+        line_tolerance: float,
+        gradient_tolerance: float,
+        max_iterations: int,
     ) -> None: ...
 
 class LevelSettings:
@@ -58,8 +68,18 @@ class LevelSettings:
         grid: int,
         bins: BinSettings,
         parameters: ParameterSettings,
-        search: ConjugateGradientSettings,
+        search: SearchSettings,
     ) -> None: ...
+
+class TermKind:
+    kl_divergence: TermKind
+    maximum_dose: TermKind
+    minimum_dose: TermKind
+    mean_dose: TermKind
+
+class Precision:
+    fast: Precision
+    reference: Precision
 
 class TermSpecification:
     @staticmethod
@@ -67,7 +87,7 @@ class TermSpecification:
         *, structure: int, weight: float, target: npt.ArrayLike, direction: KlDirection
     ) -> TermSpecification: ...
     @staticmethod
-    def maximum_dose(*, structure: int, weight: float, limit: float) -> TermSpecification: ...
+    def dose_limit(*, kind: TermKind, structure: int, weight: float, limit: float) -> TermSpecification: ...
 
 class DoseMatrix:
     def __init__(
@@ -79,6 +99,7 @@ class DoseMatrix:
         row_map: npt.ArrayLike,
         kept_rows: int,
         columns: npt.ArrayLike,
+        threads: int = 1,
     ) -> None: ...
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -86,8 +107,22 @@ class DoseMatrix:
     def nonzeros(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
-    def multiply(self, weight: npt.ArrayLike, threads: int = 1) -> _Floats: ...
-    def multiply_transposed(self, residual: npt.ArrayLike, threads: int = 1) -> _Floats: ...
+    def multiply(self, weight: npt.ArrayLike, precision: Precision = ..., threads: int = 1) -> _Floats: ...
+    def multiply_transposed(
+        self, residual: npt.ArrayLike, precision: Precision = ..., threads: int = 1
+    ) -> _Floats: ...
+
+def weighted_column_sums(
+    rows: int,
+    column_start: npt.NDArray[np.int64],
+    row: npt.NDArray[np.integer[Any]],
+    value: npt.NDArray[np.float32],
+    row_weight: npt.ArrayLike,
+    threads: int = 1,
+) -> _Floats: ...
+def vector_paths() -> list[str]: ...
+def vector_path() -> str: ...
+def use_vector_path(name: str) -> None: ...
 
 class KlDivergenceTerm:
     def __init__(
@@ -123,6 +158,7 @@ class MultilevelPlan:
         base_dose: npt.ArrayLike,
         terms: Sequence[TermSpecification],
         cost_offset: float,
+        precision: Precision,
         threads: int,
     ) -> None: ...
     def add_coarser_grid(
@@ -143,10 +179,24 @@ class MultilevelPlan:
     def evaluate(self, bins: BinSettings, weights: npt.ArrayLike, wide_share: float) -> tuple[float, _Floats]: ...
     def objective(self, level: LevelSettings) -> LevelObjective: ...
 
+class Progress:
+    @property
+    def level(self) -> int: ...
+    @property
+    def grid(self) -> int: ...
+    @property
+    def cost(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
+    def weights(self) -> _Floats: ...
+    def dose(self) -> _Floats: ...
+    def checkpoint(self) -> dict[str, _Floats]: ...
+
 def optimise(
     plan: MultilevelPlan,
     levels: Sequence[LevelSettings],
     line_search: str,
     weights: npt.ArrayLike,
-    on_iteration: Callable[..., bool],
+    on_iteration: Callable[[Progress], bool],
+    checkpoint: dict[str, _Floats] | None = None,
 ) -> dict[str, Any]: ...

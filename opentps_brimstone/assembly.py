@@ -11,8 +11,9 @@ from scipy import ndimage
 
 from opentps_brimstone import _core
 from opentps_brimstone.dose_influence import BeamletLayout
-from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm, ObjectiveTerm
+from opentps_brimstone.prescription import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.pyramid import coarsen
+from opentps_brimstone.voxel_order import order_in_bricks
 
 if TYPE_CHECKING:
     from opentps_brimstone.optimizer import OptimizerSettings
@@ -23,6 +24,8 @@ IntArray = npt.NDArray[np.int64]
 
 # A target on fewer voxels than this is not represented by a grid any more.
 _FEWEST_TARGET_VOXELS = 8
+# The core's sign for a row that stands for no voxel.
+_NO_ROW = 0xFFFFFFFF
 
 
 @dataclass
@@ -37,27 +40,31 @@ class AssembledPlan:
         The plan's beamlets that are parameters.
     voxels : ndarray of int
         Flat index of the voxels of interest in the dose grid.
+    rows : ndarray of int
+        Their rows in the core. Rows of no voxel get no dose.
     reference_dose : float
         Highest dose bound of the target terms, in Gy.
     uniform_weight : float
         The weight, in MU over all fractions, that gives the targets their mean prescribed dose when every
         beamlet has it.
-    voxel_of : list of ndarray of int
-        For every grid but the coarsest, the voxel of the next coarser one that each of its voxels lies in.
+    row_of : list of ndarray of int
+        For every grid but the coarsest, the row of the next coarser one that each of its rows lies in.
     """
 
     core: _core.MultilevelPlan
     beamlets: IntArray
     voxels: IntArray
+    rows: IntArray
     reference_dose: float
     uniform_weight: float
-    voxel_of: list[IntArray] = field(default_factory=list)
+    row_of: list[IntArray] = field(default_factory=list)
 
     def to_voxels_of_interest(self, grid: int, dose: FloatArray) -> FloatArray:
-        """Dose of a grid's voxels, given to every finest voxel in them."""
-        for finer in reversed(self.voxel_of[:grid]):
-            dose = dose[finer]
-        return dose
+        """Dose of a grid's rows, given to every voxel of interest in them."""
+        row = self.rows
+        for coarser in self.row_of[:grid]:
+            row = coarser[row]
+        return dose[row]
 
 
 def target_terms(objectives: list[ObjectiveTerm]) -> list[KLDivergenceTerm]:
@@ -116,46 +123,53 @@ def assemble(
     """
     targets = target_terms(objectives)
     influence = plan.dose_influence
+    grid = influence.grid
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
-    in_any = np.zeros(influence.grid.n_voxels, dtype=bool)
+    in_any = np.zeros(grid.n_voxels, dtype=bool)
     for structure in structures:
         in_any |= structure.mask.ravel()
     voxels = np.flatnonzero(in_any)
-    row_map = np.full(len(in_any), -1, dtype=np.int32)
-    row_map[voxels] = np.arange(len(voxels), dtype=np.int32)
+    voxel_ijk = np.stack(np.unravel_index(voxels, grid.shape), axis=1).astype(np.int64)
+    rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
+    row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
+    row_map[voxels] = rows
 
-    matrix = influence.matrix
-    every_beamlet = np.arange(influence.layout.n_beamlets)
     threads = settings.threads or int(_core.build_info()["threads"])
-    full = _core_matrix(matrix, row_map, every_beamlet)
-    _check_reached(full, structures, row_map, threads)
-    beamlets = (
-        every_beamlet if include_all else _included(full, targets, row_map, settings.inclusion_threshold, threads)
-    )
-    if len(beamlets) == len(every_beamlet):
-        kept, base_dose = full, np.empty(0)
-    else:
-        kept = _core_matrix(matrix, row_map, beamlets)
-        base_dose = _base_dose(full, beamlets, initial_weights, threads)
-
-    shares = [_voxel_shares(s, row_map) for s in structures]
+    matrix = influence.matrix
+    mean_dose = _mean_doses(matrix, structures, threads)
     number = {id(s): i for i, s in enumerate(structures)}
+    target_numbers = [number[id(term.structure)] for term in targets]
+    if include_all:
+        beamlets = np.arange(matrix.shape[1])
+    else:
+        beamlets = _included(mean_dose[target_numbers], settings.inclusion_threshold)
     core = _core.MultilevelPlan(
-        matrix=kept,
-        structures=shares,
-        base_dose=base_dose,
+        matrix=_core.DoseMatrix(
+            matrix.shape[0],
+            matrix.indptr.astype(np.int64),
+            matrix.indices,
+            matrix.data,
+            row_map,
+            n_rows,
+            beamlets,
+            threads,
+        ),
+        structures=[_row_shares(s, row_map) for s in structures],
+        base_dose=_base_dose(matrix, beamlets, initial_weights, voxels, rows, n_rows),
         terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
         cost_offset=settings.cost_offset,
+        precision=getattr(_core.Precision, settings.precision),
         threads=threads,
     )
     assembled = AssembledPlan(
         core=core,
         beamlets=beamlets,
         voxels=voxels,
+        rows=rows,
         reference_dose=max(float(term.dvh[-1, 0]) for term in targets),
-        uniform_weight=_uniform_weight(kept, targets, row_map, threads),
+        uniform_weight=_uniform_weight(targets, mean_dose[target_numbers][:, beamlets]),
     )
-    _add_grids(assembled, plan, targets, max(settings.grid_of_level[: settings.number_of_levels]))
+    _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
     return assembled
 
 
@@ -219,7 +233,8 @@ def level_settings(
             covariance_base=settings.covariance_base,
             covariance_memory=settings.covariance_memory,
         ),
-        search=_core.ConjugateGradientSettings(
+        search=_core.SearchSettings(
+            method=getattr(_core.SearchMethod, settings.search),
             tolerance=settings.at_level(settings.cg_tolerance, level),
             line_tolerance=settings.at_level(settings.line_tolerance, level),
             gradient_tolerance=settings.gradient_tolerance,
@@ -228,84 +243,57 @@ def level_settings(
     )
 
 
-def _core_matrix(matrix: Any, row_map: npt.NDArray[np.int32], beamlets: IntArray) -> _core.DoseMatrix:
-    """Rows with a place in `row_map` and some columns of a csc_matrix, as the core stores them."""
-    return _core.DoseMatrix(
-        matrix.shape[0],
-        matrix.indptr.astype(np.int64),
-        matrix.indices,
-        matrix.data,
-        row_map,
-        int(row_map.max(initial=-1)) + 1,
-        beamlets,
-    )
-
-
-def _voxel_shares(structure: Structure, row_map: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.uint32], FloatArray]:
+def _row_shares(structure: Structure, row_map: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.uint32], FloatArray]:
+    """Rows of a structure, ascending, with the share of its volume in each."""
     inside = np.flatnonzero(structure.share.ravel())
-    share = structure.share.ravel()[inside]
-    return row_map[inside].astype(np.uint32), share / share.sum()
+    rows = row_map[inside]
+    order = np.argsort(rows)
+    share = structure.share.ravel()[inside[order]]
+    return rows[order].astype(np.uint32), share / share.sum()
 
 
-def _mean_of(structure: Structure, row_map: npt.NDArray[np.int32], dose: FloatArray) -> float:
-    voxel, share = _voxel_shares(structure, row_map)
-    return float(share @ dose[voxel])
-
-
-def _check_reached(
-    matrix: _core.DoseMatrix, structures: list[Structure], row_map: npt.NDArray[np.int32], threads: int
-) -> None:
-    unit_dose = matrix.multiply(np.ones(matrix.shape[1]), threads)
-    for structure in structures:
-        if _mean_of(structure, row_map, unit_dose) == 0:
+def _mean_doses(matrix: Any, structures: list[Structure], threads: int) -> FloatArray:
+    """Mean dose of every beamlet in every structure, in Gy/MU, as (structures, beamlets)."""
+    share = np.stack([s.share.ravel() / s.share.sum() for s in structures], axis=1)
+    mean_dose: FloatArray = _core.weighted_column_sums(
+        matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices, matrix.data, share, threads
+    ).T
+    for structure, means in zip(structures, mean_dose, strict=True):
+        if not means.any():
             raise ValueError(
                 f"{structure.name!r} gets no dose from any of the {matrix.shape[1]} beamlets; check its mask, the "
                 "isocentre and the beam angles, or remove its objective"
             )
+    return mean_dose
 
 
-def _included(
-    matrix: _core.DoseMatrix,
-    targets: list[KLDivergenceTerm],
-    row_map: npt.NDArray[np.int32],
-    threshold: float,
-    threads: int,
-) -> IntArray:
+def _included(mean_dose: FloatArray, threshold: float) -> IntArray:
     """Beamlets whose mean dose in some target is at least a share of the strongest beamlet's."""
-    included = np.zeros(matrix.shape[1], dtype=bool)
-    for term in targets:
-        assert term.structure is not None
-        voxel, share = _voxel_shares(term.structure, row_map)
-        weighting = np.zeros(matrix.shape[0])
-        weighting[voxel] = share
-        mean_dose = matrix.multiply_transposed(weighting, threads)
-        included |= mean_dose > threshold * mean_dose.max()
-    return np.flatnonzero(included)
+    return np.flatnonzero((mean_dose > threshold * mean_dose.max(axis=1, keepdims=True)).any(axis=0))
 
 
 def _base_dose(
-    matrix: _core.DoseMatrix, beamlets: IntArray, initial_weights: FloatArray | None, threads: int
+    matrix: Any, beamlets: IntArray, initial_weights: FloatArray | None, voxels: IntArray, rows: IntArray, n_rows: int
 ) -> FloatArray:
+    """Dose of the beamlets that do not take part, or nothing."""
     if initial_weights is None:
         return np.empty(0)
     fixed = initial_weights.copy()
     fixed[beamlets] = 0.0
-    dose: FloatArray = matrix.multiply(fixed, threads)
-    return dose
+    if not fixed.any():
+        return np.empty(0)
+    base_dose = np.zeros(n_rows)
+    base_dose[rows] = (matrix @ fixed)[voxels]
+    return base_dose
 
 
-def _uniform_weight(
-    matrix: _core.DoseMatrix, targets: list[KLDivergenceTerm], row_map: npt.NDArray[np.int32], threads: int
-) -> float:
-    unit_dose = matrix.multiply(np.ones(matrix.shape[1]), threads)
+def _uniform_weight(targets: list[KLDivergenceTerm], mean_dose: FloatArray) -> float:
+    """Find the weight that gives the targets their mean prescribed dose when every beamlet has it."""
     asked = 0.0
-    given = 0.0
     for term in targets:
-        assert term.structure is not None
         dose, volume = term.dvh.T
         asked += dose[0] + float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
-        given += _mean_of(term.structure, row_map, unit_dose)
-    return asked / given
+    return asked / float(mean_dose.sum())
 
 
 def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSettings) -> _core.TermSpecification:
@@ -316,8 +304,10 @@ def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSetti
             target=term.dvh,
             direction=getattr(_core.KlDirection, term.direction or settings.kl_direction),
         )
-    assert isinstance(term, MaximumDoseTerm)
-    return _core.TermSpecification.maximum_dose(structure=structure, weight=term.weight, limit=term.limit_gy)
+    assert isinstance(term, DoseLimitTerm)
+    return _core.TermSpecification.dose_limit(
+        kind=getattr(_core.TermKind, term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
+    )
 
 
 def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) -> float:
@@ -329,31 +319,40 @@ def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) 
     return float(2.0 * ndimage.distance_transform_edt(padded, sampling=spacing_mm).max() - min(spacing_mm))
 
 
-def _add_grids(assembled: AssembledPlan, plan: Plan, targets: list[KLDivergenceTerm], wanted: int) -> None:
+def _add_grids(
+    assembled: AssembledPlan, plan: Plan, targets: list[KLDivergenceTerm], ijk: IntArray, wanted: int
+) -> None:
     """Add coarser grids as long as they still make sense.
 
     A grid does when its beamlets are no wider than the thinnest target and every target still has some voxels.
     """
-    grid = plan.dose_influence.grid
+    if not wanted:
+        return
+    spacing = np.array(plan.dose_influence.grid.spacing_mm)
     layout = _subset(plan.dose_influence.layout, assembled.beamlets)
-    ijk = np.stack(np.unravel_index(assembled.voxels, grid.shape), axis=1).astype(np.int64)
+    rows = assembled.rows
+    n_rows = int(assembled.core.matrix_shape(0)[0])
     target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.voxels]) for t in targets if t.structure]
-    thinnest = min(_thickness_mm(t.structure, grid.spacing_mm) for t in targets if t.structure)
+    thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
         coarser = coarsen(layout, ijk)
         target_voxels = [np.unique(coarser.voxel_of[voxels]) for voxels in target_voxels]
         if coarser.layout.spacing_mm.max() > thinnest or min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
             return
+        spacing = 2 * spacing
+        coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
+        row_of = np.full(n_rows, _NO_ROW, dtype=np.int64)
+        row_of[rows] = coarser_rows[coarser.voxel_of]
         assembled.core.add_coarser_grid(
-            voxel=coarser.voxel_of.astype(np.uint32),
-            n_voxels=len(coarser.voxel_ijk),
+            voxel=row_of.astype(np.uint32),
+            n_voxels=n_coarser_rows,
             row_start=coarser.interpolation.indptr.astype(np.int64),
             beamlet=coarser.interpolation.indices.astype(np.uint32),
             share=coarser.interpolation.data,
             n_beamlets=coarser.layout.n_beamlets,
         )
-        assembled.voxel_of.append(coarser.voxel_of)
-        layout, ijk = coarser.layout, coarser.voxel_ijk
+        assembled.row_of.append(row_of)
+        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows
 
 
 def _subset(layout: BeamletLayout, beamlets: IntArray) -> BeamletLayout:

@@ -141,6 +141,10 @@ class DoseInfluence:
                 f"the dose influence matrix has {matrix.shape[1]} columns for {layout.n_beamlets} beamlets"
             )
         _check_entries(matrix)
+        if not matrix.has_canonical_format:
+            # Entries that come twice count twice; the caller's matrix stays as it is.
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
         self.matrix = matrix
         self.grid = grid
         self.layout = layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -159,7 +159,34 @@ class KLDivergenceTerm(ObjectiveTerm):
         return f"KLDivergenceTerm({asked}, weight={self.weight:g}{direction})"
 
 
-class MaximumDoseTerm(ObjectiveTerm):
+class DoseLimitTerm(ObjectiveTerm):
+    """What the terms with one dose limit share; use one of the classes below.
+
+    Parameters
+    ----------
+    limit_gy : float
+        The limit, in Gy.
+    weight : float
+        Factor of the term in the cost.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, limit_gy: float, weight: float) -> None:
+        super().__init__(weight)
+        if not (np.isfinite(limit_gy) and limit_gy >= 0):
+            raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
+        self.limit_gy = float(limit_gy)
+
+    def state(self) -> tuple[object, ...]:
+        """Weight and limit."""
+        return (self.weight, self.limit_gy)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.limit_gy:g}, weight={self.weight:g})"
+
+
+class MaximumDoseTerm(DoseLimitTerm):
     """Guard against hot voxels: weight · Σ_j v_j [max(0, d_j − limit) / d_ref]².
 
     v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target. A DVH hardly
@@ -171,20 +198,68 @@ class MaximumDoseTerm(ObjectiveTerm):
         Dose above which a voxel costs, in Gy.
     weight : float
         Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> pb.MaximumDoseTerm(50.0)
+    MaximumDoseTerm(50, weight=3000)
     """
 
+    kind = "maximum_dose"
+
     def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
-        super().__init__(weight)
-        if not (np.isfinite(limit_gy) and limit_gy >= 0):
-            raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
-        self.limit_gy = float(limit_gy)
+        super().__init__(limit_gy, weight)
 
-    def state(self) -> tuple[object, ...]:
-        """Weight and limit."""
-        return (self.weight, self.limit_gy)
 
-    def __repr__(self) -> str:
-        return f"MaximumDoseTerm({self.limit_gy:g}, weight={self.weight:g})"
+class MinimumDoseTerm(DoseLimitTerm):
+    """Guard against cold voxels: weight · Σ_j v_j [max(0, limit − d_j) / d_ref]².
+
+    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target.
+
+    Parameters
+    ----------
+    limit_gy : float
+        Dose below which a voxel costs, in Gy.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> pb.MinimumDoseTerm(48.5, weight=1000.0)
+    MinimumDoseTerm(48.5, weight=1000)
+    """
+
+    kind = "minimum_dose"
+
+    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
+        super().__init__(limit_gy, weight)
+
+
+class MeanDoseTerm(DoseLimitTerm):
+    """Press evenly on a structure: weight · [max(0, Σ_j v_j d_j − limit) / d_ref]².
+
+    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target.
+
+    Parameters
+    ----------
+    limit_gy : float
+        Mean dose that costs nothing, in Gy.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> pb.MeanDoseTerm(6.0)
+    MeanDoseTerm(6, weight=1)
+    """
+
+    kind = "mean_dose"
+
+    def __init__(self, limit_gy: float, weight: float = 1.0) -> None:
+        super().__init__(limit_gy, weight)
 
 
 def check_target_dvh(points: Sequence[tuple[float, float]] | FloatArray) -> FloatArray:
@@ -265,8 +340,10 @@ class Prescription:
         structure = self.plan.own_structure(structure)
         if objective.structure is not None and objective.structure is not structure:
             raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
-        if not isinstance(objective, KLDivergenceTerm | MaximumDoseTerm):
-            raise TypeError(f"{objective!r} is no KLDivergenceTerm or MaximumDoseTerm")
+        if not isinstance(objective, KLDivergenceTerm | DoseLimitTerm):
+            raise TypeError(
+                f"{objective!r} is no KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm or MeanDoseTerm"
+            )
         objective.structure = structure
         self.objectives.append(objective)
 

@@ -153,22 +153,22 @@ def test_a_recorder_keeps_every_iteration():
 
 
 def test_snapshots_are_of_the_first_some_and_the_last_iteration():
-    recorder, weights = pb.Recorder(every=11, doses=True, dvhs=True, weights=True), []
+    recorder, weights = pb.Recorder(every=13, doses=True, dvhs=True, weights=True), []
     plan, result = optimise(
         [recorder, lambda beamlet_weights, **_: weights.append(beamlet_weights)],
         plan=random_plan(0, number_of_fractions=3),
     )
     history = recorder.history
     last = result.iterations
-    assert last % 11
-    expected = [1, *range(11, last, 11), last]
+    assert last % 13
+    expected = [1, *range(13, last, 13), last]
     assert history["snapshot_iteration"] == expected
     assert len(history["doses"]) == len(history["weights"]) == len(expected)
-    np.testing.assert_array_equal(history["weights"][1], weights[10])
+    np.testing.assert_array_equal(history["weights"][1], weights[12])
     np.testing.assert_array_equal(history["weights"][-1], result.beamlet_weights)
     for kept, number in zip(history["doses"], expected[:-1], strict=False):
-        np.testing.assert_allclose(kept, plan.dose_influence.dose(weights[number - 1], 3), rtol=1e-6)
-    np.testing.assert_allclose(history["doses"][-1], result.dose, rtol=1e-6)
+        np.testing.assert_allclose(kept, plan.dose_influence.dose(weights[number - 1], 3), rtol=1e-5)
+    np.testing.assert_allclose(history["doses"][-1], result.dose, rtol=1e-5)
     assert set(history["dvhs"]) == {"PTV", "organ", "body"}
     for name, curves in history["dvhs"].items():
         assert len(curves) == len(expected)

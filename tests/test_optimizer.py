@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from problems import add_objectives, random_plan
 
 import opentps_brimstone as pb
+from opentps_brimstone import _core
 
 
 def optimised(seed=0, *, settings=None, plan=None, **options):
@@ -18,8 +20,9 @@ def optimised(seed=0, *, settings=None, plan=None, **options):
     return plan, optimizer.optimize(**options)
 
 
-def test_a_plan_meets_its_prescription():
-    plan, result = optimised(0)
+@pytest.mark.parametrize("search", ["lbfgs", "conjugate_gradient"])
+def test_a_plan_meets_its_prescription(search):
+    plan, result = optimised(1, settings=pb.OptimizerSettings(search=search))
     assert result.success
     assert result.message == "converged at all 4 levels"
     ptv = plan.structures["PTV"].share > 0.5
@@ -31,19 +34,37 @@ def test_a_plan_meets_its_prescription():
     assert history["level"] == sorted(history["level"], reverse=True)
     assert set(history["level"]) == {0, 1, 2, 3}
     assert (np.diff(history["time_s"]) >= 0).all()
-    for level in range(4):
-        costs = [c for c, at in zip(history["cost"], history["level"], strict=True) if at == level]
-        assert costs[-1] < costs[0]
+    optimizer = pb.PlanOptimizer(plan)
+    add_objectives(optimizer)
+    uniform = np.full_like(result.beamlet_weights, result.beamlet_weights.mean())
+    cost_of = optimizer.prescription.evaluate
+    assert cost_of(result.beamlet_weights)[0] < 0.5 * cost_of(uniform)[0]
     np.testing.assert_array_equal(plan.beamlet_weights, result.beamlet_weights)
     np.testing.assert_array_equal(plan.get_dose(), result.dose)
 
 
-@pytest.mark.parametrize("line_search", ["interpolated", "brent"])
-def test_bitwise_the_same_on_every_run_and_for_any_number_of_threads(line_search):
-    results = [
-        optimised(1, settings=pb.OptimizerSettings(threads=threads, line_search=line_search))[1]
-        for threads in (1, 1, 2, 2, 3)
-    ]
+@pytest.mark.parametrize("precision", ["fast", "reference"])
+@pytest.mark.parametrize(
+    ("search", "line_search"),
+    [("lbfgs", "interpolated"), ("conjugate_gradient", "interpolated"), ("conjugate_gradient", "brent")],
+)
+def test_bitwise_the_same_on_every_run_and_for_any_number_of_threads(search, line_search, precision):
+    settings = pb.OptimizerSettings(search=search, line_search=line_search, precision=precision)
+    results = [optimised(1, settings=replace(settings, threads=threads))[1] for threads in (1, 1, 2, 2, 3)]
+    for other in results[1:]:
+        assert np.array_equal(results[0].beamlet_weights, other.beamlet_weights)
+        assert results[0].convergence_history["cost"] == other.convergence_history["cost"]
+
+
+def test_bitwise_the_same_on_every_vector_path():
+    in_use = _core.vector_path()
+    results = []
+    try:
+        for path in _core.vector_paths():
+            _core.use_vector_path(path)
+            results.append(optimised(1)[1])
+    finally:
+        _core.use_vector_path(in_use)
     for other in results[1:]:
         assert np.array_equal(results[0].beamlet_weights, other.beamlet_weights)
         assert results[0].convergence_history["cost"] == other.convergence_history["cost"]
@@ -63,11 +84,16 @@ def test_a_tail_draws_in_without_drowning_all_else(tail_length, weight):
 
 
 def test_both_line_searches_find_equally_good_plans():
-    costs = {
-        name: optimised(2, settings=pb.OptimizerSettings(line_search=name), tolerance=1e-5)[1].final_cost
-        for name in ("interpolated", "brent")
-    }
-    assert costs["interpolated"] == pytest.approx(costs["brent"], rel=0.1)
+    costs = {"interpolated": [], "brent": []}
+    for seed in range(3):
+        plan = random_plan(seed, refinement=2)
+        for name, found in costs.items():
+            settings = pb.OptimizerSettings(search="conjugate_gradient", line_search=name)
+            optimizer = pb.PlanOptimizer(plan, settings)
+            add_objectives(optimizer)
+            found.append(optimizer.prescription.evaluate(optimizer.optimize(tolerance=3e-4).beamlet_weights)[0])
+    # Which local minimum is found hangs on the last bits: single plans differ, not their mean.
+    assert np.mean(costs["interpolated"]) == pytest.approx(np.mean(costs["brent"]), rel=0.1)
 
 
 def test_fractions_divide_the_weights_and_keep_the_dose():
@@ -104,11 +130,15 @@ def test_beamlets_that_miss_the_target_take_no_part():
 
 def test_starting_from_good_weights_at_the_finest_level_only():
     plan, first = optimised(5)
+    optimizer = pb.PlanOptimizer(plan)
+    add_objectives(optimizer)
+    first_cost, _ = optimizer.prescription.evaluate(first.beamlet_weights)
     settings = pb.OptimizerSettings(start_level=0)
     _, second = optimised(plan=plan, settings=settings, initial_weights=first.beamlet_weights)
     assert set(second.convergence_history["level"]) == {0}
     assert second.iterations < first.iterations
-    assert second.final_cost <= first.final_cost * 1.05
+    second_cost, _ = optimizer.prescription.evaluate(second.beamlet_weights)
+    assert second_cost <= first_cost * 1.02
 
 
 def test_a_callback_sees_every_iteration_and_can_stop():
@@ -166,7 +196,8 @@ def test_ctrl_c_ends_the_optimisation_and_leaves_the_plan():
 
 def test_other_python_threads_run_meanwhile():
     plan = random_plan(0, refinement=3)
-    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(line_search="brent", threads=1))
+    settings = pb.OptimizerSettings(search="conjugate_gradient", line_search="brent", threads=1)
+    optimizer = pb.PlanOptimizer(plan, settings)
     add_objectives(optimizer)
     ended = threading.Event()
     turns = []

@@ -66,14 +66,18 @@ def coarse_plan(seed: int):
 def test_the_inverse_filter_gives_the_same_dose():
     _, assembled = coarse_plan(2)
     assert assembled.core.n_grids == 2
-    n_voxels, n_beamlets, _ = assembled.core.matrix_shape(1)
+    n_rows, n_beamlets, _ = assembled.core.matrix_shape(1)
     assert n_beamlets < assembled.core.matrix_shape(0)[1] / 2
     w = np.random.default_rng(0).uniform(0, 1, n_beamlets)
-    fine = assembled.core.grid_dose(0, assembled.core.transfer(w, 1, 0))
+    fine = assembled.core.grid_dose(0, assembled.core.transfer(w, 1, 0))[assembled.rows]
     coarse = assembled.core.grid_dose(1, w)
-    block = assembled.voxel_of[0]
-    mean = np.bincount(block, fine, n_voxels) / np.bincount(block, minlength=n_voxels)
-    np.testing.assert_allclose(coarse, mean, rtol=1e-5, atol=1e-9)
+    block = assembled.row_of[0][assembled.rows]
+    count = np.bincount(block, minlength=n_rows)
+    mean = np.bincount(block, fine, n_rows) / np.maximum(count, 1)
+    assert np.count_nonzero(count == 0) < n_rows
+    # Values are rounded to 16 bits on both grids.
+    np.testing.assert_allclose(coarse, mean, rtol=1e-4, atol=1e-5 * mean.max())
+    assert (coarse[count == 0] == 0).all()
 
 
 def test_uniform_weights_survive_both_directions():
@@ -107,5 +111,5 @@ def test_callback_doses_of_coarse_levels_are_on_the_plans_grid():
     for level, (dose, weights) in seen.items():
         exact = plan.dose_influence.dose(weights)
         assert dose.shape == exact.shape
-        tolerance = 1e-9 if level < 2 else 0.05
+        tolerance = 1e-5 if level < 2 else 0.05
         assert dose.mean() == pytest.approx(exact.mean(), rel=tolerance)

@@ -16,7 +16,7 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
                                           const std::vector<StructureArrays>& structures,
                                           const Array<double>& base_dose,
                                           const std::vector<TermSpecification>& terms, double cost_offset,
-                                          int threads) {
+                                          Precision precision, int threads) {
     PlanGrid grid;
     for (const StructureArrays& structure : structures) {
         grid.structures.push_back(to_shares(structure.first, structure.second, matrix->rows()));
@@ -33,7 +33,7 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
     }
     grid.base_dose = std::make_shared<const std::vector<double>>(std::move(base));
     grid.matrix = std::move(matrix);
-    return std::make_unique<MultilevelPlan>(std::move(grid), terms, cost_offset, threads);
+    return std::make_unique<MultilevelPlan>(std::move(grid), terms, cost_offset, precision, threads);
 }
 
 void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, std::size_t n_voxels,
@@ -48,7 +48,7 @@ void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, s
     coarsening.share = to_vector_of(share, coarsening.beamlet.size(), "share");
     coarsening.n_beamlets = n_beamlets;
     for (const std::uint32_t j : coarsening.voxel) {
-        if (j >= n_voxels) {
+        if (j >= n_voxels && j != Coarsening::none) {
             throw std::invalid_argument("voxel " + std::to_string(j) + " is not on the coarser grid");
         }
     }
@@ -81,6 +81,12 @@ py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Ar
 } // namespace
 
 void bind_multilevel_plan(py::module_& module) {
+    py::enum_<TermSpecification::Kind>(module, "TermKind")
+        .value("kl_divergence", TermSpecification::Kind::kl_divergence)
+        .value("maximum_dose", TermSpecification::Kind::maximum_dose)
+        .value("minimum_dose", TermSpecification::Kind::minimum_dose)
+        .value("mean_dose", TermSpecification::Kind::mean_dose);
+
     py::class_<TermSpecification>(module, "TermSpecification")
         .def_static(
             "kl_divergence",
@@ -94,20 +100,21 @@ void bind_multilevel_plan(py::module_& module) {
             },
             py::kw_only(), py::arg("structure"), py::arg("weight"), py::arg("target"), py::arg("direction"))
         .def_static(
-            "maximum_dose",
-            [](std::size_t structure, double weight, double limit) {
+            "dose_limit",
+            [](TermSpecification::Kind kind, std::size_t structure, double weight, double limit) {
                 TermSpecification term;
-                term.kind = TermSpecification::Kind::maximum_dose;
+                term.kind = kind;
                 term.structure = structure;
                 term.weight = weight;
                 term.limit = limit;
                 return term;
             },
-            py::kw_only(), py::arg("structure"), py::arg("weight"), py::arg("limit"));
+            py::kw_only(), py::arg("kind"), py::arg("structure"), py::arg("weight"), py::arg("limit"));
 
     py::class_<MultilevelPlan>(module, "MultilevelPlan")
         .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("structures"),
-             py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("threads"))
+             py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("precision"),
+             py::arg("threads"))
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
              py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"))
         .def_property_readonly("n_grids", &MultilevelPlan::n_grids)
@@ -124,7 +131,7 @@ void bind_multilevel_plan(py::module_& module) {
                 const DoseMatrix& matrix = *plan.grid(grid).matrix;
                 const std::vector<double> w = to_vector_of(weights, matrix.columns(), "weights");
                 std::vector<double> dose(matrix.rows());
-                matrix.multiply(w.data(), 1, dose.data(), threads);
+                matrix.multiply(w.data(), 1, dose.data(), Precision::reference, threads);
                 return to_array(dose);
             },
             py::arg("grid"), py::arg("weights"), py::arg("threads") = 1)

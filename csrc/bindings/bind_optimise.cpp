@@ -1,5 +1,7 @@
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include <pybind11/stl.h>
 
@@ -55,38 +57,70 @@ const char* stop_name(Stop stop) {
     return "unknown";
 }
 
-std::vector<double> voxel_doses(const DoseState& state) {
-    std::vector<double> dose(state.voxels());
-    for (std::size_t j = 0; j < dose.size(); ++j) {
-        dose[j] = state.dose(j);
+/// What a callback may ask for while it is called. Nothing is copied before it is asked for.
+class ProgressView {
+public:
+    explicit ProgressView(const LevelProgress& progress) : progress_(&progress) {}
+
+    void expire() { progress_ = nullptr; }
+
+    const LevelProgress& get() const {
+        if (progress_ == nullptr) {
+            throw std::runtime_error(
+                "the state of an iteration can be asked for only until its callback returns");
+        }
+        return *progress_;
     }
-    return dose;
-}
+
+private:
+    const LevelProgress* progress_;
+};
 
 bool report(const py::function& callback, const LevelProgress& progress) {
-    const Iteration& iteration = progress.iteration;
     const py::gil_scoped_acquire acquire;
-    const py::object answer =
-        callback(progress.level, progress.grid, iteration.number, iteration.cost, iteration.gradient_norm,
-                 to_array(iteration.objective.weight()), to_array(voxel_doses(iteration.objective.state())));
-    return answer.cast<bool>();
+    const auto view = std::make_shared<ProgressView>(progress);
+    struct Expiry {
+        ProgressView& view;
+        ~Expiry() { view.expire(); }
+    } const expiry{*view};
+    return callback(view).cast<bool>();
+}
+
+py::dict to_dict(const Archive& archive) {
+    py::dict arrays;
+    for (const auto& [name, array] : archive.arrays()) {
+        arrays[py::str(name)] = to_array(array);
+    }
+    return arrays;
+}
+
+Archive to_archive(const py::dict& arrays) {
+    Archive archive;
+    for (const auto& [name, array] : arrays) {
+        archive.put(name.cast<std::string>(), to_vector(array.cast<Array<double>>(), "checkpoint"));
+    }
+    return archive;
 }
 
 py::dict optimise_plan(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
                        const std::string& line_search, const Array<double>& weights,
-                       const py::function& on_iteration) {
+                       const py::function& on_iteration, const std::optional<py::dict>& checkpoint) {
     const auto search = make_line_search(line_search);
     std::vector<double> start = to_vector_of(weights, plan.grid(0).matrix->columns(), "weights");
+    std::optional<Archive> archive;
+    if (checkpoint) {
+        archive = to_archive(*checkpoint);
+    }
     SignalCheck check;
     MultilevelResult result;
     {
         const py::gil_scoped_release release;
         result = optimise(
-            plan, levels, *search, std::move(start), [&] { check(); },
+            plan, levels, *search, std::move(start), archive ? &*archive : nullptr, [&] { check(); },
             [&](const LevelProgress& progress) { return report(on_iteration, progress); });
     }
     py::list stops;
-    for (const ConjugateGradientResult& level : result.levels) {
+    for (const SearchResult& level : result.levels) {
         stops.append(py::make_tuple(stop_name(level.stop), level.iterations, level.cost));
     }
     py::dict answer;
@@ -99,8 +133,21 @@ py::dict optimise_plan(const MultilevelPlan& plan, const std::vector<LevelSettin
 } // namespace
 
 void bind_optimise(py::module_& module) {
+    py::class_<ProgressView, std::shared_ptr<ProgressView>>(module, "Progress")
+        .def_property_readonly("level", [](const ProgressView& view) { return view.get().level; })
+        .def_property_readonly("grid", [](const ProgressView& view) { return view.get().grid; })
+        .def_property_readonly("cost", [](const ProgressView& view) { return view.get().iteration.cost; })
+        .def_property_readonly("gradient_norm",
+                               [](const ProgressView& view) { return view.get().iteration.gradient_norm; })
+        .def("weights", [](const ProgressView& view) { return to_array(view.get().objective.weight()); })
+        .def("dose",
+             [](const ProgressView& view) {
+                 const DoseState& state = view.get().objective.state();
+                 return py::array_t<double>(static_cast<py::ssize_t>(state.voxels()), state.dose());
+             })
+        .def("checkpoint", [](const ProgressView& view) { return to_dict(view.get().checkpoint()); });
     module.def("optimise", &optimise_plan, py::arg("plan"), py::arg("levels"), py::arg("line_search"),
-               py::arg("weights"), py::arg("on_iteration"));
+               py::arg("weights"), py::arg("on_iteration"), py::arg("checkpoint") = py::none());
 }
 
 } // namespace brimstone::bindings

@@ -37,20 +37,22 @@ void bind_settings(py::module_& module) {
              py::arg("variance_max"), py::arg("slope_variance"), py::arg("dynamic_covariance"),
              py::arg("covariance_base"), py::arg("covariance_memory"));
 
-    py::class_<ConjugateGradientSettings>(module, "ConjugateGradientSettings")
-        .def(py::init(
-                 [](double tolerance, double line_tolerance, double gradient_tolerance, int max_iterations) {
-                     return ConjugateGradientSettings{tolerance, line_tolerance, gradient_tolerance,
-                                                      max_iterations};
-                 }),
-             py::kw_only(), py::arg("tolerance"), py::arg("line_tolerance"), py::arg("gradient_tolerance"),
-             py::arg("max_iterations"));
+    py::enum_<SearchMethod>(module, "SearchMethod")
+        .value("conjugate_gradient", SearchMethod::conjugate_gradient)
+        .value("lbfgs", SearchMethod::lbfgs);
+
+    py::class_<SearchSettings>(module, "SearchSettings")
+        .def(py::init([](SearchMethod method, double tolerance, double line_tolerance,
+                         double gradient_tolerance, int max_iterations) {
+                 return SearchSettings{method, tolerance, line_tolerance, gradient_tolerance, max_iterations};
+             }),
+             py::kw_only(), py::arg("method"), py::arg("tolerance"), py::arg("line_tolerance"),
+             py::arg("gradient_tolerance"), py::arg("max_iterations"));
 
     py::class_<LevelSettings>(module, "LevelSettings")
-        .def(py::init([](std::size_t grid, const BinSettings& bins, const ParameterSettings& parameters,
-                         const ConjugateGradientSettings& search) {
-                 return LevelSettings{grid, bins, parameters, search};
-             }),
+        .def(py::init(
+                 [](std::size_t grid, const BinSettings& bins, const ParameterSettings& parameters,
+                    const SearchSettings& search) { return LevelSettings{grid, bins, parameters, search}; }),
              py::kw_only(), py::arg("grid"), py::arg("bins"), py::arg("parameters"), py::arg("search"));
 }
 

@@ -37,9 +37,10 @@ inline DoseState to_state(const Array<double>& dose, const Array<double>& wide_s
     const std::vector<double> d = to_vector(dose, "dose");
     const std::vector<double> f = to_vector_of(wide_share, d.size(), "wide_share");
     DoseState state;
+    state.resize(d.size());
     for (std::size_t j = 0; j < d.size(); ++j) {
-        state.pair.push_back(d[j]);
-        state.pair.push_back(d[j] * f[j]);
+        state.dose()[j] = d[j];
+        state.wide_dose()[j] = d[j] * f[j];
         state.maximum = d[j] > state.maximum ? d[j] : state.maximum;
     }
     return state;

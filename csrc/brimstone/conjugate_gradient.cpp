@@ -1,26 +1,10 @@
 #include "brimstone/conjugate_gradient.hpp"
 
-#include <algorithm>
-#include <cmath>
-
 #include "brimstone/vector_math.hpp"
 
 namespace brimstone {
 
 namespace {
-
-constexpr double first_parameter_step = 1.0;
-
-bool has_converged(double before, double after, double tolerance) {
-    constexpr double tiny = 1e-10;
-    return 2.0 * std::fabs(before - after) <= tolerance * (std::fabs(before) + std::fabs(after) + tiny);
-}
-
-std::vector<double> negated(const std::vector<double>& a) {
-    std::vector<double> result(a);
-    scale(-1.0, result);
-    return result;
-}
 
 double polak_ribiere(const std::vector<double>& gradient, const std::vector<double>& previous) {
     double change = 0.0;
@@ -32,59 +16,54 @@ double polak_ribiere(const std::vector<double>& gradient, const std::vector<doub
 
 } // namespace
 
-ConjugateGradientResult minimise(LevelObjective& objective, LineSearch& line_search,
-                                 std::vector<double>& parameter, const ConjugateGradientSettings& settings,
-                                 const std::function<bool(const Iteration&)>& on_iteration) {
-    std::vector<double> gradient;
-    std::vector<double> next_gradient;
-    double cost = objective.cost_and_gradient(parameter, gradient);
-    std::vector<double> direction = negated(gradient);
-    bool steepest = true;
-    double step_guess = first_parameter_step;
+void ConjugateGradientSearch::begin() {
+    direction_ = negated(gradient_);
+}
 
-    for (int iteration = 1; iteration <= settings.max_iterations; ++iteration) {
-        const double gradient_norm = norm(gradient);
-        if (gradient_norm <= settings.gradient_tolerance * std::fabs(cost)) {
-            return {Stop::gradient_vanished, iteration - 1, cost};
-        }
-        if (!steepest && dot(gradient, direction) >= 0.0) {
-            direction = negated(gradient);
-            steepest = true;
-        }
-        std::vector<double> unit = direction;
-        scale(1.0 / largest_magnitude(unit), unit);
-        const LineMinimum minimum =
-            line_search.minimise(objective, {parameter, unit, cost, step_guess}, settings.line_tolerance);
-        add_scaled(minimum.step, unit, parameter);
-        if (minimum.step > 0.0) {
-            step_guess = minimum.step;
-        }
-        bool converged = has_converged(cost, minimum.cost, settings.tolerance);
-        if (minimum.step == 0.0 && !steepest) {
-            converged = false; // nothing gained along this direction: try the steepest one before giving up
-        }
-
-        objective.add_searched_direction(unit);
-        // The variance has changed, and with it the cost.
-        cost = objective.cost_and_gradient(parameter, next_gradient);
-        const bool go_on = on_iteration({iteration, minimum.cost, norm(next_gradient), objective});
-        if (!go_on) {
-            return {Stop::callback, iteration, cost};
-        }
-        if (converged) {
-            return {Stop::converged, iteration, cost};
-        }
-        const double beta = minimum.step > 0.0 ? polak_ribiere(next_gradient, gradient) : 0.0;
-        steepest = beta <= 0.0;
-        if (steepest) {
-            direction = negated(next_gradient);
-        } else {
-            scale(beta, direction);
-            add_scaled(-1.0, next_gradient, direction);
-        }
-        gradient.swap(next_gradient);
+/// From the last direction and the gradient to the next direction.
+void ConjugateGradientSearch::choose_direction(double beta) {
+    steepest_ = beta <= 0.0;
+    if (!steepest_) {
+        scale(beta, direction_);
+        add_scaled(-1.0, gradient_, direction_);
+        steepest_ = dot(gradient_, direction_) >= 0.0;
     }
-    return {Stop::iterations_exhausted, settings.max_iterations, cost};
+    if (steepest_) {
+        direction_ = negated(gradient_);
+    }
+}
+
+Search::Progress ConjugateGradientSearch::iterate(int) {
+    std::vector<double> unit = direction_;
+    scale(1.0 / largest_magnitude(unit), unit);
+    const LineMinimum minimum =
+        line_search_.minimise(objective_, {parameter_, unit, cost_, step_guess_}, settings_.line_tolerance);
+    const bool moved = minimum.step > 0.0;
+    add_scaled(minimum.step, unit, parameter_);
+    if (moved) {
+        step_guess_ = minimum.step;
+    }
+    // Where nothing was gained along a direction, the steepest one is tried before giving up.
+    const bool converged = (moved || steepest_) && has_converged(cost_, minimum.cost, settings_.tolerance);
+
+    objective_.add_searched_direction(unit);
+    // The variance has changed, and with it the cost.
+    const std::vector<double> previous = gradient_;
+    cost_ = objective_.cost_and_gradient(parameter_, gradient_);
+    choose_direction(moved ? polak_ribiere(gradient_, previous) : 0.0);
+    return {minimum.cost, converged};
+}
+
+void ConjugateGradientSearch::save_more(Archive& archive) const {
+    archive.put("direction", direction_);
+    archive.put("steepest", steepest_ ? 1.0 : 0.0);
+    archive.put("step_guess", step_guess_);
+}
+
+void ConjugateGradientSearch::restore_more(const Archive& archive) {
+    direction_ = archive.array("direction", objective_.size());
+    steepest_ = archive.number("steepest") != 0.0;
+    step_guess_ = archive.number("step_guess");
 }
 
 } // namespace brimstone

@@ -1,249 +1,245 @@
 #include "brimstone/dose_matrix.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <stdexcept>
 
+#include "brimstone/dose_matrix_builder.hpp"
 #include "brimstone/parallel.hpp"
-#include "brimstone/vector_paths.hpp"
 
 namespace brimstone {
 
 namespace {
+
+constexpr int most_rhs = 8;
 
 template <class T>
 std::size_t vector_bytes(const std::vector<T>& v) {
     return v.size() * sizeof(T);
 }
 
-/// voxel[row] += value · w for one run of a column, for all right-hand sides.
-template <class Real, int NRhs>
-BRIMSTONE_INLINE void add_run(const std::uint16_t* row, const float* value, std::size_t count,
-                              const Real* weight, Real* sum) {
-    Real w[NRhs];
-    for (int r = 0; r < NRhs; ++r) {
-        w[r] = weight[r];
+using AddRuns = void (*)(const TileData&, std::size_t, std::size_t, const float*, float*);
+
+AddRuns add_runs_of(int n_rhs) {
+    switch (n_rhs) {
+    case 1:
+        return kernels().add_runs_1;
+    case 2:
+        return kernels().add_runs_2;
+    case 8:
+        return kernels().add_runs_8;
+    default:
+        throw std::invalid_argument("a product with the dose matrix has 1, 2 or 8 right-hand sides");
     }
-    for (std::size_t p = 0; p < count; ++p) {
-        Real* const voxel = sum + std::size_t{row[p]} * NRhs;
-        const Real v = value[p];
-        for (int r = 0; r < NRhs; ++r) {
-            voxel[r] += v * w[r];
+}
+
+/// A block's rows of [n_rhs][row], as the kernels want them: [row / 16][n_rhs][16], with zeros at the end.
+void pack_rows(const double* rows, std::size_t stride, std::size_t count, int n_rhs, float* packed) {
+    for (int r = 0; r < n_rhs; ++r) {
+        const double* const from = rows + static_cast<std::size_t>(r) * stride;
+        for (std::size_t tile = 0; tile * tile_rows < count; ++tile) {
+            float* const to =
+                packed + (tile * static_cast<std::size_t>(n_rhs) + static_cast<std::size_t>(r)) * tile_rows;
+            const std::size_t rows_here = std::min(tile_rows, count - tile * tile_rows);
+            for (std::size_t lane = 0; lane < rows_here; ++lane) {
+                to[lane] = static_cast<float>(from[tile * tile_rows + lane]);
+            }
+            std::fill(to + rows_here, to + tile_rows, 0.0F);
         }
     }
 }
 
-template <class Real, int NRhs>
-struct RunAdder {
-    static void add(const std::uint16_t* row, const float* value, std::size_t count, const Real* weight,
-                    Real* sum) {
-        add_run<Real, NRhs>(row, value, count, weight, sum);
+template <class Real, class Sum>
+void unpack_rows(const Sum* packed, std::size_t count, int n_rhs, Real* rows, std::size_t stride) {
+    for (int r = 0; r < n_rhs; ++r) {
+        Real* const to = rows + static_cast<std::size_t>(r) * stride;
+        for (std::size_t tile = 0; tile * tile_rows < count; ++tile) {
+            const Sum* const from =
+                packed + (tile * static_cast<std::size_t>(n_rhs) + static_cast<std::size_t>(r)) * tile_rows;
+            const std::size_t rows_here = std::min(tile_rows, count - tile * tile_rows);
+            for (std::size_t lane = 0; lane < rows_here; ++lane) {
+                to[tile * tile_rows + lane] = static_cast<Real>(from[lane]);
+            }
+        }
     }
-};
-
-/// The line search's product, worth its own vector paths.
-BRIMSTONE_VECTOR_PATHS void add_run_float8(const std::uint16_t* row, const float* value, std::size_t count,
-                                           const float* weight, float* sum) {
-    add_run<float, 8>(row, value, count, weight, sum);
 }
-
-template <>
-struct RunAdder<float, 8> {
-    static constexpr auto add = &add_run_float8;
-};
 
 } // namespace
 
 template <class Index>
-DoseMatrix::DoseMatrix(const CompressedColumns<Index>& source, const std::vector<std::int32_t>& row_map,
-                       std::size_t kept_rows, const std::vector<std::uint32_t>& columns)
-    : rows_(kept_rows), columns_(columns.size()) {
-    const std::size_t blocks = (rows_ + block_rows - 1) / block_rows;
-    constexpr auto no_column = std::numeric_limits<std::size_t>::max();
-    const auto for_each_entry = [&](std::size_t c, auto&& visit) {
+std::vector<double> weighted_column_sums(const CompressedColumns<Index>& source, const double* weight,
+                                         std::size_t n_weights, int threads) {
+    std::vector<double> result(source.columns * n_weights, 0.0);
+    constexpr std::size_t columns_per_piece = 64;
+    parallel_pieces(
+        source.columns, columns_per_piece, threads, [&](std::size_t, std::size_t begin, std::size_t end) {
+            for (std::size_t c = begin; c < end; ++c) {
+                double* const sum = result.data() + c * n_weights;
+                for (std::int64_t p = source.column_start[c]; p < source.column_start[c + 1]; ++p) {
+                    const double* const w = weight + static_cast<std::size_t>(source.row[p]) * n_weights;
+                    const auto value = static_cast<double>(source.value[p]);
+                    for (std::size_t k = 0; k < n_weights; ++k) {
+                        sum[k] += w[k] * value;
+                    }
+                }
+            }
+        });
+    return result;
+}
+
+DoseMatrix::DoseMatrix(std::size_t rows, std::size_t columns, const ColumnSource& source, int threads)
+    : rows_(rows), columns_(columns) {
+    Builder(*this, source, threads).build();
+}
+
+template <class Index>
+DoseMatrix DoseMatrix::from_columns(const CompressedColumns<Index>& source,
+                                    const std::vector<std::int32_t>& row_map, std::size_t kept_rows,
+                                    const std::vector<std::uint32_t>& columns, int threads) {
+    const auto read = [&](std::size_t c, ColumnEntries& entries) {
         const std::uint32_t column = columns[c];
         for (std::int64_t p = source.column_start[column]; p < source.column_start[column + 1]; ++p) {
             const std::int32_t row = row_map[static_cast<std::size_t>(source.row[p])];
-            if (row >= 0 && source.value[p] != 0.0F) {
-                visit(static_cast<std::size_t>(row), source.value[p]);
+            if (row >= 0) {
+                entries.row.push_back(static_cast<std::uint32_t>(row));
+                entries.value.push_back(source.value[p]);
             }
         }
     };
-
-    std::vector<std::size_t> entries(blocks, 0);
-    std::vector<std::size_t> runs(blocks, 0);
-    std::vector<std::size_t> last_column(blocks, no_column);
-    for (std::size_t c = 0; c < columns_; ++c) {
-        for_each_entry(c, [&](std::size_t row, float) {
-            const std::size_t block = row / block_rows;
-            ++entries[block];
-            if (last_column[block] != c) {
-                last_column[block] = c;
-                ++runs[block];
-            }
-        });
-    }
-
-    block_start_.assign(blocks + 1, 0);
-    std::vector<std::size_t> next_entry(blocks, 0);
-    std::size_t total = 0;
-    for (std::size_t block = 0; block < blocks; ++block) {
-        block_start_[block + 1] = block_start_[block] + runs[block];
-        next_entry[block] = total;
-        total += entries[block];
-    }
-    if (block_start_[blocks] > std::numeric_limits<std::uint32_t>::max()) {
-        throw std::length_error("dose matrix too large: more than 2^32 runs");
-    }
-    local_row_.resize(total);
-    value_.resize(total);
-    run_start_.resize(block_start_[blocks] + 1);
-    run_start_.back() = total;
-    run_column_.resize(block_start_[blocks]);
-    run_block_.resize(block_start_[blocks]);
-
-    std::vector<std::size_t> next_run(block_start_.begin(), block_start_.end() - 1);
-    std::fill(last_column.begin(), last_column.end(), no_column);
-    for (std::size_t c = 0; c < columns_; ++c) {
-        for_each_entry(c, [&](std::size_t row, float value) {
-            const std::size_t block = row / block_rows;
-            if (last_column[block] != c) {
-                last_column[block] = c;
-                const std::size_t run = next_run[block]++;
-                run_start_[run] = next_entry[block];
-                run_column_[run] = static_cast<std::uint32_t>(c);
-                run_block_[run] = static_cast<std::uint32_t>(block);
-            }
-            const std::size_t p = next_entry[block]++;
-            local_row_[p] = static_cast<std::uint16_t>(row % block_rows);
-            value_[p] = value;
-        });
-    }
-    index_columns();
-}
-
-void DoseMatrix::index_columns() {
-    column_start_.assign(columns_ + 1, 0);
-    for (const std::uint32_t column : run_column_) {
-        ++column_start_[column + 1];
-    }
-    for (std::size_t c = 0; c < columns_; ++c) {
-        column_start_[c + 1] += column_start_[c];
-    }
-    column_run_.resize(run_column_.size());
-    std::vector<std::size_t> next(column_start_.begin(), column_start_.end() - 1);
-    for (std::size_t run = 0; run < run_column_.size(); ++run) {
-        column_run_[next[run_column_[run]]++] = static_cast<std::uint32_t>(run);
-    }
+    return DoseMatrix(kept_rows, columns.size(), read, threads);
 }
 
 std::size_t DoseMatrix::bytes() const {
-    return vector_bytes(local_row_) + vector_bytes(value_) + vector_bytes(run_start_) +
-           vector_bytes(run_column_) + vector_bytes(run_block_) + vector_bytes(block_start_) +
-           vector_bytes(column_start_) + vector_bytes(column_run_);
+    return value_.bytes() + tile_row_.bytes() + loose_.bytes() + vector_bytes(run_) +
+           vector_bytes(block_start_) + vector_bytes(pair_start_) + vector_bytes(pair_run_) +
+           vector_bytes(pair_block_) + vector_bytes(step_);
 }
 
-template <class Real, int NRhs>
-void DoseMatrix::multiply_fixed(const Real* weight, Real* dose, int threads) const {
+template <class Real>
+void DoseMatrix::multiply_fast(const double* weight, int n_rhs, Real* dose, int threads) const {
+    const auto k = static_cast<std::size_t>(n_rhs);
+    const AddRuns add_runs = add_runs_of(n_rhs);
+    std::vector<float> scaled(step_.size() * k, 0.0F);
+    for (std::size_t i = 0; i < columns_ * k; ++i) {
+        scaled[i] = static_cast<float>(weight[i] * static_cast<double>(step_[i / k]));
+    }
     parallel_for(n_blocks(), threads, [&](std::size_t block) {
-        alignas(64) Real sum[block_rows * NRhs] = {};
+        alignas(64) float sum[block_rows * most_rhs];
+        std::fill_n(sum, block_rows * k, 0.0F);
+        add_runs(tiles(), block_start_[block], block_start_[block + 1], scaled.data(), sum);
+        const std::size_t first = block * block_rows;
+        unpack_rows(sum, std::min(block_rows, rows_ - first), n_rhs, dose + first, rows_);
+    });
+}
+
+template <class Real>
+void DoseMatrix::multiply_reference(const double* weight, int n_rhs, Real* dose, int threads) const {
+    const auto k = static_cast<std::size_t>(n_rhs);
+    parallel_for(n_blocks(), threads, [&](std::size_t block) {
+        std::vector<double> sum(block_rows * k, 0.0);
+        const auto add = [&](std::size_t row, std::size_t column, std::uint16_t value) {
+            const double entry = static_cast<double>(step_[column]) * value;
+            for (std::size_t r = 0; r < k; ++r) {
+                sum[(row / tile_rows * k + r) * tile_rows + row % tile_rows] +=
+                    entry * weight[column * k + r];
+            }
+        };
         for (std::size_t run = block_start_[block]; run < block_start_[block + 1]; ++run) {
-            const std::size_t p = run_start_[run];
-            RunAdder<Real, NRhs>::add(local_row_.data() + p, value_.data() + p, run_start_[run + 1] - p,
-                                      weight + std::size_t{run_column_[run]} * NRhs, sum);
+            for_each_in_run(run, add);
         }
         const std::size_t first = block * block_rows;
-        const std::size_t count = std::min(block_rows, rows_ - first);
-        std::copy_n(sum, count * NRhs, dose + first * NRhs);
+        unpack_rows(sum.data(), std::min(block_rows, rows_ - first), n_rhs, dose + first, rows_);
     });
 }
 
 template <class Real>
-void DoseMatrix::multiply_any(const Real* weight, int n_rhs, Real* dose, int threads) const {
-    const auto k = static_cast<std::size_t>(n_rhs);
-    std::vector<Real> w(columns_);
-    std::vector<Real> d(rows_);
-    for (std::size_t r = 0; r < k; ++r) {
-        for (std::size_t c = 0; c < columns_; ++c) {
-            w[c] = weight[c * k + r];
-        }
-        multiply_fixed<Real, 1>(w.data(), d.data(), threads);
-        for (std::size_t j = 0; j < rows_; ++j) {
-            dose[j * k + r] = d[j];
-        }
+void DoseMatrix::multiply(const double* weight, int n_rhs, Real* dose, Precision precision,
+                          int threads) const {
+    if (precision == Precision::fast) {
+        multiply_fast(weight, n_rhs, dose, threads);
+    } else {
+        multiply_reference(weight, n_rhs, dose, threads);
     }
 }
 
-template <class Real>
-void DoseMatrix::multiply(const Real* weight, int n_rhs, Real* dose, int threads) const {
-    switch (n_rhs) {
-    case 1:
-        return multiply_fixed<Real, 1>(weight, dose, threads);
-    case 2:
-        return multiply_fixed<Real, 2>(weight, dose, threads);
-    case 8:
-        return multiply_fixed<Real, 8>(weight, dose, threads);
-    default:
-        return multiply_any(weight, n_rhs, dose, threads);
-    }
-}
-
-template <int NRhs>
-void DoseMatrix::multiply_transposed_fixed(const double* residual, double* result, int threads) const {
-    std::vector<double> run_sum(run_column_.size() * NRhs);
+void DoseMatrix::sum_runs_fast(const double* residual, int n_rhs, float* run_sum, int threads) const {
+    const auto sum_runs = n_rhs == 1 ? kernels().sum_runs_1 : kernels().sum_runs_2;
     parallel_for(n_blocks(), threads, [&](std::size_t block) {
-        const double* const block_residual = residual + block * block_rows * NRhs;
-        for (std::size_t run = block_start_[block]; run < block_start_[block + 1]; ++run) {
-            double sum[NRhs] = {};
-            for (std::size_t p = run_start_[run]; p < run_start_[run + 1]; ++p) {
-                const double* const voxel = block_residual + std::size_t{local_row_[p]} * NRhs;
-                const double value = value_[p];
-                for (int r = 0; r < NRhs; ++r) {
-                    sum[r] += value * voxel[r];
-                }
-            }
-            std::copy_n(sum, NRhs, run_sum.data() + run * NRhs);
-        }
-    });
-    parallel_pieces(columns_, 256, threads, [&](std::size_t, std::size_t begin, std::size_t end) {
-        for (std::size_t c = begin; c < end; ++c) {
-            double sum[NRhs] = {};
-            for (std::size_t i = column_start_[c]; i < column_start_[c + 1]; ++i) {
-                for (int r = 0; r < NRhs; ++r) {
-                    sum[r] += run_sum[std::size_t{column_run_[i]} * NRhs + static_cast<std::size_t>(r)];
-                }
-            }
-            std::copy_n(sum, NRhs, result + c * NRhs);
-        }
+        alignas(64) float packed[block_rows * 2];
+        const std::size_t first = block * block_rows;
+        pack_rows(residual + first, rows_, std::min(block_rows, rows_ - first), n_rhs, packed);
+        sum_runs(tiles(), block_start_[block], block_start_[block + 1], packed, run_sum);
     });
 }
 
-void DoseMatrix::multiply_transposed(const double* residual, int n_rhs, double* result, int threads) const {
-    if (n_rhs == 1) {
-        return multiply_transposed_fixed<1>(residual, result, threads);
-    }
-    if (n_rhs == 2) {
-        return multiply_transposed_fixed<2>(residual, result, threads);
-    }
+void DoseMatrix::sum_runs_reference(const double* residual, int n_rhs, double* run_sum, int threads) const {
     const auto k = static_cast<std::size_t>(n_rhs);
-    std::vector<double> one(rows_);
-    std::vector<double> sum(columns_);
-    for (std::size_t r = 0; r < k; ++r) {
-        for (std::size_t j = 0; j < rows_; ++j) {
-            one[j] = residual[j * k + r];
+    parallel_for(n_blocks(), threads, [&](std::size_t block) {
+        std::size_t run = block_start_[block];
+        const std::size_t first = block * block_rows;
+        for (; run < block_start_[block + 1]; ++run) {
+            double* const sum = run_sum + run * tile_columns * k;
+            std::fill_n(sum, tile_columns * k, 0.0);
+            for_each_in_run(run, [&](std::size_t row, std::size_t column, std::uint16_t value) {
+                for (std::size_t r = 0; r < k; ++r) {
+                    sum[column % tile_columns * k + r] += value * residual[r * rows_ + first + row];
+                }
+            });
         }
-        multiply_transposed_fixed<1>(one.data(), sum.data(), threads);
-        for (std::size_t c = 0; c < columns_; ++c) {
-            result[c * k + r] = sum[c];
-        }
+    });
+}
+
+template <class Sum>
+void DoseMatrix::add_up_runs(const Sum* run_sum, int n_rhs, double* result, int threads) const {
+    const auto k = static_cast<std::size_t>(n_rhs);
+    constexpr std::size_t pairs_per_piece = 128;
+    parallel_pieces(
+        n_pairs(), pairs_per_piece, threads, [&](std::size_t, std::size_t begin, std::size_t end) {
+            for (std::size_t pair = begin; pair < end; ++pair) {
+                double sum[tile_columns * 2] = {};
+                for (std::size_t i = pair_start_[pair]; i < pair_start_[pair + 1]; ++i) {
+                    const Sum* const part = run_sum + std::size_t{pair_run_[i]} * tile_columns * k;
+                    for (std::size_t e = 0; e < tile_columns * k; ++e) {
+                        sum[e] += static_cast<double>(part[e]);
+                    }
+                }
+                for (std::size_t e = 0; e < tile_columns * k; ++e) {
+                    const std::size_t column = pair * tile_columns + e / k;
+                    if (column < columns_) {
+                        result[column * k + e % k] = sum[e] * static_cast<double>(step_[column]);
+                    }
+                }
+            }
+        });
+}
+
+void DoseMatrix::multiply_transposed(const double* residual, int n_rhs, double* result, Precision precision,
+                                     int threads) const {
+    if (n_rhs != 1 && n_rhs != 2) {
+        throw std::invalid_argument("a product with the transposed dose matrix has 1 or 2 right-hand sides");
+    }
+    const std::size_t sums = (run_.size() - 1) * tile_columns * static_cast<std::size_t>(n_rhs);
+    if (precision == Precision::fast) {
+        Buffer<float> run_sum(sums);
+        sum_runs_fast(residual, n_rhs, run_sum.data(), threads);
+        add_up_runs(run_sum.data(), n_rhs, result, threads);
+    } else {
+        Buffer<double> run_sum(sums);
+        sum_runs_reference(residual, n_rhs, run_sum.data(), threads);
+        add_up_runs(run_sum.data(), n_rhs, result, threads);
     }
 }
 
-template DoseMatrix::DoseMatrix(const CompressedColumns<std::int32_t>&, const std::vector<std::int32_t>&,
-                                std::size_t, const std::vector<std::uint32_t>&);
-template DoseMatrix::DoseMatrix(const CompressedColumns<std::int64_t>&, const std::vector<std::int32_t>&,
-                                std::size_t, const std::vector<std::uint32_t>&);
-template void DoseMatrix::multiply(const double*, int, double*, int) const;
-template void DoseMatrix::multiply(const float*, int, float*, int) const;
+template std::vector<double> weighted_column_sums(const CompressedColumns<std::int32_t>&, const double*,
+                                                  std::size_t, int);
+template std::vector<double> weighted_column_sums(const CompressedColumns<std::int64_t>&, const double*,
+                                                  std::size_t, int);
+template DoseMatrix DoseMatrix::from_columns(const CompressedColumns<std::int32_t>&,
+                                             const std::vector<std::int32_t>&, std::size_t,
+                                             const std::vector<std::uint32_t>&, int);
+template DoseMatrix DoseMatrix::from_columns(const CompressedColumns<std::int64_t>&,
+                                             const std::vector<std::int32_t>&, std::size_t,
+                                             const std::vector<std::uint32_t>&, int);
+template void DoseMatrix::multiply(const double*, int, double*, Precision, int) const;
+template void DoseMatrix::multiply(const double*, int, float*, Precision, int) const;
 
 } // namespace brimstone

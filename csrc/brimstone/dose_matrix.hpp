@@ -2,7 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
+
+#include "brimstone/buffer.hpp"
+#include "brimstone/kernels/kernels.hpp"
 
 namespace brimstone {
 
@@ -16,71 +20,128 @@ struct CompressedColumns {
     const float* value = nullptr;
 };
 
+/// sum[column][k] = Σ_row weight[row][k] · value: mean doses of structures, for one, before anything is
+/// built.
+template <class Index>
+std::vector<double> weighted_column_sums(const CompressedColumns<Index>& source, const double* weight,
+                                         std::size_t n_weights, int threads);
+
+/// One column on its way into a matrix: rows in any order, each at most once.
+struct ColumnEntries {
+    std::vector<std::uint32_t> row;
+    std::vector<float> value;
+};
+
+/// In what numbers products are summed. `fast` is single precision over a block's run and double precision
+/// between them; `reference` is double precision throughout.
+enum class Precision { fast, reference };
+
 /// Dose influence matrix D (voxels × beamlets, Gy/MU), stored once for both products.
 ///
-/// Rows are cut into blocks of `block_rows`. A block holds its part of each column (a "run") with 16-bit row
-/// numbers. D·w adds a block's runs into accumulators that stay in the first-level cache; Dᵀ·r sums each run,
-/// and the runs of a column are added in a fixed order afterwards. A block belongs to one thread at a time,
-/// so both products are bitwise the same for any number of threads.
+/// Values are 16-bit multiples of a step of their column, its highest value / 65535. They lie in tiles of 16
+/// consecutive rows by 2 consecutive columns, zeros included: a tile is read, converted and multiplied with
+/// a few vector instructions and needs one index of 8 bits. The caller orders rows so that 16 of them are
+/// neighbours in space, which one beamlet reaches together, and columns so that neighbours follow each
+/// other. Tiles with few entries are stored entry by entry instead, so that no matrix takes more than about
+/// 5 bytes per nonzero.
 ///
-/// Several right-hand sides are interleaved: entry r of voxel or beamlet i is at [i * n_rhs + r].
+/// Blocks of 1024 rows hold their part of each column pair as a run. D·w adds a block's runs into
+/// accumulators that stay in the first-level cache; Dᵀ·r sums each run, and the runs of a column are added
+/// in a fixed order afterwards. A block belongs to one thread at a time, so both products are bitwise the
+/// same for any number of threads.
 class DoseMatrix {
 public:
-    static constexpr std::size_t block_rows = 1024;
+    /// Gives the entries of a column; called at most twice for each, from any thread.
+    using ColumnSource = std::function<void(std::size_t column, ColumnEntries& entries)>;
+
+    DoseMatrix(std::size_t rows, std::size_t columns, const ColumnSource& source, int threads);
 
     /// @param source      the whole matrix
     /// @param row_map     for every row of the source its row here, or -1 to leave it out
     /// @param kept_rows   number of rows here
     /// @param columns     the source's columns to keep, in this order
     template <class Index>
-    DoseMatrix(const CompressedColumns<Index>& source, const std::vector<std::int32_t>& row_map,
-               std::size_t kept_rows, const std::vector<std::uint32_t>& columns);
+    static DoseMatrix from_columns(const CompressedColumns<Index>& source,
+                                   const std::vector<std::int32_t>& row_map, std::size_t kept_rows,
+                                   const std::vector<std::uint32_t>& columns, int threads);
 
     std::size_t rows() const { return rows_; }
     std::size_t columns() const { return columns_; }
-    std::size_t nonzeros() const { return value_.size(); }
+    /// Entries that are not zero once they are rounded to 16 bits.
+    std::size_t nonzeros() const { return nonzeros_; }
     std::size_t bytes() const;
 
-    /// dose = D · weight. `Real` is double, or float where 1e-6 of the result is enough.
+    /// dose = D · weight for 1, 2 or 8 right-hand sides. Weights are interleaved, [column][n_rhs]; doses are
+    /// not, [n_rhs][row].
     template <class Real>
-    void multiply(const Real* weight, int n_rhs, Real* dose, int threads) const;
+    void multiply(const double* weight, int n_rhs, Real* dose, Precision precision, int threads) const;
 
-    /// result = Dᵀ · residual.
-    void multiply_transposed(const double* residual, int n_rhs, double* result, int threads) const;
+    /// result = Dᵀ · residual for 1 or 2 right-hand sides: residuals [n_rhs][row], results [column][n_rhs].
+    void multiply_transposed(const double* residual, int n_rhs, double* result, Precision precision,
+                             int threads) const;
 
-    /// Calls `visit(row, value)` for every entry of a column, by ascending block.
+    /// Pairs of columns; the last one may be half empty.
+    std::size_t n_pairs() const { return pair_start_.size() - 1; }
+
+    /// Calls `visit(row, column, value)` for every entry of a pair of columns, in Gy/MU.
     template <class Visit>
-    void for_each_in_column(std::size_t column, Visit&& visit) const {
-        for (std::size_t i = column_start_[column]; i < column_start_[column + 1]; ++i) {
-            const std::uint32_t run = column_run_[i];
-            const std::size_t first_row = run_block_[run] * block_rows;
-            for (std::size_t p = run_start_[run]; p < run_start_[run + 1]; ++p) {
-                visit(first_row + local_row_[p], value_[p]);
-            }
+    void for_each_in_pair(std::size_t pair, Visit&& visit) const {
+        for (std::size_t i = pair_start_[pair]; i < pair_start_[pair + 1]; ++i) {
+            const std::size_t first_row = pair_block_[i] * block_rows;
+            for_each_in_run(pair_run_[i], [&](std::size_t row, std::size_t column, std::uint16_t value) {
+                visit(first_row + row, column, step_[column] * static_cast<float>(value));
+            });
         }
     }
 
 private:
-    std::size_t n_blocks() const { return block_start_.size() - 1; }
-    void index_columns();
+    class Builder;
 
-    template <class Real, int NRhs>
-    void multiply_fixed(const Real* weight, Real* dose, int threads) const;
+    std::size_t n_blocks() const { return block_start_.size() - 1; }
+    TileData tiles() const { return {run_.data(), value_.data(), tile_row_.data(), loose_.data()}; }
+
+    /// Calls `visit(row in the block, column, value)` for every entry of a run.
+    template <class Visit>
+    void for_each_in_run(std::size_t index, Visit&& visit) const {
+        const Run& run = run_[index];
+        const Run& next = run_[index + 1];
+        const std::size_t first_column = run.column_pair * tile_columns;
+        for (std::size_t tile = run.first_tile; tile != next.first_tile; ++tile) {
+            const std::size_t row = tile_row_[tile] * tile_rows;
+            const std::uint16_t* const value = value_.data() + tile * tile_entries;
+            for (std::size_t entry = 0; entry < tile_entries; ++entry) {
+                if (value[entry] != 0) {
+                    visit(row + entry % tile_rows, first_column + entry / tile_rows, value[entry]);
+                }
+            }
+        }
+        for (std::size_t p = run.first_loose; p != next.first_loose; ++p) {
+            const std::size_t place = loose_[p].place;
+            visit(place / tile_columns, first_column + place % tile_columns, loose_[p].value);
+        }
+    }
+
     template <class Real>
-    void multiply_any(const Real* weight, int n_rhs, Real* dose, int threads) const;
-    template <int NRhs>
-    void multiply_transposed_fixed(const double* residual, double* result, int threads) const;
+    void multiply_fast(const double* weight, int n_rhs, Real* dose, int threads) const;
+    template <class Real>
+    void multiply_reference(const double* weight, int n_rhs, Real* dose, int threads) const;
+    void sum_runs_fast(const double* residual, int n_rhs, float* run_sum, int threads) const;
+    void sum_runs_reference(const double* residual, int n_rhs, double* run_sum, int threads) const;
+    template <class Sum>
+    void add_up_runs(const Sum* run_sum, int n_rhs, double* result, int threads) const;
 
     std::size_t rows_ = 0;
     std::size_t columns_ = 0;
-    std::vector<std::uint16_t> local_row_; ///< row inside its block, per nonzero
-    std::vector<float> value_;             ///< Gy/MU, per nonzero
-    std::vector<std::size_t> run_start_;   ///< first nonzero of each run, and the end
-    std::vector<std::uint32_t> run_column_;
-    std::vector<std::uint32_t> run_block_;
-    std::vector<std::size_t> block_start_; ///< first run of each block, and the end
-    std::vector<std::size_t> column_start_;
-    std::vector<std::uint32_t> column_run_; ///< the runs of each column, by ascending block
+    std::size_t nonzeros_ = 0;
+    Buffer<std::uint16_t> value_;
+    Buffer<std::uint8_t> tile_row_;
+    Buffer<LooseEntry> loose_;
+    std::vector<Run> run_;                  ///< by block, then by column pair; and the end
+    std::vector<std::size_t> block_start_;  ///< first run of each block, and the end
+    std::vector<std::size_t> pair_start_;   ///< of each column pair in the two lists below, and the end
+    std::vector<std::uint32_t> pair_run_;   ///< the runs of each column pair, by ascending block
+    std::vector<std::uint32_t> pair_block_; ///< their blocks
+    std::vector<float> step_;               ///< Gy/MU of a value of 1, per column, of whole pairs
 };
 
 } // namespace brimstone

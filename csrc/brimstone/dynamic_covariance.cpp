@@ -88,4 +88,21 @@ void DynamicCovariance::update_variance() {
     }
 }
 
+void DynamicCovariance::save(Archive& archive) const {
+    archive.put_all("recent_directions", recent_);
+    archive.put_all("searched_basis", basis_);
+    archive.put("searched_share", searched_);
+}
+
+void DynamicCovariance::restore(const Archive& archive) {
+    archive.get_all("recent_directions", size_, recent_);
+    archive.get_all("searched_basis", size_, basis_);
+    searched_ = archive.array("searched_share", size_);
+    if (recent_.empty()) {
+        std::fill(variance_.begin(), variance_.end(), max_);
+    } else {
+        update_variance();
+    }
+}
+
 } // namespace brimstone

@@ -4,6 +4,8 @@
 #include <deque>
 #include <vector>
 
+#include "brimstone/archive.hpp"
+
 namespace brimstone {
 
 /// Diagonal of the covariance that adapts to the directions already searched.
@@ -22,6 +24,9 @@ public:
 
     /// Variance of each parameter, in [variance_min, variance_max].
     const std::vector<double>& variance() const { return variance_; }
+
+    void save(Archive& archive) const;
+    void restore(const Archive& archive);
 
 private:
     void extend_basis(const std::vector<double>& unit);

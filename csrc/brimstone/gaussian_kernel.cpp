@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "brimstone/kernels/kernels.hpp"
+
 namespace brimstone {
 
 GaussianKernel::GaussianKernel(double sigma, double bin_width, double reach) {
@@ -21,22 +23,7 @@ GaussianKernel::GaussianKernel(double sigma, double bin_width, double reach) {
 }
 
 void GaussianKernel::add_convolution(const std::vector<double>& signal, std::vector<double>& result) const {
-    const auto n = static_cast<std::ptrdiff_t>(signal.size());
-    // Tap by tap, so that the inner loop runs over bins and is vectorised.
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        result[static_cast<std::size_t>(i)] += tap_[0] * signal[static_cast<std::size_t>(i)];
-    }
-    for (std::ptrdiff_t shift = 1; shift < std::min<std::ptrdiff_t>(n, half_width() + 1); ++shift) {
-        const double tap = tap_[static_cast<std::size_t>(shift)];
-        const double* const s = signal.data();
-        double* const r = result.data();
-        for (std::ptrdiff_t i = 0; i < n - shift; ++i) {
-            r[i] += tap * s[i + shift];
-        }
-        for (std::ptrdiff_t i = shift; i < n; ++i) {
-            r[i] += tap * s[i - shift];
-        }
-    }
+    kernels().convolve(tap_.data(), tap_.size() - 1, signal.data(), signal.size(), result.data());
 }
 
 } // namespace brimstone

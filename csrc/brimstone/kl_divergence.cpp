@@ -2,34 +2,57 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "brimstone/kernels/kernels.hpp"
 #include "brimstone/parallel.hpp"
 
 namespace brimstone {
 
 namespace {
 
-constexpr std::size_t voxels_per_piece = 8192;
 constexpr double max_bins = 1e7;
+constexpr std::size_t voxels_at_once = 256;
 
-/// Where a dose falls: between bin `index` and the next one, `fraction` of the way.
-struct BinPosition {
-    std::size_t index;
-    double fraction;
+/// Pieces of a structure for the threads, as many whatever their number.
+std::size_t piece_size(std::size_t voxels) {
+    constexpr std::size_t smallest = 8192;
+    constexpr std::size_t most_pieces = 64;
+    return std::max(smallest, (voxels + most_pieces - 1) / most_pieces);
+}
+
+/// Some voxels of a structure and where their doses fall.
+struct LocatedVoxels {
+    std::size_t count;
+    double dose[voxels_at_once];
+    double wide_dose[voxels_at_once];
+    std::int32_t bin[voxels_at_once]; ///< the dose is between this bin and the next one,
+    double fraction[voxels_at_once];  ///< this fraction of the way,
+    double wide[voxels_at_once];      ///< with this volume for the wide kernel
+    double narrow[voxels_at_once];    ///< and this one for the narrow kernel
+
+    void locate(const DoseState& state, const VoxelShares& shares, std::size_t begin, std::size_t end,
+                double bins_per_gray, int padding) {
+        count = std::min(voxels_at_once, end - begin);
+        for (std::size_t i = 0; i < count; ++i) {
+            dose[i] = state.dose()[shares.voxel[begin + i]];
+            wide_dose[i] = state.wide_dose()[shares.voxel[begin + i]];
+        }
+        kernels().locate(dose, wide_dose, shares.share.data() + begin, count, bins_per_gray, padding, bin,
+                         fraction, wide, narrow);
+    }
 };
 
-BinPosition locate(double dose, double bins_per_gray, int padding) {
-    const double position = dose * bins_per_gray;
-    const double whole = std::floor(position);
-    return {static_cast<std::size_t>(static_cast<std::ptrdiff_t>(whole) + padding), position - whole};
-}
-
-double interpolate(const std::vector<double>& bins, const BinPosition& at) {
-    return bins[at.index] + at.fraction * (bins[at.index + 1] - bins[at.index]);
-}
+/// Volume between two bins: all of it, and its part that belongs to the upper one.
+struct Cell {
+    double wide = 0.0;
+    double narrow = 0.0;
+    double wide_above = 0.0;
+    double narrow_above = 0.0;
+};
 
 std::vector<double> smoothed_to_one(const std::vector<double>& density, const GaussianKernel& kernel) {
     std::vector<double> result(density.size(), 0.0);
@@ -83,32 +106,36 @@ KlDivergenceTerm::Deposit KlDivergenceTerm::deposit(const DoseState& state, int 
         std::max(static_cast<std::size_t>(bins_needed) + 2 + 2 * static_cast<std::size_t>(padding_),
                  wide_target_.size());
     const std::size_t voxels = shares_.voxel.size();
-    const std::size_t pieces = std::max<std::size_t>(1, (voxels + voxels_per_piece - 1) / voxels_per_piece);
+    const std::size_t pieces =
+        std::max<std::size_t>(1, (voxels + piece_size(voxels) - 1) / piece_size(voxels));
+    constexpr std::size_t copies = 2; // neighbouring voxels often fall between the same bins
     const double bins_per_gray = 1.0 / bins_.bin_width;
 
-    std::vector<double> partial(pieces * 2 * bins, 0.0);
-    parallel_pieces(voxels, voxels_per_piece, threads,
+    std::vector<Cell> cells(pieces * copies * bins);
+    parallel_pieces(voxels, piece_size(voxels), threads,
                     [&](std::size_t piece, std::size_t begin, std::size_t end) {
-                        double* const wide = partial.data() + piece * 2 * bins;
-                        double* const narrow = wide + bins;
-                        for (std::size_t i = begin; i < end; ++i) {
-                            const std::size_t voxel = shares_.voxel[i];
-                            const BinPosition at = locate(state.dose(voxel), bins_per_gray, padding_);
-                            const double wide_volume = shares_.share[i] * state.wide_share(voxel);
-                            const double narrow_volume = shares_.share[i] - wide_volume;
-                            wide[at.index] += wide_volume * (1.0 - at.fraction);
-                            wide[at.index + 1] += wide_volume * at.fraction;
-                            narrow[at.index] += narrow_volume * (1.0 - at.fraction);
-                            narrow[at.index + 1] += narrow_volume * at.fraction;
+                        Cell* const own = cells.data() + piece * copies * bins;
+                        LocatedVoxels at;
+                        for (; begin < end; begin += at.count) {
+                            at.locate(state, shares_, begin, end, bins_per_gray, padding_);
+                            for (std::size_t i = 0; i < at.count; ++i) {
+                                Cell& cell = own[static_cast<std::size_t>(at.bin[i]) + i % copies * bins];
+                                cell.wide += at.wide[i];
+                                cell.narrow += at.narrow[i];
+                                cell.wide_above += at.wide[i] * at.fraction[i];
+                                cell.narrow_above += at.narrow[i] * at.fraction[i];
+                            }
                         }
                     });
 
     Deposit sum{std::vector<double>(bins, 0.0), std::vector<double>(bins, 0.0)};
-    for (std::size_t piece = 0; piece < pieces; ++piece) {
-        const double* const wide = partial.data() + piece * 2 * bins;
-        for (std::size_t k = 0; k < bins; ++k) {
-            sum.wide[k] += wide[k];
-            sum.narrow[k] += wide[bins + k];
+    for (std::size_t part = 0; part < pieces * copies; ++part) {
+        const Cell* const own = cells.data() + part * bins;
+        for (std::size_t k = 0; k + 1 < bins; ++k) {
+            sum.wide[k] += own[k].wide - own[k].wide_above;
+            sum.wide[k + 1] += own[k].wide_above;
+            sum.narrow[k] += own[k].narrow - own[k].narrow_above;
+            sum.narrow[k + 1] += own[k].narrow_above;
         }
     }
     return sum;
@@ -179,8 +206,7 @@ double KlDivergenceTerm::cost(const DoseState& state, int threads) const {
     return weight_ * divergence(smooth(volumes), target_wide_share(volumes));
 }
 
-double KlDivergenceTerm::cost_and_residual(const DoseState& state, std::vector<double>& residual,
-                                           int threads) const {
+double KlDivergenceTerm::cost_and_residual(const DoseState& state, Residual& residual, int threads) const {
     const Deposit volumes = deposit(state, threads);
     const std::vector<double> p = smooth(volumes);
     const double target_share = target_wide_share(volumes);
@@ -205,27 +231,42 @@ double KlDivergenceTerm::cost_and_residual(const DoseState& state, std::vector<d
     std::vector<double> narrow(p.size(), 0.0);
     wide_.add_convolution(slope, wide);
     narrow_.add_convolution(slope, narrow);
-    const double bins_per_gray = 1.0 / bins_.bin_width;
-    parallel_pieces(shares_.voxel.size(), voxels_per_piece, threads,
-                    [&](std::size_t, std::size_t begin, std::size_t end) {
-                        for (std::size_t i = begin; i < end; ++i) {
-                            const std::size_t voxel = shares_.voxel[i];
-                            const double dose = state.dose(voxel);
-                            const double f = state.wide_share(voxel);
-                            const BinPosition at = locate(dose, bins_per_gray, padding_);
-                            const double v = weight_ * shares_.share[i];
-                            const double wide_slope = wide[at.index + 1] - wide[at.index];
-                            const double narrow_slope = narrow[at.index + 1] - narrow[at.index];
-                            const double along_dose =
-                                v * (f * wide_slope + (1.0 - f) * narrow_slope) * bins_per_gray;
-                            const double share_gain =
-                                interpolate(wide, at) - interpolate(narrow, at) + share_slope;
-                            const double along_share = dose > 0.0 ? v * share_gain / dose : 0.0;
-                            residual[2 * voxel] += along_dose - along_share * f;
-                            residual[2 * voxel + 1] += along_share;
-                        }
-                    });
+    std::vector<SlopeCell> cells(p.size() - 1);
+    for (std::size_t k = 0; k + 1 < p.size(); ++k) {
+        cells[k] = {wide[k], wide[k + 1] - wide[k], narrow[k], narrow[k + 1] - narrow[k]};
+    }
+    add_residual(state, cells.data(), share_slope, residual, threads);
     return weight_ * cost * bins_.bin_width / bins_.reference_dose;
+}
+
+void KlDivergenceTerm::add_residual(const DoseState& state, const SlopeCell* cells, double share_slope,
+                                    Residual& residual, int threads) const {
+    const double bins_per_gray = 1.0 / bins_.bin_width;
+    const std::size_t voxels = shares_.voxel.size();
+    double* const along_dose = residual.dose();
+    double* const along_wide = residual.wide_dose();
+    parallel_pieces(
+        voxels, piece_size(voxels), threads, [&](std::size_t, std::size_t begin, std::size_t end) {
+            LocatedVoxels at;
+            for (; begin < end; begin += at.count) {
+                at.locate(state, shares_, begin, end, bins_per_gray, padding_);
+                for (std::size_t i = 0; i < at.count; ++i) {
+                    const SlopeCell& cell = cells[at.bin[i]];
+                    const double dose_slope =
+                        weight_ * (at.wide[i] * cell.wide_rise + at.narrow[i] * cell.narrow_rise) *
+                        bins_per_gray;
+                    const double gain = (cell.wide + at.fraction[i] * cell.wide_rise) -
+                                        (cell.narrow + at.fraction[i] * cell.narrow_rise) + share_slope;
+                    const double share = shares_.share[begin + i];
+                    const double dose = at.dose[i];
+                    const double wide_slope = dose > 0.0 ? weight_ * share * gain / dose : 0.0;
+                    const double f = dose > 0.0 ? at.wide_dose[i] / dose : 0.0;
+                    const std::size_t voxel = shares_.voxel[begin + i];
+                    along_dose[voxel] += dose_slope - wide_slope * f;
+                    along_wide[voxel] += wide_slope;
+                }
+            }
+        });
 }
 
 } // namespace brimstone

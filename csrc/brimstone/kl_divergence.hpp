@@ -38,8 +38,7 @@ public:
                      const BinSettings& bins);
 
     double cost(const DoseState& state, int threads) const override;
-    double cost_and_residual(const DoseState& state, std::vector<double>& residual,
-                             int threads) const override;
+    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
 
     /// p, the smoothed histogram of the dose; entry k is centred on (k - first_bin()) · bin_width.
     std::vector<double> histogram(const DoseState& state, int threads) const;
@@ -58,7 +57,17 @@ private:
         double target_slope;     ///< with respect to the target's density
     };
 
+    /// The smoothed slopes of the cost between two bins: at the lower one, and how much they rise.
+    struct SlopeCell {
+        double wide;
+        double wide_rise;
+        double narrow;
+        double narrow_rise;
+    };
+
     Deposit deposit(const DoseState& state, int threads) const;
+    void add_residual(const DoseState& state, const SlopeCell* cells, double share_slope, Residual& residual,
+                      int threads) const;
     std::vector<double> smooth(const Deposit& deposit) const;
     double target_wide_share(const Deposit& deposit) const;
     BinCost bin_cost(double calculated, double target, std::size_t bin) const;

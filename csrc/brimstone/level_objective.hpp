@@ -53,6 +53,9 @@ public:
     const std::vector<double>& weight() const { return weight_; }
     const DoseState& state() const { return state_; }
 
+    void save(Archive& archive) const { covariance_.save(archive); }
+    void restore(const Archive& archive) { covariance_.restore(archive); }
+
     /// Called before each evaluation; throws to end the work.
     void set_interruption(std::function<void()> check) { check_interruption_ = std::move(check); }
     void check_interruption() const {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "brimstone/brent.hpp"
+#include "brimstone/kernels/kernels.hpp"
 #include "brimstone/parallel.hpp"
 #include "brimstone/vector_math.hpp"
 
@@ -30,34 +31,45 @@ LineMinimum lower_or_none(const Line& line, double step, double cost) {
 /// Doses along a line as polynomials of the step.
 class DoseAlongLine {
 public:
-    static constexpr int nodes = 5; ///< the first one is the line's start
-    static constexpr int n_rhs = 2 * (nodes - 1);
+    static constexpr std::size_t nodes = LineNodes::count;
+    static constexpr int n_rhs = 2 * (static_cast<int>(nodes) - 1);
 
+    /// The objective must stay where it is, at the line's start, as long as doses are asked for.
     DoseAlongLine(LevelObjective& objective, const Line& line, double length)
-        : prescription_(objective.prescription()), start_(objective.state().pair) {
-        for (int k = 0; k < nodes; ++k) {
-            const double angle = pi * k / (nodes - 1);
-            position_[static_cast<std::size_t>(k)] = 0.5 * length * (1.0 - std::cos(angle));
+        : prescription_(objective.prescription()) {
+        for (std::size_t k = 0; k < nodes; ++k) {
+            const double angle = pi * static_cast<double>(k) / static_cast<double>(nodes - 1);
+            position_[k] = 0.5 * length * (1.0 - std::cos(angle));
         }
         objective.check_interruption();
-        std::vector<float> pairs(objective.size() * n_rhs);
-        for (int k = 1; k < nodes; ++k) {
-            objective.weight_pairs(point_on(line, position_[static_cast<std::size_t>(k)]), n_rhs,
-                                   pairs.data() + 2 * (k - 1));
+        std::vector<double> pairs(objective.size() * n_rhs);
+        for (std::size_t k = 1; k < nodes; ++k) {
+            objective.weight_pairs(point_on(line, position_[k]), n_rhs, pairs.data() + 2 * (k - 1));
         }
-        doses_.resize(prescription_.matrix().rows() * n_rhs);
-        prescription_.matrix().multiply(pairs.data(), n_rhs, doses_.data(), prescription_.threads());
+        const std::size_t voxels = prescription_.matrix().rows();
+        doses_ = Buffer<float>(voxels * n_rhs);
+        prescription_.matrix().multiply(pairs.data(), n_rhs, doses_.data(), Precision::fast,
+                                        prescription_.threads());
+        at_step_.resize(voxels);
+        node_.start_dose = objective.state().dose();
+        node_.start_wide = objective.state().wide_dose();
+        for (std::size_t k = 0; k + 1 < nodes; ++k) {
+            node_.dose[k] = doses_.data() + 2 * k * voxels;
+            node_.wide[k] = doses_.data() + (2 * k + 1) * voxels;
+        }
+        const std::vector<double>& base_dose = prescription_.base_dose();
+        node_.base_dose = base_dose.empty() ? nullptr : base_dose.data();
     }
 
     double cost(double step) {
-        const std::array<double, nodes> basis = lagrange_basis(step);
+        set_basis(step);
         constexpr std::size_t voxels_per_piece = 4096;
-        const std::size_t voxels = prescription_.matrix().rows();
-        at_step_.pair.resize(2 * voxels);
+        const std::size_t voxels = at_step_.voxels();
         std::vector<double> maximum((voxels + voxels_per_piece - 1) / voxels_per_piece, 0.0);
         parallel_pieces(voxels, voxels_per_piece, prescription_.threads(),
                         [&](std::size_t piece, std::size_t begin, std::size_t end) {
-                            maximum[piece] = interpolate(basis, begin, end);
+                            maximum[piece] = kernels().interpolate(node_, begin, end, at_step_.dose(),
+                                                                   at_step_.wide_dose());
                         });
         at_step_.maximum = maximum.empty() ? 0.0 : *std::max_element(maximum.begin(), maximum.end());
         return prescription_.cost(at_step_);
@@ -66,45 +78,22 @@ public:
 private:
     static constexpr double pi = 3.14159265358979323846;
 
-    std::array<double, nodes> lagrange_basis(double step) const {
-        std::array<double, nodes> basis{};
+    /// Lagrange's polynomials at a step.
+    void set_basis(double step) {
         for (std::size_t k = 0; k < nodes; ++k) {
-            basis[k] = 1.0;
+            node_.share[k] = 1.0;
             for (std::size_t i = 0; i < nodes; ++i) {
                 if (i != k) {
-                    basis[k] *= (step - position_[i]) / (position_[k] - position_[i]);
+                    node_.share[k] *= (step - position_[i]) / (position_[k] - position_[i]);
                 }
             }
         }
-        return basis;
-    }
-
-    /// Fills in the doses of some voxels and returns the highest.
-    double interpolate(const std::array<double, nodes>& basis, std::size_t begin, std::size_t end) {
-        const bool has_base = !prescription_.base_dose().empty();
-        double maximum = 0.0;
-        for (std::size_t voxel = begin; voxel < end; ++voxel) {
-            // The basis sums to 1: what does not change along the line needs no node.
-            const double base = has_base ? (1.0 - basis[0]) * prescription_.base_dose()[voxel] : 0.0;
-            const float* const node = doses_.data() + voxel * n_rhs;
-            double dose = basis[0] * start_[2 * voxel] + base;
-            double wide = basis[0] * start_[2 * voxel + 1];
-            for (std::size_t k = 1; k < nodes; ++k) {
-                dose += basis[k] * static_cast<double>(node[2 * (k - 1)]);
-                wide += basis[k] * static_cast<double>(node[2 * (k - 1) + 1]);
-            }
-            dose = std::max(0.0, dose);
-            at_step_.pair[2 * voxel] = dose;
-            at_step_.pair[2 * voxel + 1] = std::clamp(wide, 0.0, dose);
-            maximum = std::max(maximum, dose);
-        }
-        return maximum;
     }
 
     const Prescription& prescription_;
-    const std::vector<double> start_; ///< doses at the start, laid out as DoseState::pair
     std::array<double, nodes> position_{};
-    std::vector<float> doses_;
+    Buffer<float> doses_; ///< [node 1 …][dose, wide dose][voxel]
+    LineNodes node_{};
     DoseState at_step_;
 };
 

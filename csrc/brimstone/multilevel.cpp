@@ -1,14 +1,39 @@
 #include "brimstone/multilevel.hpp"
 
+#include <stdexcept>
+#include <string>
 #include <utility>
 
-#include "brimstone/maximum_dose.hpp"
+#include "brimstone/dose_terms.hpp"
 
 namespace brimstone {
 
+namespace {
+
+std::unique_ptr<Term> make_term(const TermSpecification& term, const VoxelShares& shares,
+                                const BinSettings& bins) {
+    using Kind = TermSpecification::Kind;
+    switch (term.kind) {
+    case Kind::maximum_dose:
+        return std::make_unique<DoseLimitTerm>(shares, DoseLimitTerm::Side::maximum, term.limit, term.weight,
+                                               bins.reference_dose);
+    case Kind::minimum_dose:
+        return std::make_unique<DoseLimitTerm>(shares, DoseLimitTerm::Side::minimum, term.limit, term.weight,
+                                               bins.reference_dose);
+    case Kind::mean_dose:
+        return std::make_unique<MeanDoseTerm>(shares, term.limit, term.weight, bins.reference_dose);
+    case Kind::kl_divergence:
+        break;
+    }
+    return std::make_unique<KlDivergenceTerm>(shares, TargetDvh(term.target), term.direction, term.weight,
+                                              bins);
+}
+
+} // namespace
+
 MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
-                               int threads)
-    : terms_(std::move(terms)), cost_offset_(cost_offset), threads_(threads) {
+                               Precision precision, int threads)
+    : terms_(std::move(terms)), cost_offset_(cost_offset), precision_(precision), threads_(threads) {
     grids_.push_back(std::move(finest));
 }
 
@@ -21,17 +46,10 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t gri
     const PlanGrid& plan = grids_.at(grid);
     std::vector<std::unique_ptr<Term>> terms;
     for (const TermSpecification& term : terms_) {
-        const VoxelShares& shares = plan.structures.at(term.structure);
-        if (term.kind == TermSpecification::Kind::kl_divergence) {
-            terms.push_back(std::make_unique<KlDivergenceTerm>(shares, TargetDvh(term.target), term.direction,
-                                                               term.weight, bins));
-        } else {
-            terms.push_back(
-                std::make_unique<MaximumDoseTerm>(shares, term.limit, term.weight, bins.reference_dose));
-        }
+        terms.push_back(make_term(term, plan.structures.at(term.structure), bins));
     }
     return std::make_shared<const Prescription>(plan.matrix, std::move(terms), plan.base_dose, cost_offset_,
-                                                threads_);
+                                                precision_, threads_);
 }
 
 std::unique_ptr<LevelObjective> MultilevelPlan::objective(const LevelSettings& level) const {
@@ -49,32 +67,73 @@ std::vector<double> MultilevelPlan::transfer(std::vector<double> weights, std::s
     return weights;
 }
 
+Archive LevelProgress::checkpoint() const {
+    Archive archive;
+    archive.put("level", static_cast<double>(level));
+    std::vector<double> levels;
+    for (const SearchResult& result : finished) {
+        levels.insert(levels.end(), {static_cast<double>(result.stop), static_cast<double>(result.iterations),
+                                     result.cost});
+    }
+    archive.put("finished_levels", std::move(levels));
+    search.save(archive);
+    return archive;
+}
+
+namespace {
+
+std::vector<SearchResult> finished_levels(const Archive& checkpoint) {
+    std::vector<std::vector<double>> levels;
+    checkpoint.get_all("finished_levels", 3, levels);
+    std::vector<SearchResult> results;
+    for (const std::vector<double>& level : levels) {
+        results.push_back(
+            {static_cast<Stop>(static_cast<int>(level[0])), static_cast<int>(level[1]), level[2]});
+    }
+    return results;
+}
+
+} // namespace
+
 MultilevelResult optimise(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
-                          LineSearch& line_search, std::vector<double> weights,
+                          LineSearch& line_search, std::vector<double> weights, const Archive* checkpoint,
                           const std::function<void()>& check_interruption,
                           const std::function<bool(const LevelProgress&)>& on_iteration) {
     MultilevelResult result;
     std::size_t grid = 0;
-    for (std::size_t level = levels.size(); level-- > 0;) {
+    const std::size_t first =
+        checkpoint != nullptr ? static_cast<std::size_t>(checkpoint->number("level")) + 1 : levels.size();
+    if (first > levels.size()) {
+        throw std::invalid_argument("the checkpoint is of level " + std::to_string(first - 1) + " of " +
+                                    std::to_string(levels.size()));
+    }
+    for (std::size_t level = first; level-- > 0;) {
         const LevelSettings& settings = levels[level];
-        weights = plan.transfer(std::move(weights), grid, settings.grid);
-        grid = settings.grid;
         const auto objective = plan.objective(settings);
         objective->set_interruption(check_interruption);
-
-        std::vector<double> parameter(weights.size());
-        for (std::size_t i = 0; i < weights.size(); ++i) {
-            parameter[i] = objective->transform().parameter(weights[i]);
+        const auto search = make_search(*objective, line_search, settings.search);
+        if (checkpoint != nullptr) {
+            search->restore(*checkpoint);
+            result.levels = finished_levels(*checkpoint);
+            checkpoint = nullptr;
+        } else {
+            weights = plan.transfer(std::move(weights), grid, settings.grid);
+            for (double& weight : weights) {
+                weight = objective->transform().parameter(weight);
+            }
+            search->start(std::move(weights));
         }
-        const ConjugateGradientResult search =
-            minimise(*objective, line_search, parameter, settings.search,
-                     [&](const Iteration& iteration) { return on_iteration({level, grid, iteration}); });
-        for (std::size_t i = 0; i < weights.size(); ++i) {
-            weights[i] = objective->transform().weight(parameter[i]);
+        grid = settings.grid;
+        const SearchResult found = search->run([&](const Iteration& iteration) {
+            return on_iteration({level, grid, iteration, *objective, *search, result.levels});
+        });
+        weights = search->parameter();
+        for (double& weight : weights) {
+            weight = objective->transform().weight(weight);
         }
-        result.levels.push_back(search);
-        result.cost = search.cost;
-        if (search.stop == Stop::callback) {
+        result.levels.push_back(found);
+        result.cost = found.cost;
+        if (found.stop == Stop::callback) {
             break;
         }
     }

@@ -5,35 +5,36 @@
 #include <string>
 #include <vector>
 
-#include "brimstone/conjugate_gradient.hpp"
 #include "brimstone/kl_divergence.hpp"
 #include "brimstone/pyramid.hpp"
+#include "brimstone/search.hpp"
 
 namespace brimstone {
 
 /// What one term of the prescription asks of one structure.
 struct TermSpecification {
-    enum class Kind { kl_divergence, maximum_dose };
+    enum class Kind { kl_divergence, maximum_dose, minimum_dose, mean_dose };
 
     Kind kind = Kind::kl_divergence;
     std::size_t structure = 0;
     double weight = 1.0;
     std::vector<TargetDvh::Point> target;                   ///< kl_divergence
     KlDirection direction = KlDirection::calculated_target; ///< kl_divergence
-    double limit = 0.0;                                     ///< maximum_dose, in Gy
+    double limit = 0.0;                                     ///< of the others, in Gy
 };
 
 struct LevelSettings {
     std::size_t grid = 0; ///< 0 is the finest
     BinSettings bins;
     ParameterSettings parameters;
-    ConjugateGradientSettings search;
+    SearchSettings search;
 };
 
 /// A plan to optimise: its grids, finest first, and the terms of its cost.
 class MultilevelPlan {
 public:
-    MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset, int threads);
+    MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
+                   Precision precision, int threads);
 
     void add_coarser_grid(Coarsening coarsening);
 
@@ -50,6 +51,7 @@ private:
     std::vector<PlanGrid> grids_;
     std::vector<TermSpecification> terms_;
     double cost_offset_;
+    Precision precision_;
     int threads_;
 };
 
@@ -57,21 +59,28 @@ struct LevelProgress {
     std::size_t level; ///< 0 is the last one
     std::size_t grid;
     const Iteration& iteration;
+    const LevelObjective& objective; ///< its weights and doses are those of this iteration
+    const Search& search;
+    const std::vector<SearchResult>& finished; ///< levels before this one
+
+    /// All that is needed to go on from here.
+    Archive checkpoint() const;
 };
 
 struct MultilevelResult {
     std::vector<double> weights; ///< of the finest grid, in MU
     double cost = 0.0;
-    std::vector<ConjugateGradientResult> levels; ///< coarsest first
+    std::vector<SearchResult> levels; ///< coarsest first
 };
 
 /// Optimises from the coarsest level, the last of `levels`, to level 0.
 ///
 /// @param weights             start, in MU, of the finest grid
+/// @param checkpoint          where to go on instead, or null
 /// @param check_interruption  called before each evaluation; throws to end the work
 /// @param on_iteration        returns false to stop
 MultilevelResult optimise(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
-                          LineSearch& line_search, std::vector<double> weights,
+                          LineSearch& line_search, std::vector<double> weights, const Archive* checkpoint,
                           const std::function<void()>& check_interruption,
                           const std::function<bool(const LevelProgress&)>& on_iteration);
 

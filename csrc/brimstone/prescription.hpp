@@ -14,7 +14,8 @@ public:
     /// @param base_dose  dose in Gy that no weight here changes, per voxel of the matrix; empty: none
     /// @param offset     constant added to the cost, so that relative changes keep a meaning near zero
     Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
-                 std::shared_ptr<const std::vector<double>> base_dose, double offset, int threads);
+                 std::shared_ptr<const std::vector<double>> base_dose, double offset, Precision precision,
+                 int threads);
 
     const DoseMatrix& matrix() const { return *matrix_; }
     int threads() const { return threads_; }
@@ -35,12 +36,13 @@ public:
                              std::vector<double>& gradient) const;
 
 private:
-    void find_maximum(DoseState& state) const;
+    double highest_dose(const DoseState& state) const;
 
     std::shared_ptr<const DoseMatrix> matrix_;
     std::vector<std::unique_ptr<Term>> terms_;
     std::shared_ptr<const std::vector<double>> base_dose_;
     double offset_;
+    Precision precision_;
     int threads_;
 };
 

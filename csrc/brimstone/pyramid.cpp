@@ -10,11 +10,6 @@ namespace brimstone {
 
 namespace {
 
-struct Column {
-    std::vector<std::int32_t> row;
-    std::vector<float> value;
-};
-
 /// The finer beamlets around each beamlet of the coarser grid: P in compressed columns.
 struct Neighbours {
     std::vector<std::size_t> start;
@@ -47,10 +42,12 @@ Neighbours transpose(const Coarsening& coarsening) {
 std::vector<double> block_weights(const Coarsening& coarsening) {
     std::vector<double> weight(coarsening.n_voxels, 0.0);
     for (const std::uint32_t voxel : coarsening.voxel) {
-        weight[voxel] += 1.0;
+        if (voxel != Coarsening::none) {
+            weight[voxel] += 1.0;
+        }
     }
     for (double& w : weight) {
-        w = 1.0 / w;
+        w = w > 0.0 ? 1.0 / w : 0.0;
     }
     return weight;
 }
@@ -70,57 +67,66 @@ VoxelShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
     return result;
 }
 
+/// R D P, column by column.
+class CoarseColumns {
+public:
+    CoarseColumns(const DoseMatrix& finer, const Coarsening& coarsening, int threads)
+        : finer_(finer), coarsening_(coarsening), around_(transpose(coarsening)),
+          block_weight_(block_weights(coarsening)), columns_(coarsening.n_beamlets) {
+        constexpr std::size_t most_pieces = 64;
+        const std::size_t piece_size = (columns_.size() + most_pieces - 1) / most_pieces;
+        parallel_pieces(columns_.size(), std::max<std::size_t>(1, piece_size), threads,
+                        [&](std::size_t, std::size_t begin, std::size_t end) {
+                            std::vector<double> dose(coarsening_.n_voxels, 0.0);
+                            for (std::size_t c = begin; c < end; ++c) {
+                                compute(c, dose);
+                            }
+                        });
+    }
+
+    const ColumnEntries& operator[](std::size_t column) const { return columns_[column]; }
+
+private:
+    /// @param dose  zero for every voxel, before and after
+    void compute(std::size_t column, std::vector<double>& dose) {
+        ColumnEntries& result = columns_[column];
+        for (std::size_t p = around_.start[column]; p < around_.start[column + 1];) {
+            // Neighbours are sorted: both columns of a pair follow each other.
+            const std::size_t pair = around_.beamlet[p] / tile_columns;
+            double share[tile_columns] = {};
+            for (; p < around_.start[column + 1] && around_.beamlet[p] / tile_columns == pair; ++p) {
+                share[around_.beamlet[p] % tile_columns] = around_.share[p];
+            }
+            finer_.for_each_in_pair(pair, [&](std::size_t row, std::size_t beamlet, float value) {
+                const double part = share[beamlet % tile_columns] * static_cast<double>(value);
+                const std::uint32_t voxel = coarsening_.voxel[row];
+                if (dose[voxel] == 0.0 && part > 0.0) {
+                    result.row.push_back(voxel);
+                }
+                dose[voxel] += part;
+            });
+        }
+        std::sort(result.row.begin(), result.row.end());
+        result.value.reserve(result.row.size());
+        for (const std::uint32_t voxel : result.row) {
+            result.value.push_back(static_cast<float>(dose[voxel] * block_weight_[voxel]));
+            dose[voxel] = 0.0;
+        }
+    }
+
+    const DoseMatrix& finer_;
+    const Coarsening& coarsening_;
+    Neighbours around_;
+    std::vector<double> block_weight_;
+    std::vector<ColumnEntries> columns_;
+};
+
 std::shared_ptr<const DoseMatrix> coarsen_matrix(const DoseMatrix& finer, const Coarsening& coarsening,
                                                  int threads) {
-    const Neighbours around = transpose(coarsening);
-    const std::vector<double> block_weight = block_weights(coarsening);
-    std::vector<Column> columns(coarsening.n_beamlets);
-    constexpr std::size_t columns_per_piece = 32;
-    parallel_pieces(coarsening.n_beamlets, columns_per_piece, threads,
-                    [&](std::size_t, std::size_t begin, std::size_t end) {
-                        std::vector<double> dose(coarsening.n_voxels, 0.0);
-                        std::vector<std::int32_t> touched;
-                        for (std::size_t c = begin; c < end; ++c) {
-                            touched.clear();
-                            for (std::size_t p = around.start[c]; p < around.start[c + 1]; ++p) {
-                                const double share = around.share[p];
-                                finer.for_each_in_column(
-                                    around.beamlet[p], [&](std::size_t row, float value) {
-                                        const std::uint32_t voxel = coarsening.voxel[row];
-                                        if (dose[voxel] == 0.0) {
-                                            touched.push_back(static_cast<std::int32_t>(voxel));
-                                        }
-                                        dose[voxel] += share * static_cast<double>(value);
-                                    });
-                            }
-                            std::sort(touched.begin(), touched.end());
-                            columns[c].row = touched;
-                            columns[c].value.reserve(touched.size());
-                            for (const std::int32_t voxel : touched) {
-                                const auto j = static_cast<std::size_t>(voxel);
-                                columns[c].value.push_back(static_cast<float>(dose[j] * block_weight[j]));
-                                dose[j] = 0.0;
-                            }
-                        }
-                    });
-
-    std::vector<std::int64_t> start(columns.size() + 1, 0);
-    for (std::size_t c = 0; c < columns.size(); ++c) {
-        start[c + 1] = start[c] + static_cast<std::int64_t>(columns[c].row.size());
-    }
-    std::vector<std::int32_t> row(static_cast<std::size_t>(start.back()));
-    std::vector<float> value(row.size());
-    for (std::size_t c = 0; c < columns.size(); ++c) {
-        std::copy(columns[c].row.begin(), columns[c].row.end(), row.begin() + start[c]);
-        std::copy(columns[c].value.begin(), columns[c].value.end(), value.begin() + start[c]);
-    }
-    std::vector<std::int32_t> all_rows(coarsening.n_voxels);
-    std::iota(all_rows.begin(), all_rows.end(), 0);
-    std::vector<std::uint32_t> all_columns(columns.size());
-    std::iota(all_columns.begin(), all_columns.end(), 0U);
-    const CompressedColumns<std::int32_t> source{coarsening.n_voxels, columns.size(), start.data(),
-                                                 row.data(), value.data()};
-    return std::make_shared<const DoseMatrix>(source, all_rows, coarsening.n_voxels, all_columns);
+    const CoarseColumns columns(finer, coarsening, threads);
+    return std::make_shared<const DoseMatrix>(
+        coarsening.n_voxels, coarsening.n_beamlets,
+        [&](std::size_t column, ColumnEntries& entries) { entries = columns[column]; }, threads);
 }
 
 } // namespace
@@ -137,7 +143,9 @@ PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
         base_dose->assign(coarsening.n_voxels, 0.0);
         for (std::size_t j = 0; j < finer.base_dose->size(); ++j) {
             const std::uint32_t voxel = coarsening.voxel[j];
-            (*base_dose)[voxel] += (*finer.base_dose)[j] * block_weight[voxel];
+            if (voxel != Coarsening::none) {
+                (*base_dose)[voxel] += (*finer.base_dose)[j] * block_weight[voxel];
+            }
         }
     }
     result.base_dose = std::move(base_dose);

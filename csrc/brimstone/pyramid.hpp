@@ -11,8 +11,10 @@ namespace brimstone {
 
 /// How a grid follows from the next finer one.
 struct Coarsening {
-    /// For every voxel of the finer grid its voxel here; blocks are averaged.
+    /// For every row of the finer grid its row here; blocks are averaged. Rows that stand for no voxel have
+    /// none.
     std::vector<std::uint32_t> voxel;
+    static constexpr std::uint32_t none = 0xFFFFFFFF;
     std::size_t n_voxels = 0;
     /// Interpolation P from the beamlets here to the finer ones, in compressed rows (one per finer beamlet).
     std::vector<std::int64_t> row_start;

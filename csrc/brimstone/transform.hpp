@@ -38,10 +38,12 @@ struct SlopeVariance {
     double factor;
     double slope; ///< with respect to ŵ
 
-    explicit SlopeVariance(double relative_weight)
-        : factor(64.0 * std::pow(relative_weight, 4) * (1.0 - relative_weight) * (1.0 - relative_weight)),
-          slope(128.0 * std::pow(relative_weight, 3) * (1.0 - relative_weight) *
-                (2.0 - 3.0 * relative_weight)) {}
+    explicit SlopeVariance(double relative_weight) {
+        const double rest = 1.0 - relative_weight;
+        const double cube = relative_weight * relative_weight * relative_weight;
+        factor = 64.0 * cube * relative_weight * rest * rest;
+        slope = 128.0 * cube * rest * (2.0 - 3.0 * relative_weight);
+    }
 };
 
 } // namespace brimstone

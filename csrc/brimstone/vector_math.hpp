@@ -39,4 +39,10 @@ inline void scale(double factor, std::vector<double>& a) {
     }
 }
 
+inline std::vector<double> negated(const std::vector<double>& a) {
+    std::vector<double> result(a);
+    scale(-1.0, result);
+    return result;
+}
+
 } // namespace brimstone

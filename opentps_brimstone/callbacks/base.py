@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from opentps_brimstone.checkpoint import OptimizationState
     from opentps_brimstone.optimizer import OptimizationResult
     from opentps_brimstone.plan import Plan
     from opentps_brimstone.prescription import Prescription
@@ -78,6 +79,15 @@ class OptimizationCallback:
         """
         raise TypeError(f"{type(self).__name__} must override on_iteration")
 
+    def on_state(self, state: OptimizationState) -> None:
+        """Save where the optimisation stands, if wanted; called after each `on_iteration`.
+
+        Parameters
+        ----------
+        state : OptimizationState
+            Valid until this method returns.
+        """
+
     def on_end(self, result: OptimizationResult) -> None:
         """See the result, of an optimisation that converged, ended or was stopped; not after an exception.
 
@@ -123,6 +133,11 @@ class CallbackList(OptimizationCallback):
         answers = [callback.on_iteration(*args, **state) for callback in self.callbacks]
         return not any(answer is False for answer in answers)
 
+    def on_state(self, state: OptimizationState) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_state(state)
+
     def on_end(self, result: OptimizationResult) -> None:
         """Tell all."""
         for callback in self.callbacks:
@@ -145,6 +160,10 @@ class _Adapted(OptimizationCallback):
 
     def on_iteration(self, *args: Any, **state: Any) -> bool | None:
         return self._see(*args, **state)
+
+    def on_state(self, state: OptimizationState) -> None:
+        if hasattr(self._watcher, "on_state"):
+            self._watcher.on_state(state)
 
     def on_end(self, result: OptimizationResult) -> None:
         if hasattr(self._watcher, "on_end"):

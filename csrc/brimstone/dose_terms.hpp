@@ -1,0 +1,45 @@
+#pragma once
+
+#include "brimstone/term.hpp"
+
+namespace brimstone {
+
+/// weight · Σ_j v_j [max(0, ±(d_j − limit)) / d_ref]²: keeps single hot or cold voxels away, which a DVH
+/// hardly sees.
+class DoseLimitTerm final : public Term {
+public:
+    enum class Side { maximum, minimum };
+
+    DoseLimitTerm(VoxelShares shares, Side side, double limit, double weight, double reference_dose);
+
+    double cost(const DoseState& state, int threads) const override;
+    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+
+private:
+    double sum(const DoseState& state, double* slope, int threads) const;
+
+    VoxelShares shares_;
+    double sign_; ///< +1: doses above the limit count, −1: those below
+    double limit_;
+    double weight_;
+    double reference_dose_;
+};
+
+/// weight · [max(0, Σ_j v_j d_j − limit) / d_ref]²: presses evenly on all voxels of a structure.
+class MeanDoseTerm final : public Term {
+public:
+    MeanDoseTerm(VoxelShares shares, double limit, double weight, double reference_dose);
+
+    double cost(const DoseState& state, int threads) const override;
+    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+
+private:
+    double relative_excess(const DoseState& state, int threads) const;
+
+    VoxelShares shares_;
+    double limit_;
+    double weight_;
+    double reference_dose_;
+};
+
+} // namespace brimstone
