@@ -21,16 +21,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.segment_weights import SegmentWeights, optimize_segment_weights, segment_influence
-from opentps_brimstone.sequencing import MLC, get_mlc, sequence_plan
+from opentps_brimstone.segment_weights import (
+    SegmentWeights,
+    check_mu_limits,
+    optimize_segment_weights,
+    segment_influence,
+)
+from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
 
 if TYPE_CHECKING:
     from opentps_brimstone.calibration import Calibration, ReferenceField
     from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
     from opentps_brimstone.optimizer import OptimizerSettings
-    from opentps_brimstone.plan import Structure
-    from opentps_brimstone.prescription import ObjectiveTerm
-    from opentps_brimstone.sequencing import SequencedBeam, SequencingSettings
+    from opentps_brimstone.sequencing import SequencedBeam
 
 __all__ = ["LARGEST_DIFFERENCE", "LEAST_GAMMA_PASS_PERCENT", "DeliverablePlan", "make_deliverable"]
 
@@ -167,7 +170,7 @@ def make_deliverable(
     objectives: Any = None,
     *,
     mlc: MLC | str,
-    levels: int | None = None,
+    levels: int = 10,
     method: str | None = None,
     sequencing: SequencingSettings | None = None,
     minimum_mu: float = 1.0,
@@ -196,12 +199,13 @@ def make_deliverable(
         The collimator, or an identifier of `opentps_brimstone.sequencing.MLCS`. The rows of beamlets must lie on its
         leaves: see `opentps_brimstone.adapters.segments.align_beamlets`, and `MLC.matched` for other plans. "matched"
         is the latter for the plan's own rows.
-    levels : int, optional
+    levels : int
         Levels that the fluence of each beam is rounded to.
     method : str, optional
         Sequencing method, one of `opentps_brimstone.sequencing.METHODS`.
     sequencing : SequencingSettings, optional
-        How fluence becomes apertures; `levels` and `method` go before what it says. Its MU are engine MU.
+        How else fluence becomes apertures; `levels` goes before what it says, as does `method` if given. Its MU are
+        engine MU.
     minimum_mu : float
         Least machine MU per fraction of a segment: segments that come out below vanish, and the others are optimised
         again.
@@ -243,30 +247,46 @@ def make_deliverable(
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
     from opentps_brimstone.adapters.planning import plan_influence, plan_terms
 
+    check_mu_limits(minimum_mu, step_mu)
     engine_options = {"progress": progress, **engine_options}
     work = _Work(photon_plan, ct, engine_options, cache, say)
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     layout = layout_from_opentps(photon_plan)
     mu = np.asarray(photon_plan.beamletMUs, dtype=np.float64)
-    options = {name: value for name, value in (("levels", levels), ("method", method)) if value is not None}
-    beams = list(sequence_plan(layout, mu, _collimator(mlc, layout), sequencing, **options))
+    chosen = dataclasses.replace(sequencing or SequencingSettings(), levels=levels)
+    if method is not None:
+        chosen = dataclasses.replace(chosen, method=method)
+    beams = list(sequence_plan(layout, mu, _collimator(mlc, layout), chosen))
     work.write(beams)
     work.lap("sequencing", f"{sum(len(beam.apertures) for beam in beams)} segments")
 
     influence = plan_influence(photon_plan, ct, grid, beamlets, {"cache": cache, **engine_options})
-    optimised_dose = influence.dose(mu, int(photon_plan.numberOfFractionsPlanned))
+    fractions = int(photon_plan.numberOfFractionsPlanned)
+    optimised_dose = influence.dose(mu, fractions)
     planned, delivered = work.calibrations(reference)
     beams = _scaled(beams, planned.gy_per_engine_mu / delivered.gy_per_engine_mu)
     work.lap("calibration", str(delivered))
 
-    weights, segments = work.reweighted(beams, terms, delivered, minimum_mu, step_mu, settings, callback)
+    limits = {name: float(delivered.engine_mu(mu)) for name, mu in (("minimum_mu", minimum_mu), ("step_mu", step_mu))}
+    segments = work.segment_doses(beams)
+    weights = optimize_segment_weights(
+        segments,
+        terms,
+        [aperture.mu for beam in beams for aperture in beam.apertures],
+        number_of_fractions=fractions,
+        wanted_dose=optimised_dose,
+        settings=settings,
+        callback=callback,
+        progress=progress,
+        **limits,
+    )
     beams = _with_mu(beams, weights.mu)
     work.lap("weights", f"cost from {weights.cost_before:.4g} to {weights.cost_after:.4g}")
 
     written = work.write(beams)
     dose = work.recalculated(written)
-    difference = _largest_difference(dose, segments.dose(weights.mu, int(photon_plan.numberOfFractionsPlanned)))
+    difference = _largest_difference(dose, segments.dose(weights.mu, fractions))
     work.lap("recalculation", f"differs by at most {difference:.1e} of the maximum")
     gamma = _gamma(optimised_dose, dose, grid)
     if write_back:
@@ -302,7 +322,7 @@ class _Work:
         self._cache = cache
         self._say = say
         self._since = time.perf_counter()
-        self._written: Any = None
+        self._spacing_mm: tuple[float, float] | None = None  # decided by the first segments that are written
         self.times_s: dict[str, float] = {}
 
     def lap(self, step: str, finding: str) -> None:
@@ -315,58 +335,34 @@ class _Work:
         """Write segments into a copy of the plan."""
         from opentps_brimstone.adapters.segments import own_copy, write_segments
 
-        self._written = own_copy(self._given)
-        write_segments(self._written, beams)
-        return self._written
+        written = own_copy(self._given)
+        self._spacing_mm = write_segments(written, beams, spacing_mm=self._spacing_mm)
+        return written
 
     def calibrations(self, reference: ReferenceField | None) -> tuple[Calibration, Calibration]:
         """Calibrate for the beamlets of the plan given and of the segments."""
-        from opentps_brimstone.calibration import calibrate_plan
+        assert self._spacing_mm is not None
+        from opentps_brimstone.calibration import calibrate, calibrate_plan
 
-        options = {
-            name: self._engine_options[name] for name in ("processes", "progress") if name in self._engine_options
+        options: dict[str, Any] = {
+            name: value for name, value in self._engine_options.items() if name in ("processes", "progress")
         }
-        planned, delivered = (
-            calibrate_plan(plan, self._ct, reference, cache=self._cache, **options)
-            for plan in (self._given, self._written)
-        )
+        planned = calibrate_plan(self._given, self._ct, reference, cache=self._cache, **options)
+        delivered = calibrate(self._spacing_mm, planned.voxel_mm, planned.reference, cache=self._cache, **options)
         return planned, delivered
 
-    def reweighted(
-        self,
-        beams: Sequence[SequencedBeam],
-        terms: Sequence[tuple[Structure, ObjectiveTerm]],
-        calibration: Calibration,
-        minimum_mu: float,
-        step_mu: float,
-        settings: OptimizerSettings | None,
-        callback: Any,
-    ) -> tuple[SegmentWeights, DoseInfluence]:
-        """Optimise the MU of the segments on the doses of the beamlets that OpenTPS makes of them."""
+    def segment_doses(self, beams: Sequence[SequencedBeam]) -> DoseInfluence:
+        """Compute the doses of the beamlets that OpenTPS makes of the segments, and sum them."""
         from opentps_brimstone.adapters.plan import voxel_grid
         from opentps_brimstone.adapters.planning import plan_influence
-        from opentps_brimstone.adapters.segments import merged_plan
+        from opentps_brimstone.adapters.segments import split_beamlets
 
-        cells = plan_influence(
-            merged_plan(self._written),
-            self._ct,
-            voxel_grid(self._ct),
-            None,
-            {"cache": self._cache, **self._engine_options},
-        )
-        segments = segment_influence(cells, [beam for beam in beams if beam.apertures])
-        weights = optimize_segment_weights(
-            segments,
-            terms,
-            [aperture.mu for beam in beams for aperture in beam.apertures],
-            number_of_fractions=int(self._given.numberOfFractionsPlanned),
-            minimum_mu=float(calibration.engine_mu(minimum_mu)),
-            step_mu=float(calibration.engine_mu(step_mu)),
-            settings=settings,
-            callback=callback,
-            progress=self._engine_options["progress"],
-        )
-        return weights, segments
+        assert self._spacing_mm is not None
+        # All beamlets of the plan and not only the open ones: another sequence then finds them in the cache.
+        split = split_beamlets(self._given, beams, self._spacing_mm)
+        options = {"cache": self._cache, **self._engine_options}
+        cells = plan_influence(split, self._ct, voxel_grid(self._ct), None, options)
+        return segment_influence(cells, beams)
 
     def recalculated(self, written: Any) -> FloatArray:
         """Compute the dose anew from the segments alone."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from scipy.optimize import nnls
 
 from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence
 from opentps_brimstone.optimizer import OptimizerSettings
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from opentps_brimstone.prescription import ObjectiveTerm
     from opentps_brimstone.sequencing.segments import SequencedBeam
 
-__all__ = ["SegmentWeights", "optimize_segment_weights", "segment_influence"]
+__all__ = ["SegmentWeights", "check_mu_limits", "fitted_mu", "optimize_segment_weights", "segment_influence"]
 
 FloatArray = npt.NDArray[np.float64]
+
+_JUDGED = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,26 @@ def segment_influence(influence: DoseInfluence, beams: Sequence[SequencedBeam]) 
     )
 
 
+def check_mu_limits(minimum_mu: float, step_mu: float) -> None:
+    """Check the least MU of a segment and the step of MU.
+
+    Raises
+    ------
+    ValueError
+        If one is negative or not finite.
+    """
+    for name, value in (("minimum_mu", minimum_mu), ("step_mu", step_mu)):
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value:g}; it must be 0 or more")
+
+
 def optimize_segment_weights(
     influence: DoseInfluence,
     terms: Iterable[tuple[Structure, ObjectiveTerm]],
     start_mu: npt.ArrayLike,
     *,
     number_of_fractions: int = 1,
+    wanted_dose: npt.ArrayLike | None = None,
     minimum_mu: float = 0.0,
     step_mu: float = 0.0,
     settings: OptimizerSettings | None = None,
@@ -106,8 +123,11 @@ def optimize_segment_weights(
 ) -> SegmentWeights:
     """Optimise the MU of segments.
 
-    Segments that come out below the least MU vanish and the others are optimised again, until none is below. Then MU
-    are rounded to the step. If the cost is not lower than that of the MU to start from, those are kept (and rounded).
+    Many plans with different doses have nearly the same DVHs. So that the segments keep to the dose that the beamlets
+    were optimised to, the search starts, at the finest level, from MU whose dose is nearest to it (`fitted_mu`), if
+    they cost less than those to start from. Segments that come out below the least MU vanish and the others are
+    optimised again, until none is below. Then MU are rounded to the step. An optimisation that does not lower the cost
+    is not heeded.
 
     Parameters
     ----------
@@ -118,12 +138,15 @@ def optimize_segment_weights(
     start_mu : array_like, shape (n_segments,)
         MU per fraction to start from.
     number_of_fractions : int
+    wanted_dose : array_like, shape (nx, ny, nz), optional
+        Dose of the beamlets in Gy over all fractions.
     minimum_mu : float
         Least MU per fraction of a segment.
     step_mu : float
         MU are multiples of this; 0: no rounding.
     settings : OptimizerSettings, optional
-        Constants of the algorithm; the pyramid is switched off and every segment takes part.
+        Constants of the algorithm; by default only the finest level runs. The pyramid is switched off and every segment
+        takes part.
     callback, progress
         As for `PlanOptimizer.optimize`.
 
@@ -138,17 +161,19 @@ def optimize_segment_weights(
     """
     from opentps_brimstone.adapters.planning import plan_with_terms
 
-    for name, value in (("minimum_mu", minimum_mu), ("step_mu", step_mu)):
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} is {value:g}; it must be 0 or more")
+    check_mu_limits(minimum_mu, step_mu)
     start = influence.check_weights(start_mu)
-    chosen = replace((settings or OptimizerSettings()).single_grid(), inclusion_threshold=0.0)
+    chosen = replace((settings or OptimizerSettings(start_level=0)).single_grid(), inclusion_threshold=0.0)
     terms = list(terms)
     prescription = plan_with_terms(influence, terms, number_of_fractions, chosen).prescription
     cost_before = prescription.evaluate(start)[0]
 
     mu, iterations = start, 0
-    alive = np.flatnonzero(start > 0)
+    if wanted_dose is not None:
+        fitted = fitted_mu(influence, wanted_dose, number_of_fractions)
+        if prescription.evaluate(fitted)[0] < cost_before:
+            mu = fitted
+    alive = np.flatnonzero(mu > 0)
     while True:
         optimizer = plan_with_terms(_columns(influence, alive), terms, number_of_fractions, chosen)
         result = optimizer.optimize(initial_weights=mu[alive], callback=callback, progress=progress)
@@ -169,6 +194,31 @@ def optimize_segment_weights(
     if step_mu > 0:
         mu = np.where(mu > 0, np.maximum(np.round(mu / step_mu), np.ceil(minimum_mu / step_mu)) * step_mu, 0.0)
     return SegmentWeights(mu, cost_before, prescription.evaluate(mu)[0], iterations)
+
+
+def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int = 1) -> FloatArray:
+    """MU whose dose is nearest to a given one, where that is above 10 % of its maximum (least squares, none negative).
+
+    Parameters
+    ----------
+    influence : DoseInfluence
+        Of segments.
+    dose : array_like, shape (nx, ny, nz)
+        Gy over all fractions.
+    number_of_fractions : int
+
+    Returns
+    -------
+    ndarray, shape (n_segments,)
+        MU per fraction.
+    """
+    wanted = np.asarray(dose, dtype=np.float64).ravel()
+    judged = wanted > _JUDGED * wanted.max()
+    doses = influence.matrix[judged].toarray().astype(np.float64) * number_of_fractions
+    # The triangle of the QR decomposition has the same least squares and as few rows as there are segments.
+    triangle: FloatArray = np.asarray(np.linalg.qr(np.column_stack([doses, wanted[judged]]), mode="r"))
+    mu: FloatArray = nnls(triangle[:, :-1], triangle[:, -1])[0]
+    return mu
 
 
 def _columns(influence: DoseInfluence, columns: npt.NDArray[np.int64]) -> DoseInfluence:

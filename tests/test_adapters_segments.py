@@ -14,6 +14,7 @@ from opentps_brimstone.adapters.segments import (
     align_beamlets,
     fluence_of_segments,
     merged_plan,
+    split_beamlets,
     write_segments,
 )
 from opentps_brimstone.engine import compute_beamlets, compute_dose
@@ -188,6 +189,26 @@ def test_a_beam_without_mu_vanishes():
     beams[0] = replace(beams[0], apertures=tuple(replace(a, mu=0.0) for a in beams[0].apertures))
     write_segments(plan, beams)
     assert [beam.name for beam in plan.beams] == ["G270"]
+
+
+def test_smaller_beamlets_may_be_asked_for():
+    plan = modulated_plan([0, 0, 0], offset=(2.5, 2.5))
+    fluence = fluence_of_segments(plan)[0]
+    beams = sequenced(plan, MILLENNIUM_120)
+    assert write_segments(plan, beams, spacing_mm=(1.25, 2.5)) == (1.25, 2.5)
+    assert fluence_of_segments(plan)[0].mu.sum() == pytest.approx(8 * fluence.mu.sum())
+    with pytest.raises(SegmentError, match="exactly with beamlets of 2 mm: aperture 0 of beam 0 has an edge at x = "):
+        write_segments(modulated_plan([0, 0, 0], offset=(2.5, 2.5)), beams, spacing_mm=(2.0, 5.0))
+
+
+def test_split_beamlets_are_those_opentps_makes_of_the_segments():
+    plan = modulated_plan([0, 0, 0], offset=(2.5, 2.5), angles=ANGLES[:2])
+    beams = sequenced(plan, MILLENNIUM_120)
+    split = split_beamlets(plan, beams, (2.5, 5.0))
+    assert split.numberOfBeamlets == 2 * plan.numberOfBeamlets
+    write_segments(plan, beams)
+    for cut, fluence in zip(split.beams, fluence_of_segments(plan), strict=True):
+        assert set(map(tuple, fluence.xy_mm.tolist())) < {(b._x, b._y) for b in cut.beamSegments[0].beamlets}
 
 
 # --------------------------------------------------------------------------------------------------------- dose, real

@@ -44,6 +44,7 @@ __all__ = [
     "fluence_of_segments",
     "merged_plan",
     "own_copy",
+    "split_beamlets",
     "with_machine_mu",
     "write_segments",
 ]
@@ -209,7 +210,9 @@ def _fluence(beam: Any, place: str) -> BeamFluence:
 # -------------------------------------------------------------------------------------------------- segments into plans
 
 
-def write_segments(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam]) -> tuple[float, float]:
+def write_segments(
+    photon_plan: Any, sequenced_beams: Sequence[SequencedBeam], *, spacing_mm: tuple[float, float] | None = None
+) -> tuple[float, float]:
     """Replace the beamlets of a plan by segments.
 
     Every aperture with MU becomes a PlanPhotonSegment with the whole leaf bank in ``Xmlc_mm``, closed pairs too, the
@@ -222,6 +225,9 @@ def write_segments(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam]) -
         Changed in place; unchanged if an error is raised. Every beam has one segment.
     sequenced_beams : sequence of SequencedBeam
         One for each beam, ``beam_index`` counting the beams from 0. MU are those of the dose engine.
+    spacing_mm : (float, float), optional
+        Size in x and y of the beamlets that OpenTPS shall make of the segments. Default: the largest that sample them
+        exactly.
 
     Returns
     -------
@@ -237,7 +243,7 @@ def write_segments(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam]) -
     """
     validate_photon_plan(photon_plan)
     beams = _beams_in_order(photon_plan, sequenced_beams)
-    spacing = _sampling(beams)
+    spacing = _sampling(beams, spacing_mm)
     written = own_copy(photon_plan)
     for beam, sequenced in zip(written.beams, beams, strict=True):
         apertures = [aperture for aperture in sequenced.apertures if aperture.mu > 0]
@@ -310,13 +316,19 @@ def _openings(beam: SequencedBeam, aperture: Aperture) -> _Openings:
     return _Openings(left[is_open], right[is_open], low[is_open], high[is_open])
 
 
-def _sampling(beams: Sequence[SequencedBeam]) -> tuple[float, float]:
-    """Largest beamlets that sample all openings of a plan exactly."""
+def _sampling(beams: Sequence[SequencedBeam], asked_mm: tuple[float, float] | None) -> tuple[float, float]:
+    """Largest beamlets that sample all openings of a plan exactly, or those asked for."""
     sizes = {beam.spacing_mm for beam in beams}
     if len(sizes) > 1:
         raise SegmentError(f"the beams have beamlets of different sizes, {sorted(sizes)} mm; segments need one size")
     width, height = sizes.pop()
-    return _spacing("x", width, beams), _spacing("y", height, beams)
+    if asked_mm is None:
+        return _spacing("x", width, beams), _spacing("y", height, beams)
+    for axis, size in zip("xy", asked_mm, strict=True):
+        for beam in beams:
+            if reason := _misfit(axis, size, beam):
+                raise SegmentError(f"OpenTPS cannot sample the segments exactly with beamlets of {size:g} mm: {reason}")
+    return asked_mm
 
 
 def _spacing(axis: str, beamlet_mm: float, beams: Sequence[SequencedBeam]) -> float:
@@ -401,6 +413,44 @@ def _check_written(written: Any, beams: Sequence[SequencedBeam], spacing: tuple[
                 f"OpenTPS gives the beamlet at {_position(cells[worst], spacing)} mm of beam {fluence.name!r} "
                 f"{read[worst]:g} MU instead of {meant[worst]:g} when it makes beamlets of the segments"
             )
+
+
+def split_beamlets(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam], spacing_mm: tuple[float, float]) -> Any:
+    """Cut the beamlets of a plan into smaller ones, those that OpenTPS makes of the segments.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed. Every beam has one segment, with beamlets.
+    sequenced_beams : sequence of SequencedBeam
+        One for each beam. What they open beyond the plan's beamlets, under leaves wider than these, is included.
+    spacing_mm : (float, float)
+        Size in x and y, as `write_segments` gives it.
+
+    Returns
+    -------
+    opentps PhotonPlan
+        A copy with beamlets of 1 MU, in each beam row after row, wherever the sequenced beams stand with their leaves.
+    """
+    from opentps.core.data.plan._planPhotonSegment import Beamlet
+
+    split = own_copy(photon_plan)
+    for beam, sequenced in zip(split.beams, _beams_in_order(photon_plan, sequenced_beams), strict=True):
+        segment = beam.beamSegments[0]
+        sizes = np.array([segment.xBeamletSpacing_mm, segment.yBeamletSpacing_mm], dtype=np.float64)
+        parts = np.stack(np.meshgrid(*(np.arange(round(n)) for n in sizes / spacing_mm), indexing="ij"), axis=-1)
+        corners = np.array([(beamlet._x, beamlet._y) for beamlet in segment.beamlets]) - sizes / 2
+        first = np.round(corners / spacing_mm).astype(np.int64) + 1
+        cells = (first[:, None, :] + parts.reshape(-1, 2)).reshape(-1, 2)
+        if any(aperture.mu > 0 for aperture in sequenced.apertures):
+            cells = np.concatenate([cells, _meant(sequenced, spacing_mm)[0]])
+        rows = np.unique(cells[:, ::-1], axis=0)
+        centres = (rows[:, ::-1] - 0.5) * spacing_mm
+        segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centres.tolist()]
+        segment.isPure()
+        for owner in (beam, segment):
+            owner.xBeamletSpacing_mm, owner.yBeamletSpacing_mm = spacing_mm
+    return split
 
 
 def _position(cell: Any, spacing: tuple[float, float]) -> str:
