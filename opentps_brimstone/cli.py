@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {opentps_brimstone.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
     _add_demo(commands)
+    _add_tg119(commands)
     _add_info(commands)
     _add_cache(commands)
     return parser
@@ -99,6 +100,30 @@ def _add_demo(commands: Any) -> None:
         metavar="FOLDER",
         help="where to write (default: brimstone-<case>); other files in it are left alone",
     )
+    _add_planning(demo)
+    demo.set_defaults(run=_demo)
+
+
+def _add_tg119(commands: Any) -> None:
+    suite = commands.add_parser(
+        "tg119",
+        help="plan the five cases of AAPM Task Group 119 to their goals, and tabulate the plans",
+        description="Plan multi-target, mock prostate, mock head and neck and both C-shapes to their published goals, "
+        "recalculate each plan with OpenTPS's dose engine, and write a table of all beside a folder for each case.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    suite.add_argument(
+        "--out",
+        metavar="FOLDER",
+        default="brimstone-tg119",
+        help="where to write (default: %(default)s); other files in it are left alone",
+    )
+    _add_planning(suite)
+    suite.set_defaults(run=_tg119)
+
+
+def _add_planning(demo: Any) -> None:
     demo.add_argument(
         "--grid", type=_millimetres, default=4.0, metavar="MM", help="voxel spacing of the dose (default: %(default)g)"
     )
@@ -110,7 +135,6 @@ def _add_demo(commands: Any) -> None:
     )
     demo.add_argument("--no-cache", action="store_true", help="compute all beamlets, and keep none")
     demo.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    demo.set_defaults(run=_demo)
 
 
 def _add_info(commands: Any) -> None:
@@ -167,6 +191,25 @@ def _demo(arguments: argparse.Namespace) -> int:
     )
     if not silent:
         print(f"\n{result.summary()}\n\nWritten to {result.folder}")
+    return DONE if result.passed else GOALS_MISSED
+
+
+def _tg119(arguments: argparse.Namespace) -> int:
+    from opentps_brimstone.tg119 import run_suite
+
+    terminal = sys.stdout
+    silent = arguments.quiet
+    result = run_suite(
+        arguments.out,
+        grid_mm=arguments.grid,
+        beamlet_mm=arguments.beamlet,
+        threads=arguments.threads,
+        cache=not arguments.no_cache,
+        progress=not silent and sys.stderr.isatty(),
+        say=(lambda _: None) if silent else partial(print, file=terminal, flush=True),
+    )
+    if not silent:
+        print(f"\n{result}\n\nWritten to {result.folder}")
     return DONE if result.passed else GOALS_MISSED
 
 

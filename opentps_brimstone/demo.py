@@ -1,4 +1,4 @@
-"""From a phantom to a checked plan: beamlets, optimisation, recalculation, report."""
+"""From a phantom and its goals to a checked plan: beamlets, planning, recalculation, report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.report import REPORT_FILES, PlanReport, save_report, statistics_table
 
 if TYPE_CHECKING:
-    from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings
+    from opentps_brimstone.goal_planning import GoalPlanningResult
+    from opentps_brimstone.goal_prescription import GoalPlannerSettings
+    from opentps_brimstone.optimizer import OptimizerSettings
 
 __all__ = ["DEMO_FILES", "LARGEST_DIFFERENCE", "DemoResult", "run_demo", "silent_opentps"]
 
@@ -48,7 +50,7 @@ class DemoResult:
         Of the recalculated dose.
     difference : float
         Largest difference of the recalculated dose and that of the optimiser, as a share of the latter's maximum.
-    optimization : OptimizationResult
+    optimization : GoalPlanningResult
     report : PlanReport
     photon_plan : opentps PhotonPlan
         With the MU found.
@@ -59,7 +61,7 @@ class DemoResult:
     folder: Path
     goals: GoalTable
     difference: float
-    optimization: OptimizationResult = field(repr=False)
+    optimization: GoalPlanningResult = field(repr=False)
     report: PlanReport = field(repr=False)
     photon_plan: Any = field(repr=False)
     times_s: dict[str, float] = field(repr=False)
@@ -94,9 +96,10 @@ def run_demo(
     cache: bool = True,
     progress: bool = False,
     settings: OptimizerSettings | None = None,
+    planner_settings: GoalPlannerSettings | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> DemoResult:
-    """Plan a phantom, recalculate the plan with OpenTPS's dose engine, and write a report.
+    """Plan a phantom to its goals, recalculate the plan with OpenTPS's dose engine, and write a report.
 
     Parameters
     ----------
@@ -116,6 +119,8 @@ def run_demo(
     progress : bool
         Show progress bars on standard error.
     settings : OptimizerSettings, optional
+        The defaults, if not given.
+    planner_settings : GoalPlannerSettings, optional
         The defaults, if not given.
     say : callable
         Gets a line of text at each stage.
@@ -137,9 +142,9 @@ def run_demo(
         raise ValueError(f"the number of threads is {threads}; it must be 1 or more")
     phantom = make_phantom(case, grid_mm) if isinstance(case, str) else case
     folder = Path(f"brimstone-{phantom.name}" if out is None else out)
-    _check_folder(folder)
+    check_folder(folder, DEMO_FILES)
     with silent_opentps():
-        return _run(phantom, folder, beamlet_mm, threads, cache, progress, settings, say)
+        return _run(phantom, folder, beamlet_mm, threads, cache, progress, settings, planner_settings, say)
 
 
 def _run(
@@ -150,14 +155,16 @@ def _run(
     cache: bool,
     progress: bool,
     settings: OptimizerSettings | None,
+    planner_settings: GoalPlannerSettings | None,
     say: Callable[[str], None],
 ) -> DemoResult:
     from dataclasses import replace
 
     from opentps_brimstone.adapters.phantom import to_opentps
-    from opentps_brimstone.adapters.plan import layout_from_opentps
-    from opentps_brimstone.adapters.planning import optimize_photon_plan
+    from opentps_brimstone.adapters.plan import layout_from_opentps, write_beamlet_mu
+    from opentps_brimstone.adapters.planning import plan_from_opentps
     from opentps_brimstone.engine import compute_beamlets, compute_dose
+    from opentps_brimstone.goal_planning import GoalPlanner
     from opentps_brimstone.optimizer import OptimizerSettings
 
     clock = _Clock()
@@ -168,17 +175,15 @@ def _run(
     beamlets = compute_beamlets(ct, photon_plan, processes=threads, cache=cache, progress=progress)
     say(f"beamlet doses ready after {clock.lap('beamlets'):.1f} s")
 
-    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
     chosen = settings or OptimizerSettings()
-    photon_plan, result = optimize_photon_plan(
-        photon_plan,
-        ct,
-        terms,
-        settings=chosen if threads is None else replace(chosen, threads=threads),
-        beamlets=beamlets,
-        progress=progress,
-        return_result=True,
+    planner = GoalPlanner(
+        plan_from_opentps(photon_plan, ct, phantom.structures, beamlets=beamlets),
+        phantom.goals,
+        planner_settings,
+        chosen if threads is None else replace(chosen, threads=threads),
     )
+    result = planner.optimize(on_round=lambda each: say(str(each)), progress=progress)
+    write_beamlet_mu(photon_plan, result.beamlet_weights)
     say(f"optimised in {clock.lap('optimisation'):.1f} s, {result.iterations} iterations: {result.message}")
 
     recalculated = compute_dose(ct, photon_plan, processes=threads, progress=progress)
@@ -198,7 +203,7 @@ def _run(
         beamlet_weights=result.beamlet_weights,
         beam_names=[f"gantry {angle:.0f}°" for angle in phantom.gantry_angles],
         convergence_history=result.convergence_history,
-        objectives=phantom.objectives,
+        objectives=result.objectives,
         facts=_facts(phantom, result, difference, clock.times_s, beamlet_mm),
     )
     _write(folder, report, photon_plan)
@@ -220,14 +225,14 @@ class _Clock:
 
 
 def _facts(
-    phantom: Phantom, result: OptimizationResult, difference: float, times_s: dict[str, float], beamlet_mm: float
+    phantom: Phantom, result: GoalPlanningResult, difference: float, times_s: dict[str, float], beamlet_mm: float
 ) -> dict[str, str]:
     return {
         "dose": "recalculated by OpenTPS's CCC",
         "grid": f"{phantom.grid.spacing_mm[0]:g} mm",
         "beamlets": f"{len(result.beamlet_weights)} of {beamlet_mm:g} mm",
         "fractions": str(phantom.number_of_fractions),
-        "optimiser": f"{result.iterations} iterations in {times_s['optimisation']:.1f} s",
+        "optimiser": f"{len(result.rounds)} rounds, {result.iterations} iterations in {times_s['optimisation']:.1f} s",
         "recalculation differs by": f"at most {difference:.1e} of the maximum",
     }
 
@@ -235,7 +240,7 @@ def _facts(
 # --------------------------------------------------------------------------------------------------- what is written
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path, names: Sequence[str]) -> None:
     """Find out before the work whether the folder can be written after it."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output folder {folder} is a file; give another one")
@@ -246,7 +251,7 @@ def _check_folder(folder: Path) -> None:
         Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=nearest)).rmdir()
     except OSError as error:
         raise PermissionError(f"the output folder {folder} cannot be written in {nearest}: {error.strerror}") from None
-    for name in DEMO_FILES:
+    for name in names:
         if (folder / name).is_dir():
             raise IsADirectoryError(f"{folder / name} is a folder; the file of that name cannot be written")
 

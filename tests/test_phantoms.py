@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 
 from opentps_brimstone import KLDivergenceTerm
-from opentps_brimstone.phantoms import AIR_HU, C_SHAPE, PHANTOMS, WATER_HU, c_shape, centred_grid, make_phantom
+from opentps_brimstone.phantoms import (
+    AIR_HU,
+    C_SHAPE,
+    HEAD_NECK,
+    PHANTOMS,
+    PROSTATE,
+    WATER_HU,
+    c_shape,
+    centred_grid,
+    head_neck,
+    make_phantom,
+    multi_target,
+    prostate,
+)
 
 TARGET_CM3 = 0.75 * math.pi * (3.7**2 - 1.5**2) * 8.0
 CORE_CM3 = math.pi * 1.0**2 * 10.0
@@ -110,10 +123,111 @@ def test_numbers_may_be_changed():
     assert volume_cm3(wide, "PTV") == pytest.approx(TARGET_CM3 / 0.75 * 0.5, rel=0.005)
 
 
+# Documented volumes in cm³; an ellipsoid of axes a, b, c has π a b c / 6.
+VOLUMES_CM3 = {
+    "multitarget": dict.fromkeys(("Central", "Superior", "Inferior"), math.pi * 2.0**2 * 4.0),
+    "prostate": {"PTV": 78.9, "Rectum": math.pi * 0.75**2 * 10, "Bladder": 51.0},
+    "head-neck": {
+        "PTV": 572.0,
+        "Cord": math.pi * 0.6**2 * 12,
+        "Left parotid": math.pi * 2.2 * 3.4 * 4.4 / 6,
+        "Right parotid": math.pi * 2.2 * 3.4 * 4.4 / 6,
+    },
+    "c-shape": {"PTV": TARGET_CM3, "Core": CORE_CM3},
+    "c-shape-hard": {"PTV": TARGET_CM3, "Core": CORE_CM3},
+}
+
+
+@pytest.mark.parametrize("grid_mm", [3.0, 4.0, 5.0])
+@pytest.mark.parametrize("case", PHANTOMS)
+def test_volumes_are_those_documented(case, grid_mm):
+    phantom = make_phantom(case, grid_mm)
+    volumes = {s.name: volume_cm3(phantom, s.name) for s in phantom.structures}
+    volumes.pop("Body")
+    assert volumes == pytest.approx(VOLUMES_CM3[case], rel=0.02)
+
+
+@pytest.mark.parametrize("case", PHANTOMS)
+def test_cases_are_whole(case):
+    phantom = make_phantom(case, 5.0)
+    body = (phantom.ct_hu - AIR_HU) / (WATER_HU - AIR_HU)
+    names = {s.name for s in phantom.structures}
+    assert phantom.name == case
+    assert {goal.structure for goal in phantom.goals} <= names
+    for structure in phantom.structures:
+        assert (structure.share <= body + 1e-9).all(), structure.name
+        if structure.is_target:
+            lowest = [
+                goal.value for goal in phantom.goals if goal.structure == structure.name and goal.relation == ">="
+            ]
+            assert max(lowest) == phantom.prescription_of(structure.name)
+    assert phantom.prescription_gy == max(phantom.prescription_of(s.name) for s in phantom.structures if s.is_target)
+    fields, step = (7, 50.0) if case in ("multitarget", "prostate") else (9, 40.0)
+    assert phantom.gantry_angles == tuple(step * i for i in range(fields))
+    with pytest.raises(ValueError, match=f"'Body' of phantom '{case}' is no target; nothing is prescribed"):
+        phantom.prescription_of("Body")
+
+
+def test_targets_are_stacked_from_feet_to_head():
+    phantom = multi_target(4.0)
+    _, _, z = centres(phantom)
+    for name, middle in (("Inferior", -40), ("Central", 0), ("Superior", 40)):
+        share = phantom.structure(name).share
+        assert np.average(z, weights=share) == pytest.approx(middle)
+        assert share[np.abs(z - middle) > 20].max() == 0
+    assert {s.name: phantom.prescription_of(s.name) for s in phantom.structures if s.is_target} == {
+        "Central": 50.0,
+        "Superior": 25.0,
+        "Inferior": 12.5,
+    }
+
+
+def test_a_third_of_the_rectum_is_ptv_on_the_widest_slice():
+    phantom = prostate(2.0)
+    ptv, rectum = (phantom.structure(name).share for name in ("PTV", "Rectum"))
+    middle = ptv.shape[2] // 2
+    assert np.argmax(ptv.sum(axis=(0, 1))) in (middle - 1, middle)
+    both = np.minimum(ptv, rectum)
+    assert both[:, :, middle].sum() / rectum[:, :, middle].sum() == pytest.approx(1 / 3, abs=0.03)
+    assert both.sum() / rectum.sum() == pytest.approx(1 / 6, abs=0.01)
+    bladder = phantom.structure("Bladder").share
+    assert np.minimum(ptv, bladder).sum() / bladder.sum() == pytest.approx(1 / 12, abs=0.01)
+
+
+def test_the_ptv_of_the_prostate_is_hollow_at_the_back():
+    phantom = prostate(2.0)
+    _, y, _ = centres(phantom)
+    middle = phantom.grid.shape[2] // 2
+    ptv = phantom.structure("PTV").share[:, :, middle] > 0.5
+    back = np.where(ptv.any(axis=1), np.where(ptv, y[:, :, middle], -np.inf).max(axis=1), np.nan)
+    centre = phantom.grid.shape[0] // 2
+    assert back[centre] < np.nanmax(back)
+    assert PROSTATE.rectum_y_mm - PROSTATE.rectum_radius_mm < PROSTATE.prostate_mm[1] / 2
+
+
+def test_the_ptv_of_the_neck_keeps_its_distances():
+    phantom = head_neck(2.0)
+    x, y, z = centres(phantom)
+    ptv = phantom.structure("PTV").share > 0.5
+    from_cord = np.hypot(x, y - HEAD_NECK.cord_y_mm)[ptv].min() - HEAD_NECK.cord_radius_mm
+    assert from_cord == pytest.approx(HEAD_NECK.cord_gap_mm, abs=2.0)
+    half_x, half_y = HEAD_NECK.neck_mm[0] / 2, HEAD_NECK.neck_mm[1] / 2
+    assert ((x / (half_x - 6)) ** 2 + (y / (half_y - 6)) ** 2)[ptv].max() <= 1.05
+    for name in ("Left parotid", "Right parotid"):
+        parotid = phantom.structure(name).share
+        assert (parotid[ptv] == 0).all()
+        assert np.average(z, weights=parotid) > 20
+    np.testing.assert_array_equal(
+        phantom.structure("Left parotid").share, phantom.structure("Right parotid").share[::-1]
+    )
+
+
 def test_registry():
     assert "c-shape" in PHANTOMS
     assert make_phantom("c-shape", 8.0).name == "c-shape"
-    with pytest.raises(ValueError, match="case 'd-shape' is unknown; it may be c-shape"):
+    with pytest.raises(
+        ValueError, match="case 'd-shape' is unknown; it may be multitarget, prostate, head-neck, c-shape, c-shape-hard"
+    ):
         make_phantom("d-shape")
 
 
@@ -136,3 +250,17 @@ def test_grids_hold_what_they_must_and_the_origin_is_a_corner(spacing):
 def test_phantoms_need_no_opentps():
     code = "import sys, opentps_brimstone.phantoms as p; p.c_shape(8.0); assert 'opentps' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "grid_mm", "complaint"),
+    [
+        (multi_target, 21.0, "the multi-target case needs 20 mm or finer"),
+        (prostate, 16.0, "the mock prostate needs 15 mm or finer"),
+        (head_neck, 13.0, "the mock head and neck needs 12 mm or finer"),
+        (head_neck, 0.0, "grid spacing is 0 mm; it must be above 0"),
+    ],
+)
+def test_grids_that_are_too_coarse_are_refused(make, grid_mm, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        make(grid_mm)

@@ -17,8 +17,9 @@ class MultiTarget:
     """Every number of the multi-target case of AAPM Task Group 119.
 
     Ezzell et al., Med. Phys. 36 (2009), doi 10.1118/1.3238104, stack three cylinders of about 4 cm diameter and 4 cm
-    length along the axis of the gantry's rotation, and plan them with seven fields. That they touch, and the body, a
-    rounded box as in the C-shape case but longer, are assumed. Volume of each target: 50.3 cm³.
+    length along the axis of the gantry's rotation, and plan them with seven fields. That they touch, the body, a
+    rounded box as in the C-shape case but longer, and the isocentre, 2.5 mm towards the head from the middle, so that
+    edges of beamlets of 5 mm lie on the ends of the targets, are assumed. Volume of each target: 50.3 cm³.
 
     Attributes
     ----------
@@ -36,6 +37,7 @@ class MultiTarget:
         Name of each target, from feet to head, and its dose.
     number_of_fractions : int
     goals : tuple of str
+    isocenter_mm : (float, float, float)
     target_margin_mm : float
         How far beyond the targets' projection beamlets reach.
     """
@@ -56,6 +58,7 @@ class MultiTarget:
         "Inferior D99 >= 12.5 Gy",
         "Inferior D10 <= 25 Gy",
     )
+    isocenter_mm: tuple[float, float, float] = (0.0, 0.0, 2.5)
     target_margin_mm: float = 8.0
 
 
@@ -104,7 +107,7 @@ def multi_target(grid_mm: float = 4.0, numbers: MultiTarget = MULTI_TARGET) -> P
         grid=grid,
         structures=(*targets, Structure("Body", rest_of_body(body, shares.values(), ()))),
         gantry_angles=numbers.gantry_angles,
-        isocenter_mm=(0.0, 0.0, 0.0),
+        isocenter_mm=numbers.isocenter_mm,
         prescription_gy=prescriptions[by_dose[0]],
         number_of_fractions=numbers.number_of_fractions,
         goals=tuple(DVHGoal.parse(goal) for goal in numbers.goals),

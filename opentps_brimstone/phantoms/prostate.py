@@ -30,15 +30,15 @@ FloatArray = npt.NDArray[np.float64]
 class Prostate:
     """Every number of the mock prostate of AAPM Task Group 119.
 
-    From Ezzell et al., Med. Phys. 36 (2009), doi 10.1118/1.3238104: a roughly ellipsoidal prostate of 4.0 × 2.6 × 6.5 cm
-    (RL, AP, SI); a PTV 0.6 cm around it with a concavity at the back; a rectum of 1.5 cm diameter that abuts the
-    indented back of the prostate, a third of it PTV on the PTV's widest slice; a roughly ellipsoidal bladder of 5.0 × 4.0
-    × 5.0 cm on the superior aspect of the prostate; seven fields, 75.6 Gy.
+    From Ezzell et al., Med. Phys. 36 (2009), doi 10.1118/1.3238104: a roughly ellipsoidal prostate of 4.0 × 2.6 × 6.5
+    cm (RL, AP, SI); a PTV 0.6 cm around it with a concavity at the back; a rectum of 1.5 cm diameter that abuts the
+    indented back of the prostate, a third of it PTV on the PTV's widest slice; a roughly ellipsoidal bladder of 5.0 ×
+    4.0 × 5.0 cm on the superior aspect of the prostate; seven fields, 75.6 Gy.
 
-    Assumed: depth of the indentation, the PTV as an ellipsoid with axes 1.2 cm longer and a round groove at the back, the
-    length of the rectum, where the bladder's middle is (above the upper end of the PTV, to the front), that the bladder
-    is without the prostate, and the body, a rounded box. Volumes: PTV 78.9 cm³, rectum 17.7 cm³ (a sixth of it PTV),
-    bladder 51 cm³ (a twelfth of it PTV).
+    Assumed: the depth of the indentation; the PTV as an ellipsoid with axes 1.2 cm longer and a round groove at the
+    back; the length of the rectum; where the bladder's middle is (above the upper end of the PTV, to the front), and
+    that the bladder is without the prostate; the body, a rounded box. Volumes: PTV 78.9 cm³, rectum 17.7 cm³ (a sixth
+    of it PTV), bladder 51.0 cm³ (a twelfth of it PTV).
 
     Attributes
     ----------

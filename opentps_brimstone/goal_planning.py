@@ -1,0 +1,423 @@
+"""Plans from goals, in a few rounds from a prescription that only goals and geometry give.
+
+In every round the prescription is optimised from the best plan so far. Organs and body are asked for a fraction of the
+doses they have; weights rise as long as the targets hold their goals, and fall when they do not. What a round found is
+normalised to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses are linear in
+the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that violates the
+targets' goals least, then those of the organs, then the one with the lowest mean doses outside the targets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone.evaluation import DVHGoal, GoalTable, evaluate
+from opentps_brimstone.goal_prescription import (
+    GoalPlannerSettings,
+    OrganAsk,
+    TargetAsk,
+    asks_from_goals,
+    dose_quantiles,
+    is_lower,
+    parsed_goals,
+)
+from opentps_brimstone.optimizer import OptimizerSettings, PlanOptimizer
+
+if TYPE_CHECKING:
+    from opentps_brimstone.callbacks import Callback
+    from opentps_brimstone.optimizer import OptimizationResult
+    from opentps_brimstone.plan import Plan
+    from opentps_brimstone.prescription import ObjectiveTerm
+
+__all__ = ["GoalPlanner", "GoalPlanningResult", "PlanningRound"]
+
+FloatArray = npt.NDArray[np.float64]
+
+# Shares of a round's plan that are tried in its mixture with the best plan so far.
+_MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
+# From this share on the round went well, and weights rise; from the other on they stay; below they fall.
+_WENT_WELL, _WENT_FAR = 0.85, 0.5
+# Normalisation raises a plan by this much at most.
+_HIGHEST_FACTOR = 1.05
+_GUARD_STEP, _HIGHEST_GUARD = 3.0, 2e4
+# Rounds without a gain that end the planning, when all goals are met and when not.
+_PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 2, 4
+
+
+@dataclass(frozen=True)
+class PlanningRound:
+    """What a round did.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    share : float
+        Share of the round's own plan in the best plan after it; 0 when it was no help.
+    goals : GoalTable
+        Of the best plan after it.
+    mean_doses : dict of str to float
+        Of the structures that are no targets, in Gy.
+    hot_spot_gy : float
+        Highest dose outside the targets.
+    iterations : int
+    time_s : float
+    """
+
+    number: int
+    share: float
+    goals: GoalTable
+    mean_doses: dict[str, float]
+    hot_spot_gy: float
+    iterations: int
+    time_s: float
+
+    def __str__(self) -> str:
+        met = sum(result.met for result in self.goals)
+        means = ", ".join(f"{name} {dose:.2f}" for name, dose in self.mean_doses.items())
+        return (
+            f"round {self.number}: {met} of {len(self.goals)} goals met, mean doses (Gy): {means}, "
+            f"{self.iterations} iterations in {self.time_s:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class GoalPlanningResult:
+    """What the planning found.
+
+    Attributes
+    ----------
+    goals : GoalTable
+        Of the best plan.
+    message : str
+        Why it ended.
+    beamlet_weights : ndarray, shape (n_beamlets,)
+        MU per fraction.
+    dose : ndarray, shape (nx, ny, nz)
+        Gy over all fractions.
+    rounds : tuple of PlanningRound
+    objectives : tuple of (str, ObjectiveTerm)
+        What the last round asked of which structure.
+    convergence_history : dict of str to list
+        As `OptimizationResult` has it, round after round.
+    time_s : float
+        Wall time.
+    """
+
+    goals: GoalTable
+    message: str
+    beamlet_weights: FloatArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    rounds: tuple[PlanningRound, ...] = field(repr=False)
+    objectives: tuple[tuple[str, ObjectiveTerm], ...] = field(repr=False)
+    convergence_history: dict[str, list[Any]] = field(repr=False)
+    time_s: float = 0.0
+
+    @property
+    def success(self) -> bool:
+        """Whether all goals are met."""
+        return self.goals.all_met
+
+    @property
+    def iterations(self) -> int:
+        """Over all rounds."""
+        return sum(each.iterations for each in self.rounds)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A plan, normalised, and how good it is."""
+
+    weights: FloatArray
+    dose: FloatArray
+    goals: GoalTable
+    violations: tuple[float, ...]
+    hot_spot_gy: float
+    mean_doses: dict[str, float]
+    rank: tuple[float, float, float, float]
+
+
+class GoalPlanner:
+    """Finds beamlet weights that meet goals, and spare what they leave open.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its `beamlet_weights` are set by `optimize`.
+    goals : iterable of DVHGoal or str
+        For its structures. Every target needs one for its lowest dose.
+    settings : GoalPlannerSettings, optional
+    optimizer_settings : OptimizerSettings, optional
+        Constants of the algorithm.
+
+    Raises
+    ------
+    ValueError
+        As `prescription_from_goals`.
+
+    Examples
+    --------
+    >>> planner = GoalPlanner(plan, ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy"])  # doctest: +SKIP
+    >>> print(planner.optimize().goals)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        goals: Iterable[DVHGoal | str],
+        settings: GoalPlannerSettings | None = None,
+        optimizer_settings: OptimizerSettings | None = None,
+    ) -> None:
+        self.plan = plan
+        self.goals = parsed_goals(goals, [structure.name for structure in plan.structures.values()])
+        self.settings = settings or GoalPlannerSettings()
+        self.optimizer_settings = optimizer_settings or OptimizerSettings()
+        targets = [structure for structure in plan.structures.values() if structure.is_target]
+        if targets:
+            plan.prepare(targets)
+        self._grid = plan.dose_influence.grid
+        self._targets, self._organs = asks_from_goals(plan.structures.values(), self.goals, self._grid, self.settings)
+
+    @property
+    def prescription(self) -> list[tuple[str, ObjectiveTerm]]:
+        """What is asked of which structure at present."""
+        return [(ask.structure.name, term) for ask in self._asks for term in ask.terms()]
+
+    @property
+    def _asks(self) -> list[TargetAsk | OrganAsk]:
+        return [*self._targets, *self._organs]
+
+    def optimize(
+        self,
+        initial_weights: npt.ArrayLike | None = None,
+        callback: Callback | None = None,
+        on_round: Callable[[PlanningRound], bool | None] = lambda _: None,
+        progress: bool = False,
+    ) -> GoalPlanningResult:
+        """Plan, and set the weights of the best plan.
+
+        Parameters
+        ----------
+        initial_weights : array_like, shape (n_beamlets,), optional
+            MU per fraction that the first round starts from, at the coarsest level.
+        callback : OptimizationCallback or callable, or a list of them, optional
+            Called after each iteration, as for `PlanOptimizer.optimize`; returning False ends the planning.
+        on_round : callable
+            Called after each round; returning False ends the planning.
+        progress : bool
+            Show progress bars on the terminal.
+
+        Returns
+        -------
+        GoalPlanningResult
+
+        Raises
+        ------
+        ValueError
+            When a structure gets no dose, or the initial weights do not fit.
+        KeyboardInterrupt
+            On Ctrl-C.
+        """
+        started = time.perf_counter()
+        best: _Candidate | None = None
+        rounds: list[PlanningRound] = []
+        history: dict[str, list[Any]] = {}
+        asked = self.prescription
+        message = f"ended after {self.settings.rounds} rounds"
+        without_gain = 0
+        for number in range(1, self.settings.rounds + 1):
+            round_started = time.perf_counter()
+            asked = self.prescription
+            result = self._optimised(best, initial_weights, callback, progress)
+            found = self._judged(result.beamlet_weights, np.asarray(result.dose))
+            before, (share, best) = best, self._mixed(best, found)
+            _append(history, result.convergence_history)
+            elapsed = time.perf_counter() - round_started
+            rounds.append(
+                PlanningRound(number, share, best.goals, best.mean_doses, best.hot_spot_gy, result.iterations, elapsed)
+            )
+            if on_round(rounds[-1]) is False or result.message.startswith("stopped"):
+                message = f"stopped in round {number}"
+                break
+            without_gain = 0 if before is None or self._gains(before, best) else without_gain + 1
+            if without_gain >= (_PATIENCE_WITH_GOALS_MISSED if any(best.rank[:3]) else _PATIENCE):
+                message = f"no gain in {without_gain} rounds, ended after {number}"
+                break
+            self._adapt(share, best, found)
+        assert best is not None
+        self.plan.beamlet_weights = best.weights
+        return GoalPlanningResult(
+            goals=best.goals,
+            message=message,
+            beamlet_weights=best.weights,
+            dose=np.asarray(self.plan.update_histograms()),
+            rounds=tuple(rounds),
+            objectives=tuple(asked),
+            convergence_history=history,
+            time_s=time.perf_counter() - started,
+        )
+
+    # ------------------------------------------------------------------------------------------------ one optimisation
+
+    def _optimised(
+        self,
+        best: _Candidate | None,
+        initial_weights: npt.ArrayLike | None,
+        callback: Callback | None,
+        progress: bool,
+    ) -> OptimizationResult:
+        settings = self.optimizer_settings
+        if best is None:
+            levels = min(self.settings.first_levels, len(settings.level_sigma))
+            settings = replace(settings, number_of_levels=levels)
+            start = initial_weights
+        else:
+            level = min(self.settings.later_level, settings.number_of_levels - 1)
+            settings = replace(settings, start_level=level)
+            start = best.weights
+        optimizer = PlanOptimizer(self.plan, settings)
+        for ask in self._asks:
+            for term in ask.terms():
+                optimizer.add_objective(ask.structure, term)
+        return optimizer.optimize(
+            initial_weights=start, callback=callback, tolerance=self.settings.tolerance, progress=progress
+        )
+
+    # ------------------------------------------------------------------------------------------------------- judgement
+
+    @cached_property
+    def _outside(self) -> npt.NDArray[np.bool_]:
+        """Voxels of structures that are in no part target."""
+        anywhere = np.zeros(self._grid.shape, dtype=bool)
+        for organ in self._organs:
+            anywhere |= organ.structure.share > 0
+        for target in self._targets:
+            anywhere &= target.structure.share == 0
+        return anywhere
+
+    def _judged(self, weights: FloatArray, dose: FloatArray) -> _Candidate:
+        """Normalise a plan to the targets' lower goals, and judge it."""
+        factor = self._normalisation(dose)
+        dose = dose * factor
+        goals = self._evaluated(dose)
+        violations = tuple(self._violation(result.goal, result.value) for result in goals)
+        on_target = [self._is_of_target(goal) for goal in self.goals]
+        hot_spot = float(dose[self._outside].max(initial=0.0))
+        limit = self._hot_spot_limit
+        missed = max([v for v, target in zip(violations, on_target, strict=True) if target], default=0.0)
+        missed = max(missed, hot_spot / limit - 1)
+        missed_by_organs = sum(v for v, target in zip(violations, on_target, strict=True) if not target)
+        means = {
+            organ.structure.name: float(np.vdot(organ.structure.share, dose) / organ.structure.share.sum())
+            for organ in self._organs
+        }
+        # Half of the margin may be used up.
+        spare = self.settings.margin / 2
+        relative = sum(means[organ.structure.name] / organ.expected_mean_gy for organ in self._organs)
+        missed_outright = sum(
+            abs(result.value / max(result.goal.value, 1e-6) - 1)
+            for result, target in zip(goals, on_target, strict=True)
+            if target and not result.met
+        )
+        rank = (missed_outright, max(0.0, missed - spare), max(0.0, missed_by_organs - spare), relative)
+        return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
+
+    def _evaluated(self, dose: FloatArray) -> GoalTable:
+        return evaluate(dose, self.plan.structures.values(), self.goals, grid=self._grid)
+
+    def _is_of_target(self, goal: DVHGoal) -> bool:
+        return any(target.structure.name == goal.structure for target in self._targets)
+
+    @property
+    def _hot_spot_limit(self) -> float:
+        highest = max(target.prescription_gy for target in self._targets)
+        return highest * self.settings.hot_spot_share * (1 - self.settings.margin)
+
+    def _normalisation(self, dose: FloatArray) -> float:
+        """Factor that brings the targets' lowest doses to their goals, with the margin."""
+        factors = [
+            result.goal.value * (1 + self.settings.margin) / result.value
+            for result in self._evaluated(dose)
+            if is_lower(result.goal)
+            and result.goal.metric.unit == "Gy"
+            and self._is_of_target(result.goal)
+            and result.value > 0
+        ]
+        return min(max(factors, default=1.0), _HIGHEST_FACTOR)
+
+    def _violation(self, goal: DVHGoal, value: float) -> float:
+        """By how much a value misses a goal with its margin, as a share of the goal."""
+        margin, scale = self.settings.margin, max(goal.value, 1e-6)
+        if is_lower(goal):
+            return max(0.0, (scale * (1 + margin) - value) / scale - 1e-9)
+        return max(0.0, (value - scale * (1 - margin)) / scale - 1e-9)
+
+    def _mixed(self, best: _Candidate | None, found: _Candidate) -> tuple[float, _Candidate]:
+        """Best mixture of a round's plan and the best so far, and the share of the former in it."""
+        if best is None:
+            return 1.0, found
+        share, chosen = 0.0, best
+        for trial in _MIXTURES:
+            weights = trial * found.weights + (1 - trial) * best.weights
+            mixture = found if trial == 1 else self._judged(weights, trial * found.dose + (1 - trial) * best.dose)
+            if mixture.rank < chosen.rank:
+                share, chosen = trial, mixture
+        return share, chosen
+
+    def _gains(self, before: _Candidate, after: _Candidate) -> bool:
+        if any(before.rank[:3]):
+            return after.rank < before.rank
+        return before.rank[3] - after.rank[3] > self.settings.least_gain * before.rank[3]
+
+    # ------------------------------------------------------------------------------------------------ the next request
+
+    def _adapt(self, share: float, best: _Candidate, found: _Candidate) -> None:
+        """Change what is asked for, by how the last round went."""
+        missed = {
+            name: sum(v for goal, v in zip(self.goals, best.violations, strict=True) if goal.structure == name)
+            for name in {goal.structure for goal in self.goals}
+        }
+        if found.hot_spot_gy > self._hot_spot_limit:
+            for organ in self._organs:
+                organ.guard_weight = min(organ.guard_weight * _GUARD_STEP, _HIGHEST_GUARD)
+        for target in self._targets:
+            if missed.get(target.structure.name, 0.0) > 0:
+                target.guard_weight = min(target.guard_weight * _GUARD_STEP, _HIGHEST_GUARD)
+                target.lower_by(missed[target.structure.name])
+        organs_miss = best.rank[2] > 0
+        for organ in self._organs:
+            behind = missed.get(organ.structure.name, 0.0) > 0
+            organ.weight *= self._change(
+                share,
+                targets_miss=any(best.rank[:2]),
+                organs_miss=organs_miss,
+                behind=behind,
+                aimed=organ.structure.name in missed,
+            )
+            organ.ask_for(self.settings.pull * dose_quantiles(best.dose, organ.structure.share))
+
+    def _change(self, share: float, *, targets_miss: bool, organs_miss: bool, behind: bool, aimed: bool) -> float:
+        """Factor of an organ's weight: those behind their goals come first, and when all are met those without any."""
+        step = self.settings.step
+        if targets_miss:
+            return 1.0 if behind else step**-0.5
+        if share >= _WENT_WELL:
+            return step**1.5 if behind else 1 / step if organs_miss else 1.0 if aimed else step**2.5
+        if share >= _WENT_FAR:
+            return step**0.5 if behind else 1 / step if organs_miss else 1.0 if aimed else step**0.5
+        return 1 / step if behind else step**-2
+
+
+def _append(history: dict[str, list[Any]], more: dict[str, list[Any]]) -> None:
+    """Add an optimisation to a history; iterations and times go on counting."""
+    for name, values in more.items():
+        so_far = history.setdefault(name, [])
+        last = so_far[-1] if so_far and name in ("iteration", "time_s") else 0
+        so_far += [value + last for value in values] if name in ("iteration", "time_s") else values
