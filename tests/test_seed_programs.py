@@ -17,7 +17,8 @@ from dicom_folder import circle, cylinder, sphere, water_box, write_ct, write_do
 
 import opentps_brimstone as pb
 
-SHAPE, SPACING, ORIGIN = (54, 54, 52), (3.0, 3.0, 3.0), (-79.5, -79.5, -76.5)
+# The programs look at layer 50 along x and along z: it goes through the target.
+SHAPE, SPACING, ORIGIN = (62, 40, 62), (3.0, 3.0, 3.0), (-150.0, -58.5, -150.0)
 SETUP = "# Setup as before..."
 
 
@@ -36,8 +37,8 @@ def namespace(tmp_path_factory):
     files = write_ct(folder, water_box(SHAPE), SPACING, ORIGIN)
     rois = {
         "PTV": ("PTV", sphere(9.0, near)),
-        "Bladder": ("ORGAN", cylinder(8.0, near[np.abs(near) < 12], (20.0, 0.0))),
-        "External": ("EXTERNAL", [(z, circle(70.0)) for z in planes]),
+        "Bladder": ("ORGAN", cylinder(8.0, near[np.abs(near) < 12], (-20.0, 0.0))),
+        "External": ("EXTERNAL", [(z, circle(50.0, (-50.0, 0.0))) for z in planes[2:-2]]),
     }
     write_structures(folder / "rs.dcm", rois, files)
     reference = folder / "reference_plan.dcm"
@@ -100,6 +101,7 @@ def test_gamma_compares_with_the_reference(namespace):
     assert gamma.shape == SHAPE
     judged = gamma[np.isfinite(gamma)]
     assert len(judged) > 100
+    assert np.isfinite(gamma[50]).any()
     assert (judged >= 0).all()
     assert (judged > 1).any()  # the reference is no plan of ours
 
