@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.beam import Beam
     from opentps_brimstone.callbacks import CallbackList, OptimizationCallback, Recorder, StopWhenGoalsMet, TimeLimit
     from opentps_brimstone.checkpoint import Checkpoint, CheckpointError
+    from opentps_brimstone.deliverable import DeliverablePlan, make_deliverable
     from opentps_brimstone.dicom.errors import DicomError
     from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
     from opentps_brimstone.dose_array import DoseArray
@@ -45,6 +46,7 @@ _HOME = {
     "DVHGoal": "evaluation",
     "DicomError": "dicom.errors",
     "DoseArray": "dose_array",
+    "DeliverablePlan": "deliverable",
     "DoseInfluence": "dose_influence",
     "KLDivergenceTerm": "prescription",
     "MaximumDoseTerm": "prescription",
@@ -69,6 +71,7 @@ _HOME = {
     "evaluate": "evaluation",
     "gamma_analysis": "evaluation",
     "gamma_pass_rate": "evaluation",
+    "make_deliverable": "deliverable",
     "optimize_photon_plan": "adapters.planning",
     "register": "opentps_method",
     "unregister": "opentps_method",
@@ -81,6 +84,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DVHGoal",
+    "DeliverablePlan",
     "DicomError",
     "DoseArray",
     "DoseInfluence",
@@ -107,6 +111,7 @@ __all__ = [
     "evaluate",
     "gamma_analysis",
     "gamma_pass_rate",
+    "make_deliverable",
     "optimize_photon_plan",
     "register",
     "unregister",

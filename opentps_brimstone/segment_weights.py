@@ -21,9 +21,9 @@ from opentps_brimstone.optimizer import OptimizerSettings
 from opentps_brimstone.sequencing.segments import open_shares
 
 if TYPE_CHECKING:
-    from opentps_brimstone.plan import Structure
     from opentps_brimstone.prescription import ObjectiveTerm
     from opentps_brimstone.sequencing.segments import SequencedBeam
+    from opentps_brimstone.structure import Structure
 
 __all__ = ["SegmentWeights", "check_mu_limits", "fitted_mu", "optimize_segment_weights", "segment_influence"]
 
@@ -125,9 +125,9 @@ def optimize_segment_weights(
 
     Many plans with different doses have nearly the same DVHs. So that the segments keep to the dose that the beamlets
     were optimised to, the search starts, at the finest level, from MU whose dose is nearest to it (`fitted_mu`), if
-    they cost less than those to start from. Segments that come out below the least MU vanish and the others are
-    optimised again, until none is below. Then MU are rounded to the step. An optimisation that does not lower the cost
-    is not heeded.
+    they cost less than those to start from. An optimisation that does not lower the cost is not heeded, so without the
+    following limits the result costs no more than the start. Of the segments that come out below the least MU the
+    weaker half vanishes and the others are optimised again, until none is below. Then MU are rounded to the step.
 
     Parameters
     ----------
@@ -182,15 +182,16 @@ def optimize_segment_weights(
         found[alive] = result.beamlet_weights
         if prescription.evaluate(found)[0] < prescription.evaluate(mu)[0]:
             mu = found
-        strong = alive[(mu[alive] >= minimum_mu) & (mu[alive] > 0)]
-        if not len(strong):
-            raise ValueError(f"no segment reaches {minimum_mu:g} MU per fraction; lower the least MU of a segment")
-        if len(strong) == len(alive):
+        below = alive[(mu[alive] < minimum_mu) | (mu[alive] == 0)]
+        if not len(below):
             break
-        weak = np.setdiff1d(alive, strong)
+        # The weaker half: what the others gain may lift the rest over the limit.
+        gone = below[np.argsort(mu[below], kind="stable")[: (len(below) + 1) // 2]]
+        alive = np.setdiff1d(alive, gone)
+        if not len(alive):
+            raise ValueError(f"no segment reaches {minimum_mu:g} MU per fraction; lower the least MU of a segment")
         mu = mu.copy()
-        mu[weak] = 0.0
-        alive = strong
+        mu[gone] = 0.0
     if step_mu > 0:
         mu = np.where(mu > 0, np.maximum(np.round(mu / step_mu), np.ceil(minimum_mu / step_mu)) * step_mu, 0.0)
     return SegmentWeights(mu, cost_before, prescription.evaluate(mu)[0], iterations)

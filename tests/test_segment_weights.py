@@ -62,11 +62,13 @@ def test_cost_falls_and_is_that_of_the_mu():
 
 
 def test_mu_fitted_to_a_dose():
-    """The dose of known MU is found again; MU of the dose of the beamlets come nearer to it than those of the levels."""
+    """The dose of known MU is found again; MU fitted to the beamlets' dose come nearer to it than the levels."""
     plan, terms, beams = case()
     segments = segment_influence(plan.dose_influence, beams)
     known = np.linspace(0.0, 20.0, segments.layout.n_beamlets)
-    np.testing.assert_allclose(segments.dose(fitted_mu(segments, segments.dose(known, 5), 5)), segments.dose(known))
+    np.testing.assert_allclose(
+        segments.dose(fitted_mu(segments, segments.dose(known, 5), 5)), segments.dose(known), atol=1e-6
+    )
     wanted = plan.get_dose()
     start = start_of(beams)
     near = optimize_segment_weights(segments, terms, start, wanted_dose=wanted)
@@ -99,7 +101,7 @@ def test_small_mu_vanish_and_the_others_are_rounded():
     plan, terms, beams = case(levels=6)
     segments = segment_influence(plan.dose_influence, beams)
     free = optimize_segment_weights(segments, terms, start_of(beams))
-    least = float(np.quantile(free.mu[free.mu > 0], 0.3))
+    least = float(np.quantile(free.mu[free.mu > 0], 0.1))
     found = optimize_segment_weights(segments, terms, start_of(beams), minimum_mu=least, step_mu=least / 8)
     assert np.count_nonzero(found.mu) < np.count_nonzero(free.mu)
     assert found.mu[found.mu > 0].min() >= least * (1 - 1e-9)
