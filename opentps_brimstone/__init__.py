@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.dose_array import DoseArray
     from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
     from opentps_brimstone.evaluation import DVHGoal, compare_plans, evaluate, gamma_analysis, gamma_pass_rate
+    from opentps_brimstone.goal_planning import GoalPlanner, GoalPlanningResult
+    from opentps_brimstone.goal_prescription import GoalPlannerSettings, prescription_from_goals
     from opentps_brimstone.opentps_method import register, unregister
     from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings, PlanOptimizer
     from opentps_brimstone.plan import Plan
@@ -48,6 +50,9 @@ _HOME = {
     "DoseArray": "dose_array",
     "DeliverablePlan": "deliverable",
     "DoseInfluence": "dose_influence",
+    "GoalPlanner": "goal_planning",
+    "GoalPlannerSettings": "goal_prescription",
+    "GoalPlanningResult": "goal_planning",
     "KLDivergenceTerm": "prescription",
     "MaximumDoseTerm": "prescription",
     "MeanDoseTerm": "prescription",
@@ -73,6 +78,7 @@ _HOME = {
     "gamma_pass_rate": "evaluation",
     "make_deliverable": "deliverable",
     "optimize_photon_plan": "adapters.planning",
+    "prescription_from_goals": "goal_prescription",
     "register": "opentps_method",
     "unregister": "opentps_method",
 }
@@ -88,6 +94,9 @@ __all__ = [
     "DicomError",
     "DoseArray",
     "DoseInfluence",
+    "GoalPlanner",
+    "GoalPlannerSettings",
+    "GoalPlanningResult",
     "KLDivergenceTerm",
     "MaximumDoseTerm",
     "MeanDoseTerm",
@@ -113,6 +122,7 @@ __all__ = [
     "gamma_pass_rate",
     "make_deliverable",
     "optimize_photon_plan",
+    "prescription_from_goals",
     "register",
     "unregister",
 ]

@@ -253,7 +253,8 @@ def prescription_from_goals(
         dose, a target has no lower goal, or its goals contradict each other.
     """
     targets, organs = asks_from_goals(structures, goals, grid, settings or GoalPlannerSettings())
-    return [(ask.structure, term) for ask in (*targets, *organs) for term in ask.terms()]
+    asks: list[TargetAsk | OrganAsk] = [*targets, *organs]
+    return [(ask.structure, term) for ask in asks for term in ask.terms()]
 
 
 def asks_from_goals(

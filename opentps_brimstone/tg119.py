@@ -441,6 +441,7 @@ def table_figure(suite: SuiteResult) -> Any:
     matplotlib Figure
     """
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
     from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR
 
@@ -460,7 +461,7 @@ def table_figure(suite: SuiteResult) -> Any:
         cellColours=[[fills[row[-1]]] * len(_COLUMNS) for row in rows],
         colColours=["0.9"] * len(_COLUMNS),
         colWidths=[0.22, 0.24, 0.13, 0.1, 0.12, 0.1, 0.12],
-        bbox=[0, 0, 1, 1],
+        bbox=Bbox.unit(),
     )
     table.auto_set_font_size(False)
     table.set_fontsize(10)

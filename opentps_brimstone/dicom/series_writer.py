@@ -143,20 +143,24 @@ def _lines_around(x: FloatArray, y: FloatArray, plane: FloatArray) -> list[Float
     """Lines of equal share in a plane [y, x] that enclose as much as the shares add up to."""
     from contourpy import contour_generator
 
-    generator = contour_generator(x, y, plane)
+    generator = contour_generator(x, y, plane, line_type="Separate")
+
+    def lines_at(level: float) -> list[FloatArray]:
+        return [np.asarray(line, dtype=np.float64) for line in generator.lines(level)]
+
     wanted = plane.sum() * (x[1] - x[0]) * (y[1] - y[0])
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         level = (low + high) / 2
-        too_much = sum(_enclosed(line) for line in generator.lines(level)) > wanted
-        low, high = (level, high) if too_much else (low, level)
-    lines = [np.asarray(line, dtype=np.float64)[:-1] for line in generator.lines((low + high) / 2)]
-    return [line for line in lines if len(line) >= _FEWEST_POINTS]
+        enclosed = sum(_enclosed(line) for line in lines_at(level))
+        low, high = (level, high) if enclosed > wanted else (low, level)
+    # The first vertex of a closed line is its last one, too.
+    return [line[:-1] for line in lines_at((low + high) / 2) if len(line) > _FEWEST_POINTS]
 
 
-def _enclosed(line: npt.ArrayLike) -> float:
+def _enclosed(line: FloatArray) -> float:
     """Area inside a closed line, negative for a hole."""
-    x, y = np.asarray(line, dtype=np.float64).T
+    x, y = line.T
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
 
 
