@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.evaluation import DVHGoal, compare_plans, evaluate, gamma_analysis, gamma_pass_rate
     from opentps_brimstone.goal_planning import GoalPlanner, GoalPlanningResult
     from opentps_brimstone.goal_prescription import GoalPlannerSettings, prescription_from_goals
+    from opentps_brimstone.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
     from opentps_brimstone.opentps_method import register, unregister
     from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings, PlanOptimizer
     from opentps_brimstone.plan import Plan
@@ -46,13 +47,16 @@ _HOME = {
     "Checkpoint": "checkpoint",
     "CheckpointError": "checkpoint",
     "DVHGoal": "evaluation",
+    "DVHLimitTerm": "objectives",
+    "DeliverablePlan": "deliverable",
     "DicomError": "dicom.errors",
     "DoseArray": "dose_array",
-    "DeliverablePlan": "deliverable",
     "DoseInfluence": "dose_influence",
+    "EUDTerm": "objectives",
     "GoalPlanner": "goal_planning",
     "GoalPlannerSettings": "goal_prescription",
     "GoalPlanningResult": "goal_planning",
+    "HomogeneityTerm": "objectives",
     "KLDivergenceTerm": "prescription",
     "MaximumDoseTerm": "prescription",
     "MeanDoseTerm": "prescription",
@@ -66,6 +70,7 @@ _HOME = {
     "Prescription": "prescription",
     "Recorder": "callbacks",
     "Series": "series",
+    "SquaredDeviationTerm": "objectives",
     "StopWhenGoalsMet": "callbacks",
     "Structure": "structure",
     "TimeLimit": "callbacks",
@@ -90,13 +95,16 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DVHGoal",
+    "DVHLimitTerm",
     "DeliverablePlan",
     "DicomError",
     "DoseArray",
     "DoseInfluence",
+    "EUDTerm",
     "GoalPlanner",
     "GoalPlannerSettings",
     "GoalPlanningResult",
+    "HomogeneityTerm",
     "KLDivergenceTerm",
     "MaximumDoseTerm",
     "MeanDoseTerm",
@@ -110,6 +118,7 @@ __all__ = [
     "Prescription",
     "Recorder",
     "Series",
+    "SquaredDeviationTerm",
     "StopWhenGoalsMet",
     "Structure",
     "TimeLimit",

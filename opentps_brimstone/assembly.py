@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from opentps_brimstone import _core
+from opentps_brimstone.custom_terms import checked_evaluate
 from opentps_brimstone.dose_influence import BeamletLayout
 from opentps_brimstone.prescription import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.pyramid import coarsen
@@ -304,10 +305,11 @@ def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSetti
             target=term.dvh,
             direction=getattr(_core.KlDirection, term.direction or settings.kl_direction),
         )
-    assert isinstance(term, DoseLimitTerm)
-    return _core.TermSpecification.dose_limit(
-        kind=getattr(_core.TermKind, term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
-    )
+    if isinstance(term, DoseLimitTerm):
+        return _core.TermSpecification.dose_limit(
+            kind=getattr(_core.TermKind, term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
+        )
+    return _core.TermSpecification.function(structure=structure, weight=term.weight, evaluate=checked_evaluate(term))
 
 
 def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) -> float:

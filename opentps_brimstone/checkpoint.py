@@ -145,7 +145,7 @@ def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str,
         When there is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError) as error:
         if isinstance(error, FileNotFoundError):

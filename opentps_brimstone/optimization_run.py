@@ -97,9 +97,7 @@ class OptimizationRun:
             "time_s": [],
         }
 
-    def optimise(
-        self, *, show_progress: bool, resumed: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> dict[str, Any]:
+    def optimise(self, *, show_progress: bool, resumed: Mapping[str, npt.NDArray[Any]] | None = None) -> dict[str, Any]:
         """Run it.
 
         Parameters
@@ -223,7 +221,7 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
     plan : Plan
     objectives : sequence of ObjectiveTerm
     settings : OptimizerSettings
-        Any number of threads gives the same result, so it does not count.
+        Any number of threads gives the same result, so it does not count; nor does the number of iterations.
 
     Returns
     -------
@@ -238,6 +236,6 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
             for term in objectives
             if term.structure is not None
         ],
-        replace(settings, threads=None),
+        replace(settings, threads=None, max_iterations=1),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -19,7 +19,10 @@ DIRECTIONS: tuple[Direction, ...] = ("calc_target", "target_calc")
 
 
 class ObjectiveTerm:
-    """One summand of the cost, on the dose of one structure.
+    """One summand of the cost, on the dose of one structure: subclass it for your own.
+
+    A subclass overrides `evaluate`, and calls ``super().__init__(weight)`` if it has an ``__init__``. Its value and
+    gradient join the cost at every level: there, `dose` and `share` are those of the level's coarser voxels.
 
     Parameters
     ----------
@@ -30,6 +33,18 @@ class ObjectiveTerm:
     ----------
     structure : Structure or None
         Set when the term is added to a prescription.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> class Deviation(pb.ObjectiveTerm):
+    ...     def evaluate(self, dose, share):
+    ...         relative = (dose - 50.0) / 50.0
+    ...         return share @ relative**2, 2.0 * share * relative / 50.0
+    >>> value, gradient = Deviation(weight=2.0).evaluate(np.array([50.0, 55.0]), np.array([0.5, 0.5]))
+    >>> round(value, 6)
+    0.005
     """
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -38,9 +53,27 @@ class ObjectiveTerm:
         self.weight = float(weight)
         self.structure: Structure | None = None
 
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:  # noqa: ARG002
+        """Value of the term for the doses of its structure's voxels, and its gradient; without the weight.
+
+        Parameters
+        ----------
+        dose : ndarray, shape (n,)
+            Gy over all fractions.
+        share : ndarray, shape (n,)
+            Share of the structure's volume in each voxel; they sum to 1. A subclass may leave this parameter out.
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray, shape (n,)
+            Derivative of the value with respect to each dose, in 1/Gy.
+        """
+        raise TypeError(f"{type(self).__name__} must override evaluate(dose, share)")
+
     def state(self) -> tuple[object, ...]:
         """Everything the term's cost depends on besides dose and structure; equal states give equal costs."""
-        return (self.weight,)
+        return tuple((name, repr(value)) for name, value in sorted(vars(self).items()) if name != "structure")
 
 
 class KLDivergenceTerm(ObjectiveTerm):
@@ -149,6 +182,25 @@ class KLDivergenceTerm(ObjectiveTerm):
         """Weight, direction and target points."""
         return (self.weight, self.direction, self.dvh.tobytes())
 
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; as at the finest level of default settings, half of a voxel in either kernel.
+
+        The reference dose is the highest of the target DVH.
+        """
+        from opentps_brimstone import _core
+        from opentps_brimstone.assembly import bin_settings
+        from opentps_brimstone.optimizer import OptimizerSettings
+
+        settings = OptimizerSettings()
+        term = _core.KlDivergenceTerm(
+            share=np.asarray(share, dtype=np.float64),
+            target=self.dvh,
+            direction=getattr(_core.KlDirection, self.direction or settings.kl_direction),
+            weight=1.0,
+            bins=bin_settings(settings, 0, float(self.dvh[-1, 0])),
+        )
+        return term.cost_and_gradient(dose, np.full(len(dose), 0.5))
+
     def __repr__(self) -> str:
         if self._interval is None:
             asked = f"dvh={[tuple(map(float, point)) for point in self.dvh]}"
@@ -182,6 +234,11 @@ class DoseLimitTerm(ObjectiveTerm):
         """Weight and limit."""
         return (self.weight, self.limit_gy)
 
+    @property
+    def reference_dose_gy(self) -> float:
+        """d_ref when the term is evaluated alone: its limit. In a prescription it is the targets' highest dose."""
+        return self.limit_gy if self.limit_gy > 0 else 1.0
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.limit_gy:g}, weight={self.weight:g})"
 
@@ -211,6 +268,11 @@ class MaximumDoseTerm(DoseLimitTerm):
     def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
         super().__init__(limit_gy, weight)
 
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
+        excess = np.maximum(0.0, dose - self.limit_gy) / self.reference_dose_gy
+        return float(share @ excess**2), 2.0 * share * excess / self.reference_dose_gy
+
 
 class MinimumDoseTerm(DoseLimitTerm):
     """Guard against cold voxels: weight · Σ_j v_j [max(0, limit − d_j) / d_ref]².
@@ -236,6 +298,11 @@ class MinimumDoseTerm(DoseLimitTerm):
     def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
         super().__init__(limit_gy, weight)
 
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
+        lack = np.maximum(0.0, self.limit_gy - dose) / self.reference_dose_gy
+        return float(share @ lack**2), -2.0 * share * lack / self.reference_dose_gy
+
 
 class MeanDoseTerm(DoseLimitTerm):
     """Press evenly on a structure: weight · [max(0, Σ_j v_j d_j − limit) / d_ref]².
@@ -260,6 +327,11 @@ class MeanDoseTerm(DoseLimitTerm):
 
     def __init__(self, limit_gy: float, weight: float = 1.0) -> None:
         super().__init__(limit_gy, weight)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
+        excess = max(0.0, float(share @ dose) - self.limit_gy) / self.reference_dose_gy
+        return excess**2, 2.0 * excess * share / self.reference_dose_gy
 
 
 def check_target_dvh(points: Sequence[tuple[float, float]] | FloatArray) -> FloatArray:
@@ -337,13 +409,13 @@ class Prescription:
         objective : ObjectiveTerm
             A term that belongs to no other structure yet.
         """
+        if not isinstance(objective, ObjectiveTerm):
+            raise TypeError(f"{objective!r} is no objective; it must be an ObjectiveTerm, such as KLDivergenceTerm")
+        if type(objective).evaluate is ObjectiveTerm.evaluate:
+            raise TypeError(f"{type(objective).__name__} must override evaluate(dose, share)")
         structure = self.plan.own_structure(structure)
         if objective.structure is not None and objective.structure is not structure:
             raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
-        if not isinstance(objective, KLDivergenceTerm | DoseLimitTerm):
-            raise TypeError(
-                f"{objective!r} is no KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm or MeanDoseTerm"
-            )
         objective.structure = structure
         self.objectives.append(objective)
 

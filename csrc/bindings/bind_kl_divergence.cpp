@@ -41,6 +41,20 @@ void bind_kl_divergence(py::module_& module) {
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
                 return term.cost(to_state(dose, wide_share), 1);
             },
+            py::arg("dose"), py::arg("wide_share"))
+        .def(
+            "cost_and_gradient",
+            [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
+                const DoseState state = to_state(dose, wide_share);
+                Residual residual(state.voxels());
+                const double cost = term.cost_and_residual(state, residual, 1);
+                std::vector<double> gradient(state.voxels());
+                for (std::size_t j = 0; j < gradient.size(); ++j) {
+                    // Wide doses are a share of the doses.
+                    gradient[j] = residual.dose()[j] + wide_share.data()[j] * residual.wide_dose()[j];
+                }
+                return py::make_tuple(cost, to_array(gradient));
+            },
             py::arg("dose"), py::arg("wide_share"));
 }
 

@@ -144,7 +144,7 @@ void DoseMatrix::multiply_reference(const double* weight, int n_rhs, Real* dose,
             }
         };
         for (std::size_t run = block_start_[block]; run < block_start_[block + 1]; ++run) {
-            for_each_in_run(run, add);
+            for_each_entry_in_run(run, add);
         }
         const std::size_t first = block * block_rows;
         unpack_rows(sum.data(), std::min(block_rows, rows_ - first), n_rhs, dose + first, rows_);
@@ -179,7 +179,7 @@ void DoseMatrix::sum_runs_reference(const double* residual, int n_rhs, double* r
         for (; run < block_start_[block + 1]; ++run) {
             double* const sum = run_sum + run * tile_columns * k;
             std::fill_n(sum, tile_columns * k, 0.0);
-            for_each_in_run(run, [&](std::size_t row, std::size_t column, std::uint16_t value) {
+            for_each_entry_in_run(run, [&](std::size_t row, std::size_t column, std::uint16_t value) {
                 for (std::size_t r = 0; r < k; ++r) {
                     sum[column % tile_columns * k + r] += value * residual[r * rows_ + first + row];
                 }

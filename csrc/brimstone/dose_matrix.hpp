@@ -83,14 +83,21 @@ public:
     /// Pairs of columns; the last one may be half empty.
     std::size_t n_pairs() const { return pair_start_.size() - 1; }
 
-    /// Calls `visit(row, column, value)` for every entry of a pair of columns, in Gy/MU.
-    template <class Visit>
-    void for_each_in_pair(std::size_t pair, Visit&& visit) const {
+    /// Gy/MU of a value of 1 in a column.
+    float step(std::size_t column) const { return step_[column]; }
+
+    /// Calls `visit_tile(first row, values)` and `visit_entry(row, column, value)` for what a pair of columns
+    /// has; values are in units of the column's step.
+    template <class VisitTile, class VisitEntry>
+    void for_each_in_pair(std::size_t pair, VisitTile&& visit_tile, VisitEntry&& visit_entry) const {
         for (std::size_t i = pair_start_[pair]; i < pair_start_[pair + 1]; ++i) {
             const std::size_t first_row = pair_block_[i] * block_rows;
-            for_each_in_run(pair_run_[i], [&](std::size_t row, std::size_t column, std::uint16_t value) {
-                visit(first_row + row, column, step_[column] * static_cast<float>(value));
-            });
+            for_each_in_run(
+                pair_run_[i],
+                [&](std::size_t row, const std::uint16_t* value) { visit_tile(first_row + row, value); },
+                [&](std::size_t row, std::size_t column, std::uint16_t value) {
+                    visit_entry(first_row + row, column, value);
+                });
         }
     }
 
@@ -100,25 +107,34 @@ private:
     std::size_t n_blocks() const { return block_start_.size() - 1; }
     TileData tiles() const { return {run_.data(), value_.data(), tile_row_.data(), loose_.data()}; }
 
-    /// Calls `visit(row in the block, column, value)` for every entry of a run.
-    template <class Visit>
-    void for_each_in_run(std::size_t index, Visit&& visit) const {
+    /// As `for_each_in_pair`, with rows counted in the block.
+    template <class VisitTile, class VisitEntry>
+    void for_each_in_run(std::size_t index, VisitTile&& visit_tile, VisitEntry&& visit_entry) const {
         const Run& run = run_[index];
         const Run& next = run_[index + 1];
-        const std::size_t first_column = run.column_pair * tile_columns;
         for (std::size_t tile = run.first_tile; tile != next.first_tile; ++tile) {
-            const std::size_t row = tile_row_[tile] * tile_rows;
-            const std::uint16_t* const value = value_.data() + tile * tile_entries;
-            for (std::size_t entry = 0; entry < tile_entries; ++entry) {
-                if (value[entry] != 0) {
-                    visit(row + entry % tile_rows, first_column + entry / tile_rows, value[entry]);
-                }
-            }
+            visit_tile(tile_row_[tile] * tile_rows, value_.data() + tile * tile_entries);
         }
         for (std::size_t p = run.first_loose; p != next.first_loose; ++p) {
             const std::size_t place = loose_[p].place;
-            visit(place / tile_columns, first_column + place % tile_columns, loose_[p].value);
+            visit_entry(place / tile_columns, run.column_pair * tile_columns + place % tile_columns,
+                        loose_[p].value);
         }
+    }
+    /// Calls `visit(row in the block, column, value)` for every entry of a run that is not zero.
+    template <class Visit>
+    void for_each_entry_in_run(std::size_t index, Visit&& visit) const {
+        const std::size_t first_column = run_[index].column_pair * tile_columns;
+        for_each_in_run(
+            index,
+            [&](std::size_t row, const std::uint16_t* value) {
+                for (std::size_t entry = 0; entry < tile_entries; ++entry) {
+                    if (value[entry] != 0) {
+                        visit(row + entry % tile_rows, first_column + entry / tile_rows, value[entry]);
+                    }
+                }
+            },
+            visit);
     }
 
     template <class Real>

@@ -42,7 +42,6 @@ DoseLimitTerm::DoseLimitTerm(VoxelShares shares, Side side, double limit, double
       reference_dose_(reference_dose) {}
 
 double DoseLimitTerm::sum(const DoseState& state, double* slope, int threads) const {
-    const double slope_factor = 2.0 * weight_ * sign_ / reference_dose_;
     return sum_over(shares_, threads, [&](std::size_t i) {
         const std::size_t voxel = shares_.voxel[i];
         const double beyond = sign_ * (state.dose()[voxel] - limit_);
@@ -51,7 +50,7 @@ double DoseLimitTerm::sum(const DoseState& state, double* slope, int threads) co
         }
         const double excess = beyond / reference_dose_;
         if (slope != nullptr) {
-            slope[voxel] += slope_factor * shares_.share[i] * excess;
+            slope[voxel] += weight_ * (sign_ * 2.0 * shares_.share[i] * excess / reference_dose_);
         }
         return shares_.share[i] * excess * excess;
     });
@@ -88,6 +87,30 @@ double MeanDoseTerm::cost_and_residual(const DoseState& state, Residual& residua
         }
     }
     return weight_ * excess * excess;
+}
+
+FunctionTerm::FunctionTerm(VoxelShares shares, Function function, double weight)
+    : shares_(std::move(shares)), function_(std::move(function)), weight_(weight) {}
+
+std::vector<double> FunctionTerm::doses(const DoseState& state) const {
+    std::vector<double> dose(shares_.voxel.size());
+    for (std::size_t i = 0; i < dose.size(); ++i) {
+        dose[i] = state.dose()[shares_.voxel[i]];
+    }
+    return dose;
+}
+
+double FunctionTerm::cost(const DoseState& state, int) const {
+    return weight_ * function_(doses(state), shares_.share, nullptr);
+}
+
+double FunctionTerm::cost_and_residual(const DoseState& state, Residual& residual, int) const {
+    std::vector<double> gradient(shares_.voxel.size(), 0.0);
+    const double value = function_(doses(state), shares_.share, gradient.data());
+    for (std::size_t i = 0; i < gradient.size(); ++i) {
+        residual.dose()[shares_.voxel[i]] += weight_ * gradient[i];
+    }
+    return weight_ * value;
 }
 
 } // namespace brimstone

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "brimstone/term.hpp"
 
 namespace brimstone {
@@ -40,6 +42,27 @@ private:
     double limit_;
     double weight_;
     double reference_dose_;
+};
+
+/// weight · f(doses of a structure's voxels), where f is anybody's.
+class FunctionTerm final : public Term {
+public:
+    /// Gets doses in Gy and volume shares, which sum to 1; returns its value and, when there is a place for
+    /// it, writes its gradient there, in 1/Gy.
+    using Function = std::function<double(const std::vector<double>& dose, const std::vector<double>& share,
+                                          double* gradient)>;
+
+    FunctionTerm(VoxelShares shares, Function function, double weight);
+
+    double cost(const DoseState& state, int threads) const override;
+    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+
+private:
+    std::vector<double> doses(const DoseState& state) const;
+
+    VoxelShares shares_;
+    Function function_;
+    double weight_;
 };
 
 } // namespace brimstone

@@ -4,8 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "brimstone/dose_terms.hpp"
-
 namespace brimstone {
 
 namespace {
@@ -22,6 +20,8 @@ std::unique_ptr<Term> make_term(const TermSpecification& term, const VoxelShares
                                                bins.reference_dose);
     case Kind::mean_dose:
         return std::make_unique<MeanDoseTerm>(shares, term.limit, term.weight, bins.reference_dose);
+    case Kind::function:
+        return std::make_unique<FunctionTerm>(shares, term.function, term.weight);
     case Kind::kl_divergence:
         break;
     }

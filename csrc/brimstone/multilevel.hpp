@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "brimstone/dose_terms.hpp"
 #include "brimstone/kl_divergence.hpp"
 #include "brimstone/pyramid.hpp"
 #include "brimstone/search.hpp"
@@ -13,14 +14,15 @@ namespace brimstone {
 
 /// What one term of the prescription asks of one structure.
 struct TermSpecification {
-    enum class Kind { kl_divergence, maximum_dose, minimum_dose, mean_dose };
+    enum class Kind { kl_divergence, maximum_dose, minimum_dose, mean_dose, function };
 
     Kind kind = Kind::kl_divergence;
     std::size_t structure = 0;
     double weight = 1.0;
     std::vector<TargetDvh::Point> target;                   ///< kl_divergence
     KlDirection direction = KlDirection::calculated_target; ///< kl_divergence
-    double limit = 0.0;                                     ///< of the others, in Gy
+    double limit = 0.0;                                     ///< of the dose terms, in Gy
+    FunctionTerm::Function function;                        ///< function
 };
 
 struct LevelSettings {

@@ -67,19 +67,105 @@ VoxelShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
     return result;
 }
 
+/// R D, a pair of columns at a time.
+class ReducedPairs {
+public:
+    struct Entry {
+        std::uint32_t voxel;
+        float dose[tile_columns];
+    };
+
+    ReducedPairs(const DoseMatrix& finer, const Coarsening& coarsening)
+        : finer_(finer), coarsening_(coarsening), half_voxel_(finer.rows() / half_rows + 2, mixed) {
+        // Half a tile is often one block of 2 × 2 × 2 voxels.
+        for (std::size_t half = 0; half * half_rows < finer.rows(); ++half) {
+            const std::size_t end = std::min(finer.rows(), (half + 1) * half_rows);
+            std::uint32_t voxel = Coarsening::none;
+            bool one = true;
+            for (std::size_t row = half * half_rows; row < end; ++row) {
+                const std::uint32_t here = coarsening.voxel[row];
+                one = one && (voxel == Coarsening::none || here == Coarsening::none || here == voxel);
+                voxel = here == Coarsening::none ? voxel : here;
+            }
+            half_voxel_[half] = one ? voxel : mixed;
+        }
+    }
+
+    /// @param sum  zero for every voxel and column, before and after
+    void compute(std::size_t pair, std::vector<float>& sum, std::vector<Entry>& result) const {
+        result.clear();
+        const float step[tile_columns] = {finer_.step(pair * tile_columns),
+                                          finer_.step(pair * tile_columns + 1)};
+        const auto add = [&](std::uint32_t voxel, float left, float right) {
+            float* const at = sum.data() + std::size_t{voxel} * tile_columns;
+            if (at[0] == 0.0F && at[1] == 0.0F) {
+                result.push_back({voxel, {}});
+            }
+            at[0] += left * step[0];
+            at[1] += right * step[1];
+        };
+        finer_.for_each_in_pair(
+            pair,
+            [&](std::size_t row, const std::uint16_t* value) {
+                add_half_tile(row, value, add);
+                add_half_tile(row + half_rows, value + half_rows, add);
+            },
+            [&](std::size_t row, std::size_t column, std::uint16_t value) {
+                const bool left = column % tile_columns == 0;
+                add(coarsening_.voxel[row], left ? value : 0.0F, left ? 0.0F : value);
+            });
+        for (Entry& entry : result) {
+            for (std::size_t side = 0; side < tile_columns; ++side) {
+                entry.dose[side] = std::exchange(sum[entry.voxel * tile_columns + side], 0.0F);
+            }
+        }
+    }
+
+private:
+    static constexpr std::size_t half_rows = tile_rows / 2;
+    static constexpr std::uint32_t mixed = Coarsening::none - 1;
+
+    template <class Add>
+    void add_half_tile(std::size_t row, const std::uint16_t* value, const Add& add) const {
+        const std::uint16_t* const right = value + tile_rows;
+        const std::uint32_t voxel = half_voxel_[row / half_rows];
+        if (voxel != mixed) {
+            std::uint32_t sum[tile_columns] = {};
+            for (std::size_t lane = 0; lane < half_rows; ++lane) {
+                sum[0] += value[lane];
+                sum[1] += right[lane];
+            }
+            if ((sum[0] | sum[1]) != 0) {
+                add(voxel, static_cast<float>(sum[0]), static_cast<float>(sum[1]));
+            }
+            return;
+        }
+        for (std::size_t lane = 0; lane < half_rows; ++lane) {
+            if ((value[lane] | right[lane]) != 0) {
+                add(coarsening_.voxel[row + lane], value[lane], right[lane]);
+            }
+        }
+    }
+
+    const DoseMatrix& finer_;
+    const Coarsening& coarsening_;
+    std::vector<std::uint32_t> half_voxel_; ///< where half a tile's rows lie, if in one voxel
+};
+
 /// R D P, column by column.
 class CoarseColumns {
 public:
     CoarseColumns(const DoseMatrix& finer, const Coarsening& coarsening, int threads)
-        : finer_(finer), coarsening_(coarsening), around_(transpose(coarsening)),
+        : coarsening_(coarsening), reduced_(finer, coarsening), around_(transpose(coarsening)),
           block_weight_(block_weights(coarsening)), columns_(coarsening.n_beamlets) {
+        // Neighbouring columns share finer ones, which a piece reduces once.
         constexpr std::size_t most_pieces = 64;
         const std::size_t piece_size = (columns_.size() + most_pieces - 1) / most_pieces;
         parallel_pieces(columns_.size(), std::max<std::size_t>(1, piece_size), threads,
                         [&](std::size_t, std::size_t begin, std::size_t end) {
-                            std::vector<double> dose(coarsening_.n_voxels, 0.0);
+                            Desk desk(finer.n_pairs(), coarsening_.n_voxels);
                             for (std::size_t c = begin; c < end; ++c) {
-                                compute(c, dose);
+                                compute(c, desk);
                             }
                         });
     }
@@ -87,37 +173,47 @@ public:
     const ColumnEntries& operator[](std::size_t column) const { return columns_[column]; }
 
 private:
-    /// @param dose  zero for every voxel, before and after
-    void compute(std::size_t column, std::vector<double>& dose) {
+    struct Desk {
+        std::vector<std::vector<ReducedPairs::Entry>> pair; ///< those reduced already
+        std::vector<float> sum;
+        std::vector<float> dose; ///< zero for every voxel between columns
+
+        Desk(std::size_t n_pairs, std::size_t n_voxels)
+            : pair(n_pairs), sum(n_voxels * tile_columns, 0.0F), dose(n_voxels, 0.0F) {}
+    };
+
+    void compute(std::size_t column, Desk& desk) {
         ColumnEntries& result = columns_[column];
         for (std::size_t p = around_.start[column]; p < around_.start[column + 1];) {
             // Neighbours are sorted: both columns of a pair follow each other.
             const std::size_t pair = around_.beamlet[p] / tile_columns;
-            double share[tile_columns] = {};
+            float share[tile_columns] = {};
             for (; p < around_.start[column + 1] && around_.beamlet[p] / tile_columns == pair; ++p) {
-                share[around_.beamlet[p] % tile_columns] = around_.share[p];
+                share[around_.beamlet[p] % tile_columns] = static_cast<float>(around_.share[p]);
             }
-            finer_.for_each_in_pair(pair, [&](std::size_t row, std::size_t beamlet, float value) {
-                const double part = share[beamlet % tile_columns] * static_cast<double>(value);
-                const std::uint32_t voxel = coarsening_.voxel[row];
-                if (dose[voxel] == 0.0 && part > 0.0) {
-                    result.row.push_back(voxel);
+            if (desk.pair[pair].empty()) {
+                reduced_.compute(pair, desk.sum, desk.pair[pair]);
+            }
+            for (const ReducedPairs::Entry& entry : desk.pair[pair]) {
+                const float part = share[0] * entry.dose[0] + share[1] * entry.dose[1];
+                float& dose = desk.dose[entry.voxel];
+                if (dose == 0.0F && part > 0.0F) {
+                    result.row.push_back(entry.voxel);
                 }
-                dose[voxel] += part;
-            });
+                dose += part;
+            }
         }
-        std::sort(result.row.begin(), result.row.end());
         result.value.reserve(result.row.size());
         for (const std::uint32_t voxel : result.row) {
-            result.value.push_back(static_cast<float>(dose[voxel] * block_weight_[voxel]));
-            dose[voxel] = 0.0;
+            result.value.push_back(std::exchange(desk.dose[voxel], 0.0F) *
+                                   static_cast<float>(block_weight_[voxel]));
         }
     }
 
-    const DoseMatrix& finer_;
     const Coarsening& coarsening_;
-    Neighbours around_;
-    std::vector<double> block_weight_;
+    const ReducedPairs reduced_;
+    const Neighbours around_;
+    const std::vector<double> block_weight_;
     std::vector<ColumnEntries> columns_;
 };
 
