@@ -3,7 +3,7 @@
     python benchmarks/tg119_opentps.py [--cases c-shape prostate ...] [--json table.json]
 
 OpenTPS minimises the goals as its own quadratic penalties: DMIN and DMAX for what targets are to get at least and at
-most, DVHMAX or DMAX for the goals of organs, DMAX and DMEAN for the body. The plans of both are normalised to the
+most, DVHMAX or DMAX for the goals of organs, DMEAN for organs and body. The plans of both are normalised to the
 targets' goals for their lowest doses. Minutes for each case. Times are of the optimisation alone.
 """
 
@@ -34,9 +34,18 @@ TARGET_WEIGHT, ORGAN_WEIGHT, BODY_WEIGHT, MEAN_WEIGHT = 1.0, 0.1, 0.1, 0.01
 
 def add_goals(photon_plan: Any, rois: dict[str, Any], phantom: Any) -> None:
     """State the goals of a case as OpenTPS objectives."""
+    from opentps.core.data.images import ROIMask
     from opentps.core.data.plan import FidObjective
 
     metrics, objectives = FidObjective.Metrics, photon_plan.planDesign.objectives
+    # OpenTPS computes no dose in voxels without an objective, such as those that are target to less than half.
+    everywhere = ROIMask(
+        imageArray=phantom.ct_hu > phantom.ct_hu.min(),
+        origin=np.array(phantom.origin_mm),
+        spacing=np.array(phantom.spacing_mm),
+        name="everywhere",
+    )
+    objectives.addFidObjective(everywhere, metrics.DMAX, 10 * phantom.prescription_gy, 1e-6)
     for structure in phantom.structures:
         roi = rois[structure.name]
         goals = [goal for goal in phantom.goals if goal.structure == structure.name]
@@ -87,7 +96,10 @@ def run_brimstone(phantom: Any, plan: pb.Plan) -> dict[str, Any]:
 def judged(method: str, dose: np.ndarray, seconds: float, phantom: Any) -> dict[str, Any]:
     """Goals, mean doses and hot spot of a dose, normalised to the targets' lower goals."""
     table = evaluate(dose, phantom.structures, phantom.goals, grid=phantom.grid)
-    factor = max(row.goal.value / row.value for row in table if row.goal.relation == ">=")
+    lowest = [(row.goal.value, row.value) for row in table if row.goal.relation == ">="]
+    if min(value for _, value in lowest) <= 0:
+        raise SystemExit(f"{method} gives no dose to a target of {phantom.name}")
+    factor = max(goal / value for goal, value in lowest)
     if method != "Brimstone":
         dose = dose * factor
         table = evaluate(dose, phantom.structures, phantom.goals, grid=phantom.grid)

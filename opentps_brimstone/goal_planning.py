@@ -46,6 +46,8 @@ _MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 _WENT_WELL, _WENT_FAR = 0.85, 0.5
 # Normalisation raises a plan by this much at most.
 _HIGHEST_FACTOR = 1.05
+# The mean dose of a structure without goals counts as much as those of this many with goals.
+_REST_COUNTS = 4.0
 _GUARD_STEP, _HIGHEST_GUARD = 3.0, 2e4
 # Rounds without a gain that end the planning, when all goals are met and when not.
 _PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 2, 4
@@ -320,7 +322,10 @@ class GoalPlanner:
         }
         # Half of the margin may be used up.
         spare = self.settings.margin / 2
-        relative = sum(means[organ.structure.name] / organ.expected_mean_gy for organ in self._organs)
+        relative = sum(
+            means[organ.structure.name] / organ.expected_mean_gy * (1.0 if organ.has_goals else _REST_COUNTS)
+            for organ in self._organs
+        )
         missed_outright = sum(
             abs(result.value / max(result.goal.value, 1e-6) - 1)
             for result, target in zip(goals, on_target, strict=True)
@@ -399,7 +404,7 @@ class GoalPlanner:
                 targets_miss=any(best.rank[:2]),
                 organs_miss=organs_miss,
                 behind=behind,
-                aimed=organ.structure.name in missed,
+                aimed=organ.has_goals,
             )
             organ.ask_for(self.settings.pull * dose_quantiles(best.dose, organ.structure.share))
 
@@ -409,7 +414,7 @@ class GoalPlanner:
         if targets_miss:
             return 1.0 if behind else step**-0.5
         if share >= _WENT_WELL:
-            return step**1.5 if behind else 1 / step if organs_miss else 1.0 if aimed else step**2.5
+            return step**1.5 if behind else 1 / step if organs_miss else step**-0.5 if aimed else step**2
         if share >= _WENT_FAR:
             return step**0.5 if behind else 1 / step if organs_miss else 1.0 if aimed else step**0.5
         return 1 / step if behind else step**-2

@@ -194,6 +194,7 @@ class OrganAsk:
         Of the pressure on its mean dose, as a multiple of `weight`; 0 is none.
     expected_mean_gy : float
         Mean dose that its place suggests.
+    has_goals : bool
     """
 
     structure: Structure
@@ -204,6 +205,7 @@ class OrganAsk:
     guard_weight: float
     mean_weight: float
     expected_mean_gy: float
+    has_goals: bool
     doses: FloatArray = field(default_factory=lambda: np.zeros(len(VOLUMES)), repr=False)
 
     def ask_for(self, doses: FloatArray) -> None:
@@ -406,6 +408,7 @@ def _organ(
         guard_weight=settings.guard_weight,
         mean_weight=0.0 if goals else settings.mean_weight,
         expected_mean_gy=expected_mean,
+        has_goals=bool(goals),
     )
 
 
