@@ -72,13 +72,15 @@ def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", choices=CASES, default=["prostate", "c-shape-hard"])
+    parser.add_argument("--grid", type=float, default=4.0, help="dose grid in mm")
+    parser.add_argument("--beamlet", type=float, default=5.0, help="beamlet size in mm")
     parser.add_argument("--markdown", type=Path, help="also write the table here")
     options = parser.parse_args()
     cases = {}
     for case in options.cases:
-        phantom = make_phantom(case)
+        phantom = make_phantom(case, options.grid)
         with silent_opentps():
-            ct, _, photon_plan = to_opentps(phantom)
+            ct, _, photon_plan = to_opentps(phantom, options.beamlet)
         cases[case] = phantom, plan_from_opentps(photon_plan, ct, phantom.structures, progress=False)
     variants: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {})]
     variants += [(changed, {}) for changed in OPTIMIZER] + [({}, changed) for changed in PLANNER]
