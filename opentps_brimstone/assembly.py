@@ -14,7 +14,7 @@ from opentps_brimstone.custom_terms import checked_evaluate
 from opentps_brimstone.dose_influence import BeamletLayout
 from opentps_brimstone.prescription import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.pyramid import coarsen
-from opentps_brimstone.voxel_order import order_in_bricks
+from opentps_brimstone.voxel_order import BRICK_VOXELS, order_in_bricks
 
 if TYPE_CHECKING:
     from opentps_brimstone.optimizer import OptimizerSettings
@@ -40,7 +40,7 @@ class AssembledPlan:
     beamlets : ndarray of int
         The plan's beamlets that are parameters.
     voxels : ndarray of int
-        Flat index of the voxels of interest in the dose grid.
+        Flat index of the voxels of interest in the dose grid: in a structure with a term, and reached by some beamlet.
     rows : ndarray of int
         Their rows in the core. Rows of no voxel get no dose.
     reference_dose : float
@@ -129,14 +129,19 @@ def assemble(
     in_any = np.zeros(grid.n_voxels, dtype=bool)
     for structure in structures:
         in_any |= structure.mask.ravel()
-    voxels = np.flatnonzero(in_any)
+    matrix = influence.matrix
+    reached = np.zeros(grid.n_voxels, dtype=bool)
+    reached[matrix.indices] = True
+    voxels = np.flatnonzero(in_any & reached)
     voxel_ijk = np.stack(np.unravel_index(voxels, grid.shape), axis=1).astype(np.int64)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
+    # Voxels without any dose are alike: one row stands for all of them.
+    unreached_row = n_rows
+    n_rows += BRICK_VOXELS
     row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
     row_map[voxels] = rows
 
     threads = settings.threads or int(_core.build_info()["threads"])
-    matrix = influence.matrix
     mean_dose = _mean_doses(matrix, structures, threads)
     number = {id(s): i for i, s in enumerate(structures)}
     target_numbers = [number[id(term.structure)] for term in targets]
@@ -155,7 +160,7 @@ def assemble(
             beamlets,
             threads,
         ),
-        structures=[_row_shares(s, row_map) for s in structures],
+        structures=[_row_shares(s, row_map, unreached_row) for s in structures],
         base_dose=_base_dose(matrix, beamlets, initial_weights, voxels, rows, n_rows),
         terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
         cost_offset=settings.cost_offset,
@@ -244,13 +249,21 @@ def level_settings(
     )
 
 
-def _row_shares(structure: Structure, row_map: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.uint32], FloatArray]:
+def _row_shares(
+    structure: Structure, row_map: npt.NDArray[np.int32], unreached_row: int
+) -> tuple[npt.NDArray[np.uint32], FloatArray]:
     """Rows of a structure, ascending, with the share of its volume in each."""
     inside = np.flatnonzero(structure.share.ravel())
+    share = structure.share.ravel()[inside]
     rows = row_map[inside]
+    reached = rows >= 0
+    without_dose = share[~reached].sum()
+    rows, share = rows[reached], share[reached]
     order = np.argsort(rows)
-    share = structure.share.ravel()[inside[order]]
-    return rows[order].astype(np.uint32), share / share.sum()
+    rows, share = rows[order], share[order]
+    if without_dose > 0:
+        rows, share = np.append(rows, unreached_row), np.append(share, without_dose)
+    return rows.astype(np.uint32), share / share.sum()
 
 
 def _mean_doses(matrix: Any, structures: list[Structure], threads: int) -> FloatArray:
@@ -334,6 +347,7 @@ def _add_grids(
     layout = _subset(plan.dose_influence.layout, assembled.beamlets)
     rows = assembled.rows
     n_rows = int(assembled.core.matrix_shape(0)[0])
+    unreached_row = n_rows - BRICK_VOXELS
     target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.voxels]) for t in targets if t.structure]
     thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
@@ -345,6 +359,9 @@ def _add_grids(
         coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
         row_of = np.full(n_rows, _NO_ROW, dtype=np.int64)
         row_of[rows] = coarser_rows[coarser.voxel_of]
+        row_of[unreached_row] = n_coarser_rows
+        unreached_row = n_coarser_rows
+        n_coarser_rows += BRICK_VOXELS
         assembled.core.add_coarser_grid(
             voxel=row_of.astype(np.uint32),
             n_voxels=n_coarser_rows,

@@ -22,7 +22,8 @@ class ObjectiveTerm:
     """One summand of the cost, on the dose of one structure: subclass it for your own.
 
     A subclass overrides `evaluate`, and calls ``super().__init__(weight)`` if it has an ``__init__``. Its value and
-    gradient join the cost at every level: there, `dose` and `share` are those of the level's coarser voxels.
+    gradient join the cost at every level: there, `dose` and `share` are those of the level's coarser voxels. Voxels
+    that no beamlet reaches come as one, with all their volume.
 
     Parameters
     ----------

@@ -33,21 +33,21 @@ void bind_kl_divergence(py::module_& module) {
         .def(
             "histogram",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                return to_array(term.histogram(to_state(dose, wide_share), 1));
+                return to_array(term.histogram(to_state(dose, wide_share)));
             },
             py::arg("dose"), py::arg("wide_share"))
         .def(
             "cost",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                return term.cost(to_state(dose, wide_share), 1);
+                return evaluate({&term}, to_state(dose, wide_share), nullptr, 1);
             },
             py::arg("dose"), py::arg("wide_share"))
         .def(
             "cost_and_gradient",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
                 const DoseState state = to_state(dose, wide_share);
-                Residual residual(state.voxels());
-                const double cost = term.cost_and_residual(state, residual, 1);
+                Residual residual;
+                const double cost = evaluate({&term}, state, &residual, 1);
                 std::vector<double> gradient(state.voxels());
                 for (std::size_t j = 0; j < gradient.size(); ++j) {
                     // Wide doses are a share of the doses.

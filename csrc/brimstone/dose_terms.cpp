@@ -3,114 +3,165 @@
 #include <algorithm>
 #include <utility>
 
-#include "brimstone/parallel.hpp"
-
 namespace brimstone {
 
 namespace {
 
-/// Σ of `part(i)` over a structure's voxels, in a fixed order.
+/// Σ of `part(i)` over a range: two sums, so that an addition need not wait for the one before.
 template <class Part>
-double sum_over(const VoxelShares& shares, int threads, const Part& part) {
-    constexpr std::size_t voxels_per_piece = 8192;
-    const std::size_t voxels = shares.voxel.size();
-    std::vector<double> partial((voxels + voxels_per_piece - 1) / voxels_per_piece, 0.0);
-    parallel_pieces(voxels, voxels_per_piece, threads,
-                    [&](std::size_t piece, std::size_t begin, std::size_t end) {
-                        // Two sums, so that an addition need not wait for the one before.
-                        double even = 0.0;
-                        double odd = 0.0;
-                        std::size_t i = begin;
-                        for (; i + 1 < end; i += 2) {
-                            even += part(i);
-                            odd += part(i + 1);
-                        }
-                        partial[piece] = even + odd + (i < end ? part(i) : 0.0);
-                    });
+double sum_over(std::size_t begin, std::size_t end, const Part& part) {
+    double even = 0.0;
+    double odd = 0.0;
+    std::size_t i = begin;
+    for (; i + 1 < end; i += 2) {
+        even += part(i);
+        odd += part(i + 1);
+    }
+    return even + odd + (i < end ? part(i) : 0.0);
+}
+
+double sum_of(const std::vector<double>& parts) {
     double sum = 0.0;
-    for (const double part_sum : partial) {
-        sum += part_sum;
+    for (const double part : parts) {
+        sum += part;
     }
     return sum;
 }
 
 } // namespace
 
+class DoseLimitTerm::At final : public Term::Evaluation {
+public:
+    At(const DoseLimitTerm& term, const DoseState& state, std::size_t n_pieces)
+        : term_(term), state_(state), partial_(n_pieces, 0.0) {}
+
+    void collect(const Piece& piece) override {
+        const VoxelShares& shares = term_.shares_;
+        partial_[piece.number] =
+            sum_over(shares.position(piece.begin), shares.position(piece.end), [&](std::size_t i) {
+                const double excess = this->excess(shares.voxel[i]);
+                return excess > 0.0 ? shares.share[i] * excess * excess : 0.0;
+            });
+    }
+
+    double finish(bool) override { return term_.weight_ * sum_of(partial_); }
+
+    void add_residual(const Piece& piece, Residual& residual) const override {
+        const VoxelShares& shares = term_.shares_;
+        const std::size_t end = shares.position(piece.end);
+        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
+            const double excess = this->excess(shares.voxel[i]);
+            if (excess > 0.0) {
+                residual.dose()[shares.voxel[i]] +=
+                    term_.weight_ * (term_.sign_ * 2.0 * shares.share[i] * excess / term_.reference_dose_);
+            }
+        }
+    }
+
+private:
+    double excess(std::size_t voxel) const {
+        const double beyond = term_.sign_ * (state_.dose()[voxel] - term_.limit_);
+        return beyond > 0.0 ? beyond / term_.reference_dose_ : 0.0;
+    }
+
+    const DoseLimitTerm& term_;
+    const DoseState& state_;
+    std::vector<double> partial_;
+};
+
 DoseLimitTerm::DoseLimitTerm(VoxelShares shares, Side side, double limit, double weight,
                              double reference_dose)
     : shares_(std::move(shares)), sign_(side == Side::maximum ? 1.0 : -1.0), limit_(limit), weight_(weight),
       reference_dose_(reference_dose) {}
 
-double DoseLimitTerm::sum(const DoseState& state, double* slope, int threads) const {
-    return sum_over(shares_, threads, [&](std::size_t i) {
-        const std::size_t voxel = shares_.voxel[i];
-        const double beyond = sign_ * (state.dose()[voxel] - limit_);
-        if (beyond <= 0.0) {
-            return 0.0;
-        }
-        const double excess = beyond / reference_dose_;
-        if (slope != nullptr) {
-            slope[voxel] += weight_ * (sign_ * 2.0 * shares_.share[i] * excess / reference_dose_);
-        }
-        return shares_.share[i] * excess * excess;
-    });
+std::unique_ptr<Term::Evaluation> DoseLimitTerm::begin(const DoseState& state, std::size_t n_pieces) const {
+    return std::make_unique<At>(*this, state, n_pieces);
 }
 
-double DoseLimitTerm::cost(const DoseState& state, int threads) const {
-    return weight_ * sum(state, nullptr, threads);
-}
+class MeanDoseTerm::At final : public Term::Evaluation {
+public:
+    At(const MeanDoseTerm& term, const DoseState& state, std::size_t n_pieces)
+        : term_(term), state_(state), partial_(n_pieces, 0.0) {}
 
-double DoseLimitTerm::cost_and_residual(const DoseState& state, Residual& residual, int threads) const {
-    return weight_ * sum(state, residual.dose(), threads);
-}
+    void collect(const Piece& piece) override {
+        const VoxelShares& shares = term_.shares_;
+        partial_[piece.number] =
+            sum_over(shares.position(piece.begin), shares.position(piece.end),
+                     [&](std::size_t i) { return shares.share[i] * state_.dose()[shares.voxel[i]]; });
+    }
+
+    double finish(bool) override {
+        const double excess = std::max(0.0, sum_of(partial_) - term_.limit_) / term_.reference_dose_;
+        slope_ = 2.0 * term_.weight_ * excess / term_.reference_dose_;
+        return term_.weight_ * excess * excess;
+    }
+
+    void add_residual(const Piece& piece, Residual& residual) const override {
+        if (slope_ == 0.0) {
+            return;
+        }
+        const VoxelShares& shares = term_.shares_;
+        const std::size_t end = shares.position(piece.end);
+        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
+            residual.dose()[shares.voxel[i]] += slope_ * shares.share[i];
+        }
+    }
+
+private:
+    const MeanDoseTerm& term_;
+    const DoseState& state_;
+    std::vector<double> partial_;
+    double slope_ = 0.0;
+};
 
 MeanDoseTerm::MeanDoseTerm(VoxelShares shares, double limit, double weight, double reference_dose)
     : shares_(std::move(shares)), limit_(limit), weight_(weight), reference_dose_(reference_dose) {}
 
-double MeanDoseTerm::relative_excess(const DoseState& state, int threads) const {
-    const double mean = sum_over(
-        shares_, threads, [&](std::size_t i) { return shares_.share[i] * state.dose()[shares_.voxel[i]]; });
-    return std::max(0.0, mean - limit_) / reference_dose_;
+std::unique_ptr<Term::Evaluation> MeanDoseTerm::begin(const DoseState& state, std::size_t n_pieces) const {
+    return std::make_unique<At>(*this, state, n_pieces);
 }
 
-double MeanDoseTerm::cost(const DoseState& state, int threads) const {
-    const double excess = relative_excess(state, threads);
-    return weight_ * excess * excess;
-}
+class FunctionTerm::At final : public Term::Evaluation {
+public:
+    At(const FunctionTerm& term, const DoseState& state)
+        : term_(term), state_(state), dose_(term.shares_.voxel.size()) {}
 
-double MeanDoseTerm::cost_and_residual(const DoseState& state, Residual& residual, int threads) const {
-    const double excess = relative_excess(state, threads);
-    const double slope = 2.0 * weight_ * excess / reference_dose_;
-    if (slope > 0.0) {
-        for (std::size_t i = 0; i < shares_.voxel.size(); ++i) {
-            residual.dose()[shares_.voxel[i]] += slope * shares_.share[i];
+    void collect(const Piece& piece) override {
+        const VoxelShares& shares = term_.shares_;
+        const std::size_t end = shares.position(piece.end);
+        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
+            dose_[i] = state_.dose()[shares.voxel[i]];
         }
     }
-    return weight_ * excess * excess;
-}
+
+    bool wants_callers_thread() const override { return true; }
+
+    double finish(bool with_residual) override {
+        gradient_.resize(with_residual ? dose_.size() : 0);
+        return term_.weight_ *
+               term_.function_(dose_, term_.shares_.share, with_residual ? gradient_.data() : nullptr);
+    }
+
+    void add_residual(const Piece& piece, Residual& residual) const override {
+        const VoxelShares& shares = term_.shares_;
+        const std::size_t end = shares.position(piece.end);
+        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
+            residual.dose()[shares.voxel[i]] += term_.weight_ * gradient_[i];
+        }
+    }
+
+private:
+    const FunctionTerm& term_;
+    const DoseState& state_;
+    std::vector<double> dose_;
+    std::vector<double> gradient_;
+};
 
 FunctionTerm::FunctionTerm(VoxelShares shares, Function function, double weight)
     : shares_(std::move(shares)), function_(std::move(function)), weight_(weight) {}
 
-std::vector<double> FunctionTerm::doses(const DoseState& state) const {
-    std::vector<double> dose(shares_.voxel.size());
-    for (std::size_t i = 0; i < dose.size(); ++i) {
-        dose[i] = state.dose()[shares_.voxel[i]];
-    }
-    return dose;
-}
-
-double FunctionTerm::cost(const DoseState& state, int) const {
-    return weight_ * function_(doses(state), shares_.share, nullptr);
-}
-
-double FunctionTerm::cost_and_residual(const DoseState& state, Residual& residual, int) const {
-    std::vector<double> gradient(shares_.voxel.size(), 0.0);
-    const double value = function_(doses(state), shares_.share, gradient.data());
-    for (std::size_t i = 0; i < gradient.size(); ++i) {
-        residual.dose()[shares_.voxel[i]] += weight_ * gradient[i];
-    }
-    return weight_ * value;
+std::unique_ptr<Term::Evaluation> FunctionTerm::begin(const DoseState& state, std::size_t) const {
+    return std::make_unique<At>(*this, state);
 }
 
 } // namespace brimstone

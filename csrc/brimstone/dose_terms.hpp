@@ -14,11 +14,10 @@ public:
 
     DoseLimitTerm(VoxelShares shares, Side side, double limit, double weight, double reference_dose);
 
-    double cost(const DoseState& state, int threads) const override;
-    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+    std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
-    double sum(const DoseState& state, double* slope, int threads) const;
+    class At;
 
     VoxelShares shares_;
     double sign_; ///< +1: doses above the limit count, −1: those below
@@ -32,11 +31,10 @@ class MeanDoseTerm final : public Term {
 public:
     MeanDoseTerm(VoxelShares shares, double limit, double weight, double reference_dose);
 
-    double cost(const DoseState& state, int threads) const override;
-    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+    std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
-    double relative_excess(const DoseState& state, int threads) const;
+    class At;
 
     VoxelShares shares_;
     double limit_;
@@ -54,11 +52,10 @@ public:
 
     FunctionTerm(VoxelShares shares, Function function, double weight);
 
-    double cost(const DoseState& state, int threads) const override;
-    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+    std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
-    std::vector<double> doses(const DoseState& state) const;
+    class At;
 
     VoxelShares shares_;
     Function function_;

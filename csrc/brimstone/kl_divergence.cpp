@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "brimstone/kernels/kernels.hpp"
-#include "brimstone/parallel.hpp"
 
 namespace brimstone {
 
@@ -16,13 +15,6 @@ namespace {
 
 constexpr double max_bins = 1e7;
 constexpr std::size_t voxels_at_once = 256;
-
-/// Pieces of a structure for the threads, as many whatever their number.
-std::size_t piece_size(std::size_t voxels) {
-    constexpr std::size_t smallest = 8192;
-    constexpr std::size_t most_pieces = 64;
-    return std::max(smallest, (voxels + most_pieces - 1) / most_pieces);
-}
 
 /// Some voxels of a structure and where their doses fall.
 struct LocatedVoxels {
@@ -37,9 +29,12 @@ struct LocatedVoxels {
     void locate(const DoseState& state, const VoxelShares& shares, std::size_t begin, std::size_t end,
                 double bins_per_gray, int padding) {
         count = std::min(voxels_at_once, end - begin);
+        const std::uint32_t* const voxel = shares.voxel.data() + begin;
+        const double* const from_dose = state.dose();
+        const double* const from_wide = state.wide_dose();
         for (std::size_t i = 0; i < count; ++i) {
-            dose[i] = state.dose()[shares.voxel[begin + i]];
-            wide_dose[i] = state.wide_dose()[shares.voxel[begin + i]];
+            dose[i] = from_dose[voxel[i]];
+            wide_dose[i] = from_wide[voxel[i]];
         }
         kernels().locate(dose, wide_dose, shares.share.data() + begin, count, bins_per_gray, padding, bin,
                          fraction, wide, narrow);
@@ -52,6 +47,14 @@ struct Cell {
     double narrow = 0.0;
     double wide_above = 0.0;
     double narrow_above = 0.0;
+};
+
+/// The smoothed slopes of the cost between two bins: at the lower one, and how much they rise.
+struct SlopeCell {
+    double wide;
+    double wide_rise;
+    double narrow;
+    double narrow_rise;
 };
 
 std::vector<double> smoothed_to_one(const std::vector<double>& density, const GaussianKernel& kernel) {
@@ -94,7 +97,7 @@ std::vector<double> KlDivergenceTerm::target(double wide_share) const {
     return q;
 }
 
-KlDivergenceTerm::Deposit KlDivergenceTerm::deposit(const DoseState& state, int threads) const {
+std::size_t KlDivergenceTerm::n_bins(const DoseState& state) const {
     const double bins_needed = state.maximum / bins_.bin_width;
     if (!(bins_needed < max_bins)) {
         throw std::overflow_error("a voxel's dose of " + std::to_string(state.maximum) +
@@ -102,43 +105,8 @@ KlDivergenceTerm::Deposit KlDivergenceTerm::deposit(const DoseState& state, int 
                                   " Gy; the reference dose is " + std::to_string(bins_.reference_dose) +
                                   " Gy");
     }
-    const std::size_t bins =
-        std::max(static_cast<std::size_t>(bins_needed) + 2 + 2 * static_cast<std::size_t>(padding_),
-                 wide_target_.size());
-    const std::size_t voxels = shares_.voxel.size();
-    const std::size_t pieces =
-        std::max<std::size_t>(1, (voxels + piece_size(voxels) - 1) / piece_size(voxels));
-    constexpr std::size_t copies = 2; // neighbouring voxels often fall between the same bins
-    const double bins_per_gray = 1.0 / bins_.bin_width;
-
-    std::vector<Cell> cells(pieces * copies * bins);
-    parallel_pieces(voxels, piece_size(voxels), threads,
-                    [&](std::size_t piece, std::size_t begin, std::size_t end) {
-                        Cell* const own = cells.data() + piece * copies * bins;
-                        LocatedVoxels at;
-                        for (; begin < end; begin += at.count) {
-                            at.locate(state, shares_, begin, end, bins_per_gray, padding_);
-                            for (std::size_t i = 0; i < at.count; ++i) {
-                                Cell& cell = own[static_cast<std::size_t>(at.bin[i]) + i % copies * bins];
-                                cell.wide += at.wide[i];
-                                cell.narrow += at.narrow[i];
-                                cell.wide_above += at.wide[i] * at.fraction[i];
-                                cell.narrow_above += at.narrow[i] * at.fraction[i];
-                            }
-                        }
-                    });
-
-    Deposit sum{std::vector<double>(bins, 0.0), std::vector<double>(bins, 0.0)};
-    for (std::size_t part = 0; part < pieces * copies; ++part) {
-        const Cell* const own = cells.data() + part * bins;
-        for (std::size_t k = 0; k + 1 < bins; ++k) {
-            sum.wide[k] += own[k].wide - own[k].wide_above;
-            sum.wide[k + 1] += own[k].wide_above;
-            sum.narrow[k] += own[k].narrow - own[k].narrow_above;
-            sum.narrow[k + 1] += own[k].narrow_above;
-        }
-    }
-    return sum;
+    return std::max(static_cast<std::size_t>(bins_needed) + 2 + 2 * static_cast<std::size_t>(padding_),
+                    wide_target_.size());
 }
 
 std::vector<double> KlDivergenceTerm::smooth(const Deposit& deposit) const {
@@ -146,10 +114,6 @@ std::vector<double> KlDivergenceTerm::smooth(const Deposit& deposit) const {
     wide_.add_convolution(deposit.wide, histogram);
     narrow_.add_convolution(deposit.narrow, histogram);
     return histogram;
-}
-
-std::vector<double> KlDivergenceTerm::histogram(const DoseState& state, int threads) const {
-    return smooth(deposit(state, threads));
 }
 
 /// ε, falling off exponentially outside the target's doses, so that even the farthest voxel is drawn home.
@@ -191,82 +155,139 @@ KlDivergenceTerm::BinCost KlDivergenceTerm::bin_cost(double calculated, double t
     return {p * log_ratio, log_ratio + ratio / (ratio + floor), -p * ratio / ((ratio + floor) * reference)};
 }
 
-double KlDivergenceTerm::divergence(const std::vector<double>& histogram, double wide_share) const {
-    std::vector<double> q = target(wide_share);
-    q.resize(histogram.size(), 0.0);
-    double sum = 0.0;
-    for (std::size_t k = 0; k < histogram.size(); ++k) {
-        sum += bin_cost(histogram[k], q[k], k).value;
+class KlDivergenceTerm::At final : public Term::Evaluation {
+public:
+    At(const KlDivergenceTerm& term, const DoseState& state, std::size_t n_pieces)
+        : term_(term), state_(state), bins_(term.n_bins(state)), bins_per_gray_(1.0 / term.bins_.bin_width),
+          pieces_(n_pieces) {}
+
+    void collect(const Piece& piece) override;
+    double finish(bool with_residual) override;
+    void add_residual(const Piece& piece, Residual& residual) const override;
+
+    Deposit deposit() const;
+
+private:
+    static constexpr std::size_t copies = 2; // neighbouring voxels often fall between the same bins
+
+    const KlDivergenceTerm& term_;
+    const DoseState& state_;
+    const std::size_t bins_;
+    const double bins_per_gray_;
+    std::vector<Deposit> pieces_; ///< empty where a piece has no voxels
+    std::vector<SlopeCell> slopes_;
+    double share_slope_ = 0.0; ///< of the cost with respect to the wide kernel's share in the target
+};
+
+void KlDivergenceTerm::At::collect(const Piece& piece) {
+    std::size_t begin = term_.shares_.position(piece.begin);
+    const std::size_t end = term_.shares_.position(piece.end);
+    if (begin == end) {
+        return;
     }
-    return sum * bins_.bin_width / bins_.reference_dose;
+    std::vector<Cell> own(copies * bins_);
+    LocatedVoxels at;
+    for (; begin < end; begin += at.count) {
+        at.locate(state_, term_.shares_, begin, end, bins_per_gray_, term_.padding_);
+        for (std::size_t i = 0; i < at.count; ++i) {
+            Cell& cell = own[static_cast<std::size_t>(at.bin[i]) + i % copies * bins_];
+            cell.wide += at.wide[i];
+            cell.narrow += at.narrow[i];
+            cell.wide_above += at.wide[i] * at.fraction[i];
+            cell.narrow_above += at.narrow[i] * at.fraction[i];
+        }
+    }
+    // From what lies between bins to the bins themselves.
+    Deposit& volumes = pieces_[piece.number];
+    volumes.wide.assign(bins_, 0.0);
+    volumes.narrow.assign(bins_, 0.0);
+    for (std::size_t first = 0; first < own.size(); first += bins_) {
+        for (std::size_t k = 0; k + 1 < bins_; ++k) {
+            const Cell& cell = own[first + k];
+            volumes.wide[k] += cell.wide - cell.wide_above;
+            volumes.wide[k + 1] += cell.wide_above;
+            volumes.narrow[k] += cell.narrow - cell.narrow_above;
+            volumes.narrow[k + 1] += cell.narrow_above;
+        }
+    }
 }
 
-double KlDivergenceTerm::cost(const DoseState& state, int threads) const {
-    const Deposit volumes = deposit(state, threads);
-    return weight_ * divergence(smooth(volumes), target_wide_share(volumes));
+KlDivergenceTerm::Deposit KlDivergenceTerm::At::deposit() const {
+    Deposit sum{std::vector<double>(bins_, 0.0), std::vector<double>(bins_, 0.0)};
+    for (const Deposit& piece : pieces_) {
+        for (std::size_t k = 0; k < piece.wide.size(); ++k) {
+            sum.wide[k] += piece.wide[k];
+            sum.narrow[k] += piece.narrow[k];
+        }
+    }
+    return sum;
 }
 
-double KlDivergenceTerm::cost_and_residual(const DoseState& state, Residual& residual, int threads) const {
-    const Deposit volumes = deposit(state, threads);
-    const std::vector<double> p = smooth(volumes);
-    const double target_share = target_wide_share(volumes);
-    std::vector<double> q = target(target_share);
+double KlDivergenceTerm::At::finish(bool with_residual) {
+    const Deposit volumes = deposit();
+    const std::vector<double> p = term_.smooth(volumes);
+    std::vector<double> q = term_.target(term_.target_wide_share(volumes));
     q.resize(p.size(), 0.0);
     std::vector<double> slope(p.size());
     double cost = 0.0;
-    double share_slope = 0.0; // of the cost with respect to the wide kernel's share in the target
     for (std::size_t k = 0; k < p.size(); ++k) {
-        const BinCost bin = bin_cost(p[k], q[k], k);
+        const BinCost bin = term_.bin_cost(p[k], q[k], k);
         cost += bin.value;
         slope[k] = bin.calculated_slope;
-        if (k < wide_target_.size()) {
-            share_slope += bin.target_slope * (wide_target_[k] - narrow_target_[k]);
+        if (k < term_.wide_target_.size() && term_.bins_.target_smoothing == TargetSmoothing::calculated) {
+            share_slope_ += bin.target_slope * (term_.wide_target_[k] - term_.narrow_target_[k]);
         }
     }
-    if (bins_.target_smoothing == TargetSmoothing::half) {
-        share_slope = 0.0;
+    if (with_residual) {
+        std::vector<double> wide(p.size(), 0.0);
+        std::vector<double> narrow(p.size(), 0.0);
+        term_.wide_.add_convolution(slope, wide);
+        term_.narrow_.add_convolution(slope, narrow);
+        slopes_.resize(p.size() - 1);
+        for (std::size_t k = 0; k + 1 < p.size(); ++k) {
+            slopes_[k] = {wide[k], wide[k + 1] - wide[k], narrow[k], narrow[k + 1] - narrow[k]};
+        }
     }
-
-    std::vector<double> wide(p.size(), 0.0);
-    std::vector<double> narrow(p.size(), 0.0);
-    wide_.add_convolution(slope, wide);
-    narrow_.add_convolution(slope, narrow);
-    std::vector<SlopeCell> cells(p.size() - 1);
-    for (std::size_t k = 0; k + 1 < p.size(); ++k) {
-        cells[k] = {wide[k], wide[k + 1] - wide[k], narrow[k], narrow[k + 1] - narrow[k]};
-    }
-    add_residual(state, cells.data(), share_slope, residual, threads);
-    return weight_ * cost * bins_.bin_width / bins_.reference_dose;
+    return term_.weight_ * cost * term_.bins_.bin_width / term_.bins_.reference_dose;
 }
 
-void KlDivergenceTerm::add_residual(const DoseState& state, const SlopeCell* cells, double share_slope,
-                                    Residual& residual, int threads) const {
-    const double bins_per_gray = 1.0 / bins_.bin_width;
-    const std::size_t voxels = shares_.voxel.size();
-    double* const along_dose = residual.dose();
-    double* const along_wide = residual.wide_dose();
-    parallel_pieces(
-        voxels, piece_size(voxels), threads, [&](std::size_t, std::size_t begin, std::size_t end) {
-            LocatedVoxels at;
-            for (; begin < end; begin += at.count) {
-                at.locate(state, shares_, begin, end, bins_per_gray, padding_);
-                for (std::size_t i = 0; i < at.count; ++i) {
-                    const SlopeCell& cell = cells[at.bin[i]];
-                    const double dose_slope =
-                        weight_ * (at.wide[i] * cell.wide_rise + at.narrow[i] * cell.narrow_rise) *
-                        bins_per_gray;
-                    const double gain = (cell.wide + at.fraction[i] * cell.wide_rise) -
-                                        (cell.narrow + at.fraction[i] * cell.narrow_rise) + share_slope;
-                    const double share = shares_.share[begin + i];
-                    const double dose = at.dose[i];
-                    const double wide_slope = dose > 0.0 ? weight_ * share * gain / dose : 0.0;
-                    const double f = dose > 0.0 ? at.wide_dose[i] / dose : 0.0;
-                    const std::size_t voxel = shares_.voxel[begin + i];
-                    along_dose[voxel] += dose_slope - wide_slope * f;
-                    along_wide[voxel] += wide_slope;
-                }
-            }
-        });
+void KlDivergenceTerm::At::add_residual(const Piece& piece, Residual& residual) const {
+    std::size_t begin = term_.shares_.position(piece.begin);
+    const std::size_t end = term_.shares_.position(piece.end);
+    const double weight = term_.weight_;
+    LocatedVoxels at;
+    for (; begin < end; begin += at.count) {
+        at.locate(state_, term_.shares_, begin, end, bins_per_gray_, term_.padding_);
+        double along_dose[voxels_at_once];
+        double gain[voxels_at_once];
+        for (std::size_t i = 0; i < at.count; ++i) {
+            const SlopeCell& cell = slopes_[static_cast<std::size_t>(at.bin[i])];
+            along_dose[i] =
+                weight * (at.wide[i] * cell.wide_rise + at.narrow[i] * cell.narrow_rise) * bins_per_gray_;
+            gain[i] = (cell.wide + at.fraction[i] * cell.wide_rise) -
+                      (cell.narrow + at.fraction[i] * cell.narrow_rise) + share_slope_;
+        }
+        kernels().share_slopes(at.dose, at.wide_dose, term_.shares_.share.data() + begin, weight, at.count,
+                               gain, along_dose);
+        const std::uint32_t* const voxel = term_.shares_.voxel.data() + begin;
+        double* const to_dose = residual.dose();
+        double* const to_wide = residual.wide_dose();
+        for (std::size_t i = 0; i < at.count; ++i) {
+            to_dose[voxel[i]] += along_dose[i];
+            to_wide[voxel[i]] += gain[i];
+        }
+    }
+}
+
+std::unique_ptr<Term::Evaluation> KlDivergenceTerm::begin(const DoseState& state,
+                                                          std::size_t n_pieces) const {
+    return std::make_unique<At>(*this, state, n_pieces);
+}
+
+std::vector<double> KlDivergenceTerm::histogram(const DoseState& state) const {
+    At at(*this, state, 1);
+    at.collect({0, 0, state.voxels()});
+    return smooth(at.deposit());
 }
 
 } // namespace brimstone

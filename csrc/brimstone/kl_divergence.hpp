@@ -37,16 +37,18 @@ public:
     KlDivergenceTerm(VoxelShares shares, const TargetDvh& target, KlDirection direction, double weight,
                      const BinSettings& bins);
 
-    double cost(const DoseState& state, int threads) const override;
-    double cost_and_residual(const DoseState& state, Residual& residual, int threads) const override;
+    std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
     /// p, the smoothed histogram of the dose; entry k is centred on (k - first_bin()) · bin_width.
-    std::vector<double> histogram(const DoseState& state, int threads) const;
+    std::vector<double> histogram(const DoseState& state) const;
     /// q, the target smoothed with a share of the wide kernel, on as many bins as it needs.
     std::vector<double> target(double wide_share) const;
     int first_bin() const { return padding_; }
 
 private:
+    class At;
+
+    /// Volumes before they are smoothed.
     struct Deposit {
         std::vector<double> wide;
         std::vector<double> narrow;
@@ -57,21 +59,10 @@ private:
         double target_slope;     ///< with respect to the target's density
     };
 
-    /// The smoothed slopes of the cost between two bins: at the lower one, and how much they rise.
-    struct SlopeCell {
-        double wide;
-        double wide_rise;
-        double narrow;
-        double narrow_rise;
-    };
-
-    Deposit deposit(const DoseState& state, int threads) const;
-    void add_residual(const DoseState& state, const SlopeCell* cells, double share_slope, Residual& residual,
-                      int threads) const;
+    std::size_t n_bins(const DoseState& state) const;
     std::vector<double> smooth(const Deposit& deposit) const;
     double target_wide_share(const Deposit& deposit) const;
     BinCost bin_cost(double calculated, double target, std::size_t bin) const;
-    double divergence(const std::vector<double>& histogram, double wide_share) const;
     double tail(std::size_t bin) const;
 
     VoxelShares shares_;

@@ -98,7 +98,7 @@ private:
 
     std::shared_ptr<Job> next_job(std::size_t& jobs_seen) {
         // Jobs often follow each other within microseconds, too soon to fall asleep.
-        constexpr std::chrono::microseconds awake{50};
+        constexpr std::chrono::microseconds awake{200};
         const auto since = std::chrono::steady_clock::now();
         while (jobs_offered_.load() == jobs_seen && std::chrono::steady_clock::now() - since < awake) {
         }

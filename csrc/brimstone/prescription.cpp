@@ -12,7 +12,11 @@ Prescription::Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector
                            std::shared_ptr<const std::vector<double>> base_dose, double offset,
                            Precision precision, int threads)
     : matrix_(std::move(matrix)), terms_(std::move(terms)), base_dose_(std::move(base_dose)), offset_(offset),
-      precision_(precision), threads_(threads) {}
+      precision_(precision), threads_(threads) {
+    for (const auto& term : terms_) {
+        term_list_.push_back(term.get());
+    }
+}
 
 void Prescription::compute_dose(const std::vector<double>& weight, const std::vector<double>& wide_share,
                                 DoseState& state) const {
@@ -42,29 +46,21 @@ double Prescription::highest_dose(const DoseState& state) const {
 }
 
 double Prescription::cost(const DoseState& state) const {
-    double sum = offset_;
-    for (const auto& term : terms_) {
-        sum += term->cost(state, threads_);
-    }
-    return sum;
+    return offset_ + evaluate(term_list_, state, nullptr, threads_);
 }
 
 double Prescription::cost_and_gradient(const DoseState& state, const std::vector<double>& weight,
                                        const std::vector<double>& wide_share,
                                        const std::vector<double>& wide_slope,
                                        std::vector<double>& gradient) const {
-    double sum = offset_;
-    Residual residual(state.voxels());
-    for (const auto& term : terms_) {
-        sum += term->cost_and_residual(state, residual, threads_);
-    }
+    const double cost = offset_ + evaluate(term_list_, state, &residual_, threads_);
     std::vector<double> pair(2 * weight.size());
-    matrix_->multiply_transposed(residual.data(), 2, pair.data(), precision_, threads_);
+    matrix_->multiply_transposed(residual_.data(), 2, pair.data(), precision_, threads_);
     gradient.resize(weight.size());
     for (std::size_t i = 0; i < weight.size(); ++i) {
         gradient[i] = pair[2 * i] + (wide_share[i] + weight[i] * wide_slope[i]) * pair[2 * i + 1];
     }
-    return sum;
+    return cost;
 }
 
 } // namespace brimstone

@@ -74,6 +74,11 @@ struct Kernels {
                    double bins_per_gray, int padding, std::int32_t* bin, double* fraction, double* wide,
                    double* narrow);
 
+    /// From a voxel's gain, the slope of the cost for a volume that moves to the wide kernel, to the
+    /// derivative for its wide dose, in place; what that means for its dose is added to `along_dose`.
+    void (*share_slopes)(const double* dose, const double* wide_dose, const double* volume, double weight,
+                         std::size_t size, double* gain, double* along_dose);
+
     /// Doses and wide doses at a point of a line, interpolated between its nodes. `dose` is limited to at
     /// least 0, `wide_dose` to [0, dose]. Returns the highest dose.
     double (*interpolate)(const LineNodes& nodes, std::size_t begin, std::size_t end, double* dose,

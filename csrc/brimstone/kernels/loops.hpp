@@ -156,6 +156,16 @@ void locate(const double* dose, const double* wide_dose, const double* volume, s
     }
 }
 
+void share_slopes(const double* dose, const double* wide_dose, const double* volume, double weight,
+                  std::size_t size, double* gain, double* along_dose) {
+    for (std::size_t i = 0; i < size; ++i) {
+        const double per_dose = dose[i] > 0.0 ? 1.0 / dose[i] : 0.0;
+        const double wide_slope = weight * volume[i] * gain[i] * per_dose;
+        along_dose[i] -= wide_slope * (wide_dose[i] * per_dose);
+        gain[i] = wide_slope;
+    }
+}
+
 /// The highest of numbers that are not negative, in lanes that do not wait for each other.
 class Highest {
 public:
@@ -243,8 +253,8 @@ double interpolate(const LineNodes& nodes, std::size_t begin, std::size_t end, d
 }
 
 constexpr Kernels kernels_named(const char* name) {
-    return {name,        add_runs<1>, add_runs<2>, add_runs<8>, sum_runs<1>,
-            sum_runs<2>, convolve,    locate,      interpolate, highest};
+    return {name,     add_runs<1>, add_runs<2>,  add_runs<8>, sum_runs<1>, sum_runs<2>,
+            convolve, locate,      share_slopes, interpolate, highest};
 }
 
 } // namespace
