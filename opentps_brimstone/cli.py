@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
     _add_demo(commands)
     _add_tg119(commands)
+    _add_plan(commands)
+    _add_prescription(commands)
     _add_info(commands)
     _add_cache(commands)
     return parser
@@ -130,11 +132,53 @@ def _add_planning(demo: Any) -> None:
     demo.add_argument(
         "--beamlet", type=_millimetres, default=5.0, metavar="MM", help="beamlet spacing (default: %(default)g)"
     )
-    demo.add_argument(
+    _add_running(demo)
+
+
+def _add_running(command: Any) -> None:
+    command.add_argument(
         "--threads", type=_count, metavar="N", help="engine processes and optimiser threads (default: all processors)"
     )
-    demo.add_argument("--no-cache", action="store_true", help="compute all beamlets, and keep none")
-    demo.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    command.add_argument("--no-cache", action="store_true", help="compute all beamlets, and keep none")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_plan(commands: Any) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="plan on the CT and structures of a DICOM folder, and write RT Plan, RT Dose and report",
+        description="Plan on CT and RT Structure Set of a folder as a prescription file says, make segments of an MLC, "
+        "recalculate them with OpenTPS's dose engine, and write RT Plan, RT Dose, DVHs, goals and report. All files "
+        "appear when all is computed, or none does.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_argument("folder", metavar="FOLDER", help="with the DICOM files; nothing is written into it")
+    plan.add_argument(
+        "--prescription",
+        metavar="FILE",
+        required=True,
+        help="beams, targets, goals and options in TOML; the command prescription writes one to start from",
+    )
+    plan.add_argument("--out", metavar="DIR", required=True, help="where to write; other files in it are left alone")
+    plan.add_argument("--fluence-only", action="store_true", help="make no segments, and no RT Plan")
+    plan.add_argument("--force", action="store_true", help="replace files that are there")
+    _add_running(plan)
+    plan.set_defaults(run=_plan)
+
+
+def _add_prescription(commands: Any) -> None:
+    prescription = commands.add_parser(
+        "prescription",
+        help="write a prescription file to start from, for the structures of a DICOM folder",
+        description="Write a commented prescription file for the command plan, from the names and types of the "
+        "structures in a folder. Its doses and goals are guesses from names: read and change them.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    prescription.add_argument("folder", metavar="FOLDER", help="with the DICOM files; nothing is written into it")
+    prescription.add_argument("--output", metavar="FILE", help="must not exist (default: print it)")
+    prescription.set_defaults(run=_prescription)
 
 
 def _add_info(commands: Any) -> None:
@@ -211,6 +255,38 @@ def _tg119(arguments: argparse.Namespace) -> int:
     if not silent:
         print(f"\n{result}\n\nWritten to {result.folder}")
     return DONE if result.passed else GOALS_MISSED
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from opentps_brimstone.plan_command import plan_folder
+
+    terminal = sys.stdout
+    silent = arguments.quiet
+    result = plan_folder(
+        arguments.folder,
+        arguments.prescription,
+        arguments.out,
+        fluence_only=arguments.fluence_only,
+        force=arguments.force,
+        threads=arguments.threads,
+        cache=not arguments.no_cache,
+        progress=not silent and sys.stderr.isatty(),
+        say=(lambda _: None) if silent else partial(print, file=terminal, flush=True),
+    )
+    if not silent:
+        print(f"\n{result.summary()}\n\nWritten to {result.folder}")
+    return DONE if result.passed else GOALS_MISSED
+
+
+def _prescription(arguments: argparse.Namespace) -> int:
+    from opentps_brimstone.prescription_start import starting_prescription, write_starting_prescription
+
+    if arguments.output is None:
+        print(starting_prescription(arguments.folder), end="")
+    else:
+        path = write_starting_prescription(arguments.folder, arguments.output)
+        print(f"Written to {path}; its doses and goals are guesses, so read and change them")
+    return DONE
 
 
 def _info(_: argparse.Namespace) -> int:

@@ -335,9 +335,14 @@ def _key(path: KeyPath) -> str:
 
 
 def _complaint(source: str, lines: Mapping[KeyPath, int], path: KeyPath, message: object) -> str:
-    line = next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), None)
+    line = _line(lines, path)
     where = source if line is None else f"{source}, line {line}"
     return f"{where}: {_key(path)}: {message}" if path else f"{where}: {message}"
+
+
+def _line(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
+    """Line of a key, or of the table that it would be in."""
+    return next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), None)
 
 
 def _syntax_complaint(source: str, text: str, error: str) -> str:
@@ -551,7 +556,7 @@ class _Reader:
 
     def _complain(self, path: KeyPath, message: object) -> None:
         text = _complaint(self._source, self._lines, path, message)
-        self._complaints.append((self._lines.get(path, len(self._lines)), text))
+        self._complaints.append((_line(self._lines, path) or 0, text))
 
     def prescription(self, data: dict[str, Any]) -> PrescriptionFile:
         """Read everything.

@@ -232,7 +232,7 @@ def _goal_lines(name: str, asked: str, *, comment: bool = False) -> list[str]:
         readable = DVHGoal.parse(goal).structure == name
     except ValueError:
         readable = False
-    return [f"{'' if readable and not comment else '# '}  {_quoted(goal)},"]
+    return [f"  {'' if readable and not comment else '# '}{_quoted(goal)},"]
 
 
 def _rest() -> str:
