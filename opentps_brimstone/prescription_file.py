@@ -378,10 +378,11 @@ def _number(
     if math.isfinite(low) and math.isfinite(high):
         bounds.append(f"from {low:g} to {high:g}")
     elif math.isfinite(low):
-        bounds.append(f"of {low:g} or more")
+        bounds.append(f"{low:g} or more")
     elif math.isfinite(high):
-        bounds.append(f"of at most {high:g}")
-    allowed = " ".join(["a whole number" if whole else "a number", *bounds, *([unit] if unit else [])])
+        bounds.append(f"at most {high:g}")
+    kind = f"a {'whole ' if whole else ''}number{' of ' + unit if unit else ''}"
+    allowed = ", ".join([kind, *bounds])
 
     def check(value: Any) -> Any:
         if not _is_number(value) or (whole and not isinstance(value, int)):
