@@ -128,7 +128,7 @@ def report_figure(report: PlanReport) -> Figure:
     pages: Any = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0.02)
     head, planes, graphs, tables, maps = pages
     _draw_head(head, report)
-    _draw_planes(planes, report)
+    draw_planes(planes, report)
     _draw_graphs(graphs, report)
     _draw_tables(tables, report)
     _draw_maps(maps, report, map_rows)
@@ -148,7 +148,14 @@ def _draw_head(page: SubFigure, report: PlanReport) -> None:
     page.text(0.012, 0.2, lines, fontsize=10.5, va="center", color="0.25")
 
 
-def _draw_planes(page: SubFigure, report: PlanReport) -> None:
+def draw_planes(page: Figure | SubFigure, report: PlanReport) -> None:
+    """Draw the dose on three planes through the isocentre, and its key.
+
+    Parameters
+    ----------
+    page : matplotlib Figure or SubFigure
+    report : PlanReport
+    """
     body = np.argwhere(np.asarray(report.ct_hu) > np.min(report.ct_hu))
     size = np.ptp(body, axis=0) * report.grid.spacing_mm + 2 * _MARGIN_AROUND_BODY_MM if len(body) else np.ones(3)
     widths = [float(size[lying.across] / size[lying.up]) for lying in visualization.PLANES.values()]
