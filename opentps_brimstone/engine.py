@@ -433,14 +433,22 @@ class _Columns:
 
     @classmethod
     def from_doses(cls, doses: Sequence[BeamletDose], row_of_index: npt.NDArray[np.int32]) -> _Columns:
-        rows, values = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-        for dose in doses:
-            row = row_of_index[dose.indices]
-            order = np.argsort(row)
-            rows.append(row[order])
-            values.append(dose.values[order])
         offsets = np.cumsum([0, *(dose.indices.size for dose in doses)], dtype=np.int64)
-        return cls(offsets, np.concatenate(rows), np.concatenate(values))
+        rows, values = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
+        reached = np.zeros(row_of_index.size, dtype=bool)
+        value_of_row = np.empty(row_of_index.size, np.float32)
+        for dose, start, end in zip(doses, offsets, offsets[1:], strict=False):
+            if start == end:
+                continue
+            # Marking rows and looking where the marks are sorts them, several times faster than a sort does.
+            row = row_of_index[dose.indices]
+            low, high = row.min(), row.max() + 1
+            reached[row] = True
+            value_of_row[row] = dose.values
+            rows[start:end] = found = np.flatnonzero(reached[low:high]) + low
+            np.take(value_of_row, found, out=values[start:end])
+            reached[low:high] = False
+        return cls(offsets, rows, values)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, _Array], n_beamlets: int, n_voxels: int) -> _Columns | None:
@@ -575,6 +583,8 @@ def _assembled(segments: list[_Columns], n_voxels: int) -> Any:
     """Put segments side by side in one matrix; the list is emptied on the way to save memory."""
     from scipy.sparse import csc_matrix
 
+    if len(segments) == 1:
+        return segments[0].matrix(n_voxels)
     counts = np.concatenate([np.diff(columns.offsets) for columns in segments])
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     rows, values = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
