@@ -21,7 +21,21 @@ _FORMAT = 1
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or belongs to another optimisation."""
+    """A checkpoint that cannot be read, or belongs to another optimisation.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "run.npz"
+    ...     _ = path.write_text("something else")
+    ...     try:
+    ...         load_checkpoint(path, "")
+    ...     except CheckpointError as error:
+    ...         print(str(error).split(":")[0].removeprefix(f"{folder}/"))
+    run.npz is no checkpoint, or damaged
+    """
 
 
 class OptimizationState:

@@ -77,6 +77,26 @@ class DeliverablePlan:
         of its maximum.
     times_s : dict of str to float
         Wall time of each step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> mask = np.zeros((8, 8, 8))
+    >>> mask[3:5, 3:5, 3:5] = 1
+    >>> target = pb.Structure("PTV", mask, is_target=True)
+    >>> plan = pb.Plan(pb.Series(np.zeros((8, 8, 8)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
+    >>> beams = [plan.add_beam(gantry_angle=angle) for angle in (0.0, 90.0)]
+    >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, margin_mm=0.0, progress=False)
+    >>> ct, rois, photon_plan = plan.to_opentps()
+    >>> objectives = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
+    >>> _ = pb.optimize_photon_plan(photon_plan, ct, objectives, progress=False)
+    >>> deliverable = pb.make_deliverable(photon_plan, ct, objectives, mlc="matched", progress=False)
+    >>> machine = deliverable.machine_plan()
+    >>> bool(np.isclose(sum(segment.mu for segment in machine.beamSegments), deliverable.machine_mu))
+    True
+    >>> deliverable.facts()["1 MU"]
+    '1 cGy/MU in a 10 x 10 cm field, 10 cm deep in water, SSD 90 cm'
     """
 
     photon_plan: Any = field(repr=False)
@@ -243,6 +263,25 @@ def make_deliverable(
         If the dose engine fails.
     KeyboardInterrupt
         On Ctrl-C; the plan is as before.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> mask = np.zeros((8, 8, 8))
+    >>> mask[3:5, 3:5, 3:5] = 1
+    >>> target = pb.Structure("PTV", mask, is_target=True)
+    >>> plan = pb.Plan(pb.Series(np.zeros((8, 8, 8)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
+    >>> beams = [plan.add_beam(gantry_angle=angle) for angle in (0.0, 90.0)]
+    >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, margin_mm=0.0, progress=False)
+    >>> ct, rois, photon_plan = plan.to_opentps()
+    >>> objectives = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
+    >>> _ = pb.optimize_photon_plan(photon_plan, ct, objectives, progress=False)
+    >>> deliverable = pb.make_deliverable(photon_plan, ct, objectives, mlc="matched", progress=False)
+    >>> deliverable.dose.shape
+    (8, 8, 8)
+    >>> deliverable.n_segments == len(deliverable.photon_plan.beamSegments)
+    True
     """
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
     from opentps_brimstone.adapters.planning import plan_influence, plan_terms

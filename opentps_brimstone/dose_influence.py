@@ -24,6 +24,12 @@ class VoxelGrid:
         Distance of neighbouring voxels along x, y and z, in mm.
     origin_mm : tuple of float
         Centre of voxel [0, 0, 0], in mm.
+
+    Examples
+    --------
+    >>> grid = VoxelGrid((4, 3, 2), (2.0, 2.0, 3.0), origin_mm=(-3.0, 0.0, 0.0))
+    >>> grid.n_voxels
+    24
     """
 
     shape: tuple[int, int, int]
@@ -62,6 +68,15 @@ class BeamletLayout:
         Which fluence map each beamlet belongs to: 0, 1, … in this order, none left out.
     spacing_mm : ndarray, shape (n_beams, 2)
         Beamlet spacing in x and y of each fluence map, in mm.
+
+    Examples
+    --------
+    >>> layout = BeamletLayout([(0.0, 0.0), (5.0, 0.0), (0.0, 0.0)], beam_index=[0, 0, 1], spacing_mm=5.0)
+    >>> layout.n_beamlets, layout.n_beams
+    (3, 2)
+    >>> layout.spacing_mm
+    array([[5., 5.],
+           [5., 5.]])
     """
 
     xy_mm: FloatArray
@@ -128,6 +143,14 @@ class DoseInfluence:
     ------
     ValueError
         When the shape fits neither grid nor layout, or an entry is NaN, infinite or negative.
+
+    Examples
+    --------
+    >>> grid = VoxelGrid((2, 1, 1), (5.0, 5.0, 5.0))
+    >>> layout = BeamletLayout([(0.0, 0.0), (5.0, 0.0)], beam_index=[0, 0], spacing_mm=5.0)
+    >>> influence = DoseInfluence(np.array([[0.5, 0.0], [0.25, 0.25]]), grid, layout)
+    >>> influence.dose([2.0, 4.0], number_of_fractions=10).ravel().tolist()
+    [10.0, 15.0]
     """
 
     def __init__(self, matrix: Any, grid: VoxelGrid, layout: BeamletLayout) -> None:

@@ -111,6 +111,27 @@ class GoalPlanningResult:
         As `OptimizationResult` has it, round after round.
     time_s : float
         Wall time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> result = pb.GoalPlanner(plan, ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"]).optimize()
+    >>> result.success, result.beamlet_weights.shape, result.dose.shape
+    (True, (2,), (3, 1, 1))
+    >>> len(result.rounds) > 0
+    True
     """
 
     goals: GoalTable
@@ -166,8 +187,22 @@ class GoalPlanner:
 
     Examples
     --------
-    >>> planner = GoalPlanner(plan, ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy"])  # doctest: +SKIP
-    >>> print(planner.optimize().goals)  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> planner = pb.GoalPlanner(plan, ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"])
+    >>> planner.optimize().goals.all_met
+    True
     """
 
     def __init__(

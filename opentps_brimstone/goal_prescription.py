@@ -86,6 +86,14 @@ class GoalPlannerSettings:
     least_gain : float
         Once all goals are met, two rounds in a row that lower the mean doses by less than this share end the planning;
         before that four that bring the plan no nearer to its goals.
+
+    Examples
+    --------
+    >>> GoalPlannerSettings(rounds=8, margin=0.01).rounds
+    8
+    >>> GoalPlannerSettings(pull=1.5)
+    Traceback (most recent call last):
+    ValueError: pull is 1.5; it must be between 0 and 1
     """
 
     margin: float = 0.004
@@ -253,6 +261,16 @@ def prescription_from_goals(
     ValueError
         When there is no goal or no target, a goal is for a structure that is not there or asks an organ for a minimum
         dose, a target has no lower goal, or its goals contradict each other.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> grid = pb.VoxelGrid((3, 1, 1), (5.0, 5.0, 5.0))
+    >>> asked = prescription_from_goals([target, cord], ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"], grid)
+    >>> [(structure.name, type(term).__name__) for structure, term in asked][:3]
+    [('PTV', 'KLDivergenceTerm'), ('PTV', 'MinimumDoseTerm'), ('PTV', 'MaximumDoseTerm')]
     """
     targets, organs = asks_from_goals(structures, goals, grid, settings or GoalPlannerSettings())
     asks: list[TargetAsk | OrganAsk] = [*targets, *organs]

@@ -140,6 +140,13 @@ def register() -> None:
     fractions; the method itself does not depend on it.
 
     Calling it again changes nothing. All other methods stay what they are.
+
+    Examples
+    --------
+    >>> register()
+    >>> is_registered()
+    True
+    >>> unregister()
     """
     from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 
@@ -153,7 +160,15 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Undo `register`. Calling it without one changes nothing."""
+    """Undo `register`. Calling it without one changes nothing.
+
+    Examples
+    --------
+    >>> register()
+    >>> unregister()
+    >>> is_registered()
+    False
+    """
     if not _originals:
         return
     from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer

@@ -104,6 +104,15 @@ class OptimizerSettings:
         precision throughout, several times slower. Measured: the same plans.
     threads : int or None
         Threads of the core; None is one per processor. The result does not depend on it.
+
+    Examples
+    --------
+    >>> settings = OptimizerSettings(max_iterations=100, threads=2)
+    >>> settings.number_of_levels, settings.search
+    (4, 'lbfgs')
+    >>> OptimizerSettings(number_of_levels=9)
+    Traceback (most recent call last):
+    ValueError: number_of_levels is 9; it must be from 1 to 5
     """
 
     gaussian_bin_sigma: float = 0.2
@@ -215,6 +224,29 @@ class OptimizationResult:
         Wall time, without the preparation that `preparation_s` gives.
     preparation_s : float
         Time to put the plan together: selection of voxels and beamlets, coarser grids.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> optimizer = pb.PlanOptimizer(plan)
+    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> result = optimizer.optimize()
+    >>> result.message
+    'converged at all 4 levels'
+    >>> result.dose.shape, result.beamlet_weights.shape
+    ((3, 1, 1), (2,))
     """
 
     success: bool
@@ -242,6 +274,30 @@ class PlanOptimizer:
     ----------
     plan : Plan
     prescription : Prescription
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> optimizer = pb.PlanOptimizer(plan)
+    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> optimizer.add_objective(cord, pb.MaximumDoseTerm(5.0))
+    >>> result = optimizer.optimize()
+    >>> result.success
+    True
+    >>> bool(8.5 < result.dose[target.mask].min() < 11.5)
+    True
     """
 
     def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:

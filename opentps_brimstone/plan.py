@@ -174,7 +174,7 @@ class Plan:
             Beamlet centres in the beam's eye view at the isocentre plane, in mm.
         beam_index : array_like of int, shape (n_beamlets,)
             Beam of each beamlet: 0, 1, …, beam after beam.
-        beamlet_spacing_mm : float, or array_like broadcast to (n_beams, 2)
+        beamlet_spacing_mm : float, or array_like of a shape that broadcasts to (n_beams, 2)
             Beamlet spacing in x and y, in mm.
         origin_mm : (float, float, float)
             Centre of voxel [0, 0, 0], in mm.

@@ -389,6 +389,29 @@ class Prescription:
     ----------
     objectives : list of ObjectiveTerm
         The terms; each knows its structure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> prescription = pb.Prescription(plan)
+    >>> prescription.add(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> prescription.add(cord, pb.MeanDoseTerm(2.0))
+    >>> too_little, gradient = prescription.evaluate([10.0, 10.0])
+    >>> enough, _ = prescription.evaluate([16.5, 16.5])
+    >>> bool(enough < too_little), gradient.shape
+    (True, (2,))
     """
 
     def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:

@@ -42,7 +42,7 @@ class Structure:
     grid : VoxelGrid or None
     contours : ContourStack or None
         The outlines it is made of, if it is made of outlines.
-    histogram : (ndarray, ndarray) or None
+    histogram : two ndarrays of shape (n,), or None
         Dose in Gy and volume share that gets at least this dose, after the plan's histograms were updated.
 
     Raises
@@ -142,7 +142,7 @@ class Structure:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Voxels that belong to the structure, at least in part."""
+        """Voxels that belong to the structure, at least in part, shape (nx, ny, nz)."""
         return self.share > 0
 
     @property

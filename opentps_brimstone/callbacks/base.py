@@ -112,6 +112,16 @@ class CallbackList(OptimizationCallback):
     ------
     TypeError
         When one is neither callable nor has an ``on_iteration`` method.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> recorder = pb.Recorder()
+    >>> both = CallbackList([recorder, lambda cost, **_: cost > 0.2])  # the second one stops below a cost of 0.2
+    >>> both.on_iteration(iteration=1, level=0, cost=0.1, gradient_norm=1.0, beamlet_weights=None, dose=None)
+    False
+    >>> recorder.history["cost"]
+    [0.1]
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:

@@ -50,6 +50,31 @@ class Recorder(OptimizationCallback):
     ------
     ValueError
         When `every` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> optimizer = pb.PlanOptimizer(plan)
+    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> recorder = pb.Recorder(every=5, dvhs=True, weights=True)
+    >>> result = optimizer.optimize(callback=recorder)
+    >>> len(recorder.history["cost"]) == result.iterations
+    True
+    >>> recorder.history["snapshot_iteration"][:2]
+    [1, 5]
+    >>> dose_gy, volume = recorder.history["dvhs"]["PTV"][-1]
     """
 
     def __init__(self, every: int = 1, *, doses: bool = False, dvhs: bool = False, weights: bool = False) -> None:

@@ -46,6 +46,29 @@ class StopWhenGoalsMet(OptimizationCallback):
     ValueError
         When there is no goal, or one is not understood; at the start of an optimisation, when one is for a structure
         that is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> optimizer = pb.PlanOptimizer(plan)
+    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> stop = pb.StopWhenGoalsMet(["PTV D95 >= 9 Gy"], every=1)
+    >>> optimizer.optimize(callback=stop).message
+    'stopped by the callback'
+    >>> stop.table.all_met
+    True
     """
 
     def __init__(
@@ -113,6 +136,12 @@ class TimeLimit(OptimizationCallback):
     ------
     ValueError
         When the time is not positive.
+
+    Examples
+    --------
+    >>> limit = TimeLimit(30.0)  # then: optimizer.optimize(callback=limit)
+    >>> limit.on_iteration()
+    True
     """
 
     def __init__(self, seconds: float) -> None:

@@ -47,6 +47,20 @@ def dose_from_dataset(source: str | Path | Dataset) -> DoseArray:
     ValueError
         When the object is no RT Dose of a whole plan in Gy, its grid is oblique or uneven, or a tag is missing or
         wrong; the message names file and tag.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from opentps_brimstone.dicom.rt_dose import write_rt_dose
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "dose.dcm"
+    ...     write_rt_dose(np.full((4, 3, 2), 50.0), VoxelGrid((4, 3, 2), (2.0, 2.0, 3.0)), path)
+    ...     dose = dose_from_dataset(path)
+    >>> dose.shape, dose.grid.spacing_mm
+    ((4, 3, 2), (2.0, 2.0, 3.0))
+    >>> float(dose.max().round(3))
+    50.0
     """
     dataset, name = _read(source)
     reader = _Tags(dataset, name)

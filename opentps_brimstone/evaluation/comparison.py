@@ -193,6 +193,20 @@ def compare_plans(
     ValueError
         When no structures are given and no plan has them, the names are not two different ones, the grids differ, or
         a goal or metric is wrong.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> organ = pb.Structure("Cord", np.ones((2, 1, 1)))
+    >>> doses = (np.full((2, 1, 1), dose) for dose in (10.0, 8.0))
+    >>> print(compare_plans(*doses, [organ], ["Cord Dmax <= 9 Gy"], names=("old", "new"), metrics=["Dmean"]))
+    structure  metric  unit  old    new   difference
+    ---------  ------  ----  -----  ----  ----------
+    Cord       Dmean   Gy    10.00  8.00  -2.00
+    <BLANKLINE>
+    structure  metric  goal     old       old met  new      new met  difference
+    ---------  ------  -------  --------  -------  -------  -------  ----------
+    Cord       Dmax    <= 9 Gy  10.00 Gy  NO       8.00 Gy  yes      -2.00 Gy
     """
     called = tuple(names)
     if len(called) != 2 or called[0] == called[1]:

@@ -46,7 +46,7 @@ def gamma_analysis(
     ----------
     reference : array_like, shape (nx, ny, nz)
         Gy. A `DoseArray`, such as `dose_from_dataset` gives, carries its grid.
-    evaluation : array_like
+    evaluation : array_like, shape (mx, my, mz)
         Gy; interpolated linearly. Its grid may be another one than the reference's.
     dose_percent : float
         Dose difference of gamma 1, in percent of the highest reference dose, or of the reference dose of each voxel
@@ -100,7 +100,7 @@ def gamma_pass_rate(gamma: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    gamma : array_like
+    gamma : array_like, of any shape
         As `gamma_analysis` gives it; NaN is not judged.
 
     Returns
@@ -112,6 +112,11 @@ def gamma_pass_rate(gamma: npt.ArrayLike) -> float:
     ------
     ValueError
         When no voxel is judged.
+
+    Examples
+    --------
+    >>> gamma_pass_rate([0.2, 0.9, 1.4, np.nan, 0.5])
+    75.0
     """
     values = np.asarray(gamma, dtype=np.float64)
     judged = values[~np.isnan(values)]

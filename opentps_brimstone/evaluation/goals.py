@@ -394,6 +394,17 @@ def evaluate(
     ------
     ValueError
         When a goal is for a structure that is not there, not understood, or has no value for this structure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> dose = np.array([50.0, 52.0]).reshape(2, 1, 1)
+    >>> print(evaluate(dose, [pb.Structure("PTV", np.ones((2, 1, 1)))], ["PTV Dmin >= 49 Gy", "PTV Dmax <= 51 Gy"]))
+    structure  metric  goal      value     met
+    ---------  ------  --------  --------  ---
+    PTV        Dmin    >= 49 Gy  50.00 Gy  yes
+    PTV        Dmax    <= 51 Gy  52.00 Gy  NO
     """
     by_name = {structure.name: structure for structure in structures}
     where = grid_of(dose, grid)
