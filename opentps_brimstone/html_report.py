@@ -18,6 +18,7 @@ import numpy as np
 from opentps_brimstone import __version__, visualization
 from opentps_brimstone.evaluation import dose_statistics
 from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR, html_table
+from opentps_brimstone.report import draw_planes
 from opentps_brimstone.visualization.plots import structure_colours
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _STATISTICS = {
     "d10": "D10",
     "d2": "D2",
 }
+# Facts of the report that the section on the machine or the verdicts state.
+_TOLD_ELSEWHERE = ("MLC", "1 MU", "engine MU", "recalculation differs by", "gamma 2 %/2 mm")
 _PACKAGES = ("opentps-core", "numpy", "scipy", "pydicom", "matplotlib", "pymedphys")
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 1180px;
@@ -52,10 +55,11 @@ h1 { font-size: 27px; margin: 22px 0 4px; }
 h2 { font-size: 20px; margin: 34px 0 8px; border-bottom: 2px solid #0072B2; padding-bottom: 3px; }
 h3 { font-size: 16px; margin: 22px 0 6px; }
 .notice { background: #FBF1D0; border: 1px solid #C9A227; padding: 8px 14px; margin-top: 14px; }
-.verdict { display: inline-block; padding: 4px 12px; font-weight: 600; margin: 6px 8px 6px 0; }
-.facts { display: grid; grid-template-columns: repeat(2, 1fr); gap: 2px 34px; margin: 10px 0; }
-.facts div { border-bottom: 1px solid #e5e5e5; padding: 2px 0; }
-.facts b { display: inline-block; min-width: 190px; font-weight: 600; color: #444; }
+.verdict { padding: 4px 12px; font-weight: 600; margin: 5px 0; width: fit-content; }
+.facts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 2px 34px; margin: 10px 0; }
+.facts div { border-bottom: 1px solid #e5e5e5; padding: 2px 0; display: flex; }
+.facts b { flex: 0 0 172px; font-weight: 600; color: #444; padding-right: 10px; }
+.facts span { overflow-wrap: anywhere; }
 .key span { display: inline-block; margin-right: 18px; }
 .key i { display: inline-block; width: 22px; height: 4px; margin-right: 6px; vertical-align: middle; }
 .columns { display: flex; flex-wrap: wrap; gap: 26px; align-items: flex-start; }
@@ -111,7 +115,11 @@ def _section(title: str, content: str) -> str:
 
 
 def _facts(facts: Iterable[tuple[str, object]]) -> str:
-    return '<div class="facts">' + "".join(f"<div><b>{_text(k)}</b> {_text(v)}</div>" for k, v in facts) + "</div>"
+    return (
+        '<div class="facts">'
+        + "".join(f"<div><b>{_text(k)}</b><span>{_text(v)}</span></div>" for k, v in facts)
+        + "</div>"
+    )
 
 
 def _picture(figure: Figure, description: str, *, kind: str = "png") -> str:
@@ -136,13 +144,10 @@ def _head(result: PlanFolderResult) -> str:
     met = sum(each.met for each in result.goals)
     verdicts = [
         (f"{met} of {len(result.goals)} goals met" if len(result.goals) else "no goals stated", result.goals.all_met),
-        (
-            "recalculated dose agrees" if result.recalculation_agrees else "recalculated dose DOES NOT AGREE",
-            result.recalculation_agrees,
-        ),
+        *result.checks(),
     ]
     marks = "".join(
-        f'<span class="verdict" style="background:{PASS_COLOUR if good else FAIL_COLOUR}">{_text(text)}</span>'
+        f'<div class="verdict" style="background:{PASS_COLOUR if good else FAIL_COLOUR};color:#111">{_text(text)}</div>'
         for text, good in verdicts
     )
     doses = ", ".join(f"{name} {dose:g} Gy" for name, dose in asked.targets.items())
@@ -151,7 +156,7 @@ def _head(result: PlanFolderResult) -> str:
         ("prescribed", f"{doses} in {asked.fractions} fractions of {asked.prescription_gy / asked.fractions:.3g} Gy"),
         ("isocentre (x, y, z)", f"{isocentre} mm, DICOM patient coordinates"),
         ("prescription file", asked.source),
-        *report.facts.items(),
+        *((name, value) for name, value in report.facts.items() if name not in _TOLD_ELSEWHERE),
     ]
     notes = "".join(f"<li>{_text(note)}</li>" for note in result.notes)
     return "\n".join(
@@ -229,10 +234,14 @@ def _goals(result: PlanFolderResult) -> str:
         unit = goal.metric.unit
         values = [f"{value:.2f} {unit}".rstrip() for value in (best.value, each.value)]
         mark = "✓ met" if each.met else "✗ MISSED"
-        rows.append((goal.structure, goal.metric.name, goal.requirement, *values, mark))
+        rows.append((goal.structure, goal.metric.name, _relation(goal.requirement), *values, mark))
         fills.append(PASS_COLOUR if each.met else FAIL_COLOUR)
     goals = html_table(columns, rows, fills=fills) if rows else "<p>The prescription states no goals.</p>"
     return _section("Goals", goals) + _section("Dose statistics (Gy)", _statistics(result))
+
+
+def _relation(requirement: str) -> str:
+    return requirement.replace(">=", "≥").replace("<=", "≤")
 
 
 def _statistics(result: PlanFolderResult) -> str:
@@ -260,27 +269,17 @@ def _statistics(result: PlanFolderResult) -> str:
 def _dvh(result: PlanFolderResult) -> str:
     report = result.report
     figure = _figure(10.5, 5.2)
-    visualization.plot_dvh(report.dose, report.structures, targets=report.target_dvhs, ax=figure.subplots())
-    return _picture(figure, "Dose-volume histograms", kind="svg")
+    ax = figure.subplots()
+    visualization.plot_dvh(report.dose, report.structures, targets=report.target_dvhs, ax=ax)
+    ax.set_title("")
+    dose = _text(report.facts["dose"])
+    return _picture(figure, "Dose-volume histograms", kind="svg") + f'<p class="small">Dose {dose}.</p>'
 
 
 def _planes(result: PlanFolderResult) -> str:
     report = result.report
-    figure = _figure(12.5, 4.9)
-    axes = figure.subplots(1, 4, width_ratios=[1.0, 1.0, 1.0, 0.32])
-    for ax, (plane, lying) in zip(axes[:3], visualization.PLANES.items(), strict=True):
-        visualization.plot_dose_wash(
-            report.dose,
-            report.ct_hu,
-            report.grid,
-            report.structures,
-            prescription_gy=report.prescription_gy,
-            plane=plane,
-            position_mm=report.isocenter_mm[lying.normal],
-            crop_mm=16.0,
-            ax=ax,
-        )
-    visualization.plot_isodose_legend(report.prescription_gy, ax=axes[3])
+    figure = _figure(12.5, 4.0)
+    draw_planes(figure, report)
     key = "".join(
         f'<span><i style="background:{colour}"></i>{_text(name)}</span>'
         for name, colour in structure_colours(report.structures).items()
@@ -383,7 +382,9 @@ def _fluence(result: PlanFolderResult) -> str:
 def _convergence(result: PlanFolderResult) -> str:
     found = result.optimization
     figure = _figure(10.5, 3.6)
-    visualization.plot_convergence(result.report.convergence_history, ax=figure.subplots())
+    ax = figure.subplots()
+    visualization.plot_convergence(result.report.convergence_history, ax=ax)
+    ax.set_title("")
     text = f"<p>{found.iterations} iterations in {found.time_s:.1f} s: {_text(found.message)}.</p>"
     rounds = getattr(found, "rounds", ())
     if rounds:

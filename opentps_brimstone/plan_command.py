@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone.beam import beamlets_on_target
-from opentps_brimstone.demo import LARGEST_DIFFERENCE, check_folder, silent_opentps
+from opentps_brimstone.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
+from opentps_brimstone.demo import check_folder, silent_opentps
 from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, evaluate
 from opentps_brimstone.plan import Plan
 from opentps_brimstone.prescription_file import MATCHED, PrescriptionFile, read_prescription
@@ -108,15 +109,36 @@ class PlanFolderResult:
     notes: tuple[str, ...] = ()
     times_s: dict[str, float] = field(default_factory=dict, repr=False)
 
-    @property
-    def recalculation_agrees(self) -> bool:
-        """Whether the engine's dose is that of the fluence and, of segments, agrees with the optimised one."""
-        return self.difference <= LARGEST_DIFFERENCE if self.deliverable is None else self.deliverable.passed
+    def checks(self) -> list[tuple[str, bool]]:
+        """Compare doses.
+
+        Returns
+        -------
+        list of (str, bool)
+            Of the dose engine's dose with that of the same fluence and, of segments, with the optimised one: what was
+            found, and whether it is good enough.
+        """
+        same = self.difference <= LARGEST_DIFFERENCE
+        what = "fluence" if self.deliverable is None else "segments"
+        text = (
+            f"recalculated dose {_verdict(same)} with that of the {what}: largest difference {self.difference:.1e} of "
+            f"the maximum (limit {LARGEST_DIFFERENCE:.0e})"
+        )
+        found = [(text, same)]
+        if self.deliverable is not None:
+            share = self.deliverable.gamma_pass_percent
+            near = share >= LEAST_GAMMA_PASS_PERCENT
+            text = (
+                f"dose of the segments {_verdict(near)} with the optimised one: gamma 2 %/2 mm {share:.2f} % pass "
+                f"(limit {LEAST_GAMMA_PASS_PERCENT:g} %)"
+            )
+            found.append((text, near))
+        return found
 
     @property
     def passed(self) -> bool:
-        """Whether all goals are met and the recalculation agrees."""
-        return self.goals.all_met and self.recalculation_agrees
+        """Whether all goals are met and all checks."""
+        return self.goals.all_met and all(good for _, good in self.checks())
 
     def summary(self) -> str:
         """Tables and checks as text.
@@ -125,12 +147,13 @@ class PlanFolderResult:
         -------
         str
         """
-        verdict = "agrees" if self.recalculation_agrees else "DOES NOT AGREE"
-        check = f"Recalculated dose {verdict}: largest difference {self.difference:.1e} of the maximum"
-        if self.deliverable is not None:
-            check += f", gamma 2 %/2 mm against the optimised dose {self.deliverable.gamma_pass_percent:.2f} % pass"
+        checks = "\n".join(text for text, _ in self.checks())
         goals = [str(self.goals)] if len(self.goals) else []
-        return "\n\n".join([*goals, f"Dose statistics (Gy)\n\n{statistics_table(self.report)}", check])
+        return "\n\n".join([*goals, f"Dose statistics (Gy)\n\n{statistics_table(self.report)}", checks])
+
+
+def _verdict(good: bool) -> str:
+    return "agrees" if good else "DOES NOT AGREE"
 
 
 def plan_folder(
@@ -206,7 +229,7 @@ def _check_output(source: Path, target: Path, *, force: bool) -> None:
     there = [name for name in PLAN_FILES if (target / name).exists()]
     if there and not force:
         raise FileExistsError(
-            f"{target} has {', '.join(there)} already; give another folder, or --force to replace them"
+            f"{target} has {', '.join(there)} already; give another folder, or force them to be replaced"
         )
 
 
@@ -511,11 +534,10 @@ class _Work:
     ) -> PlanReport:
         asked = self._asked
         assert plan.ct_hu is not None
-        isocentre = plan.beams[0].isocenter
+        isocentre = (plan.beams[0].isocenter.round(2) + 0.0).tolist()
         spacing = " x ".join(f"{size:g}" for size in plan.grid.spacing_mm)
         facts = {
-            "dose": "of the segments" if deliverable is not None else "of the optimised fluence, without segments",
-            "engine": "OpenTPS's CCC",
+            "dose": f"of the {'fluence' if deliverable is None else 'segments'}, recalculated by OpenTPS's CCC",
             "dose grid": f"{spacing} mm",
             "beamlets": f"{len(found.beamlet_weights)} of {asked.beamlet_spacing_mm:g} mm",
             "fractions": str(asked.fractions),
@@ -536,7 +558,7 @@ class _Work:
             structures=shown,
             goals=goals,
             prescription_gy=asked.prescription_gy,
-            isocenter_mm=(float(isocentre[0]), float(isocentre[1]), float(isocentre[2])),
+            isocenter_mm=(isocentre[0], isocentre[1], isocentre[2]),
             layout=plan.dose_influence.layout,
             beamlet_weights=np.asarray(calibration.machine_mu(found.beamlet_weights)),
             beam_names=[f"{beam.name}, gantry {beam.gantry_angle:g}°" for beam in plan.beams],
@@ -628,6 +650,7 @@ def _write_dicom(result: PlanFolderResult, references: Mapping[str, Dataset], fo
     from opentps_brimstone.dicom import write_rt_dose, write_rt_plan
 
     asked, made = result.prescription, result.deliverable
+    frame = result.series.dicom.get("FrameOfReferenceUID")
     rt_plan = None
     if made is not None:
         structure_set = references.get("structure_set")
@@ -638,6 +661,7 @@ def _write_dicom(result: PlanFolderResult, references: Mapping[str, Dataset], fo
             prescription=_named_in(structure_set, asked.targets),
             structure_set=structure_set,
             ct=references.get("ct"),
+            frame_of_reference_uid=frame if not references else None,
             label=asked.name[:16],
             description=asked.name,
             calibration=str(made.calibration),
@@ -651,7 +675,7 @@ def _write_dicom(result: PlanFolderResult, references: Mapping[str, Dataset], fo
         folder / RT_DOSE_FILE,
         description=asked.name,
         patient_id=result.series.dicom.get("PatientID") or "unknown",
-        frame_of_reference_uid=result.series.dicom.get("FrameOfReferenceUID"),
+        frame_of_reference_uid=frame if rt_plan is None else None,
         rt_plan=rt_plan,
     )
 
