@@ -278,7 +278,7 @@ def _dvh(result: PlanFolderResult) -> str:
 
 def _planes(result: PlanFolderResult) -> str:
     report = result.report
-    figure = _figure(12.5, 4.0)
+    figure = _figure(15.5, 4.9)
     draw_planes(figure, report)
     key = "".join(
         f'<span><i style="background:{colour}"></i>{_text(name)}</span>'

@@ -208,6 +208,27 @@ def plan_folder(
         Before long work: when the output folder cannot be written, or files are there and `force` is not given.
     EngineError
         When the dose engine fails.
+
+    Examples
+    --------
+    What does not fit is told before long work:
+
+    >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
+    >>> from opentps_brimstone.phantoms import make_phantom
+    >>> from opentps_brimstone.prescription_file import parse_prescription
+    >>> asked = parse_prescription('''
+    ... plan.fractions = 25
+    ... beams = [{gantry_angle = 0}]
+    ... targets = [{structure = "GTV", dose_gy = 50}]
+    ... prescription.goals = ["GTV D95 >= 50 Gy"]
+    ... ''', "prescription.toml")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_dicom_folder(make_phantom("c-shape", 10.0), Path(folder, "dicom"))
+    ...     try:
+    ...         plan_folder(Path(folder, "dicom"), asked, Path(folder, "plan"))
+    ...     except ValueError as error:
+    ...         print(str(error).splitlines()[0])
+    prescription.toml, line 4: targets 1, structure: there is no structure 'GTV'; there are 'PTV', 'Core', 'Body'...
     """
     if threads is not None and threads < 1:
         raise ValueError(f"the number of threads is {threads}; it must be 1 or more")

@@ -244,9 +244,7 @@ class PrescriptionFile:
         for number, name in enumerate(targets):
             if self.terms:
                 asked = any(on == name and isinstance(term, KLDivergenceTerm) for on, term in terms)
-                wanted = (
-                    f'a term of kind "kl" for it, such as dose_range = [{targets[name]:g}, {1.05 * targets[name]:g}]'
-                )
+                wanted = f'a term of kind "kl", such as dose_range = [{targets[name]:g}, {1.05 * targets[name]:g}]'
             else:
                 asked = any(goal.structure == name and is_lower(goal) and goal.metric.unit for goal in goals)
                 wanted = f"a goal for its lowest dose, such as '{name} D95 >= {targets[name]:g} Gy'"

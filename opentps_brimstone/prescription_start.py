@@ -63,6 +63,17 @@ def starting_prescription(folder: Path | str) -> str:
         When CT or structure set cannot be read, or it is not clear which to take.
     ValueError
         When there are no structures.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
+    >>> from opentps_brimstone.phantoms import make_phantom
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_dicom_folder(make_phantom("c-shape", 10.0), folder)
+    ...     text = starting_prescription(folder)
+    >>> [line for line in text.splitlines() if "PTV D" in line]
+    ['  "PTV D95 >= 50 Gy",', '  "PTV D2 <= 53.5 Gy",']
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

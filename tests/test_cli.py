@@ -52,17 +52,36 @@ def test_demo_defaults(asked, capsys):
     ((case, out, options),) = asked
     assert (case, out) == ("c-shape", None)
     options.pop("say")
-    assert options == {"grid_mm": 4.0, "beamlet_mm": 5.0, "threads": None, "cache": True, "progress": False}
+    assert options == {
+        "grid_mm": 4.0,
+        "beamlet_mm": 5.0,
+        "fluence_only": False,
+        "mlc": "millennium-120",
+        "levels": 10,
+        "threads": None,
+        "cache": True,
+        "progress": False,
+    }
     assert "the tables" in capsys.readouterr().out
 
 
 def test_demo_options_are_handed_on(asked, capsys):
     arguments = "demo --case c-shape --out there --grid 3 --beamlet 2.5 --threads 2 --no-cache --quiet"
+    arguments += " --fluence-only --mlc agility --levels 7"
     assert main(arguments.split()) == 0
     ((case, out, options),) = asked
     assert (case, out) == ("c-shape", "there")
     options.pop("say")("not to be seen")
-    assert options == {"grid_mm": 3.0, "beamlet_mm": 2.5, "threads": 2, "cache": False, "progress": False}
+    assert options == {
+        "grid_mm": 3.0,
+        "beamlet_mm": 2.5,
+        "fluence_only": True,
+        "mlc": "agility",
+        "levels": 7,
+        "threads": 2,
+        "cache": False,
+        "progress": False,
+    }
     assert capsys.readouterr() == ("", "")
 
 
@@ -77,13 +96,19 @@ def test_bars_are_for_terminals(asked, monkeypatch):
     ("arguments", "complaint"),
     [
         ("", "required: <command>"),
-        ("plan", "invalid choice: 'plan'"),
+        ("plane", "invalid choice: 'plane'"),
+        ("plan there --out here", "the following arguments are required: --prescription"),
+        ("plan there --prescription none.toml --out here --threads 0", "0 is less than 1"),
         ("demo --case nothing", "invalid choice: 'nothing'"),
         ("demo --grid 0", "0 mm is not positive"),
         ("demo --grid nan", "nan mm is not positive"),
         ("demo --beamlet wide", "'wide' is no number of mm"),
         ("demo --threads 0", "0 is less than 1"),
         ("demo --threads 1.5", "'1.5' is no whole number"),
+        ("demo --mlc varian", "invalid choice: 'varian'"),
+        ("demo --levels 0", "0 is less than 1"),
+        ("demo --levels 1", "opentps-brimstone: "),
+        ("demo --beamlet 7 --grid 12", "no rows of 7 mm lie on the leaves of Varian Millennium 120"),
         ("demo --grid 60", "opentps-brimstone: the grid spacing is 60 mm; the C-shape needs 22 mm or finer"),
     ],
 )
@@ -131,6 +156,7 @@ def test_a_real_demo(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(PHANTOMS, "small", small_phantom)
     out = tmp_path / "out"
     arguments = ["demo", "--case", "small", "--grid", "10", "--beamlet", str(BEAMLET_MM), "--out", str(out)]
+    arguments.append("--fluence-only")
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert captured.err == ""

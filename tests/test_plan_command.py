@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import re
 import shutil
@@ -457,6 +459,13 @@ def test_starting_files_replace_nothing(patient, tmp_path):
     with pytest.raises(ValueError, match="would lie in the input folder"):
         write_starting_prescription(patient, patient / "start.toml")
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["plan_command", "prescription_file", "prescription_start", "toml_lines"])
+def test_examples(name):
+    module = importlib.import_module(f"opentps_brimstone.{name}")
+    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert results.attempted > 0 and results.failed == 0
 
 
 # ---------------------------------------------------------------------------------------------------- the command line
