@@ -92,7 +92,8 @@ def _add_demo(commands: Any) -> None:
         "demo",
         help="plan a phantom, check the plan with OpenTPS's dose engine, and write a report",
         description="Plan a phantom with Brimstone on beamlets of OpenTPS's dose engine, recalculate the plan with the "
-        "engine, compare it with its goals, and write report, DVHs, dose (DICOM) and plan (OpenTPS) into a folder.",
+        "engine from the segments of an MLC alone, compare it with its goals, and write report, DVHs, pictures of the "
+        "apertures, RT Plan and RT Dose (DICOM) and plan (OpenTPS) into a folder.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -103,6 +104,10 @@ def _add_demo(commands: Any) -> None:
         help="where to write (default: brimstone-<case>); other files in it are left alone",
     )
     _add_planning(demo)
+    demo.add_argument(
+        "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimised fluence"
+    )
+    _add_machine(demo)
     demo.set_defaults(run=_demo)
 
 
@@ -133,6 +138,22 @@ def _add_planning(demo: Any) -> None:
         "--beamlet", type=_millimetres, default=5.0, metavar="MM", help="beamlet spacing (default: %(default)g)"
     )
     _add_running(demo)
+
+
+def _add_machine(command: Any) -> None:
+    from opentps_brimstone.demo import DEFAULT_LEVELS, DEFAULT_MLC
+    from opentps_brimstone.sequencing.mlc import MLCS
+
+    command.add_argument(
+        "--mlc", choices=tuple(MLCS), default=DEFAULT_MLC, help="collimator of the segments (default: %(default)s)"
+    )
+    command.add_argument(
+        "--levels",
+        type=_count,
+        default=DEFAULT_LEVELS,
+        metavar="N",
+        help="levels that the fluence of each beam is rounded to (default: %(default)d)",
+    )
 
 
 def _add_running(command: Any) -> None:
@@ -228,6 +249,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         arguments.out,
         grid_mm=arguments.grid,
         beamlet_mm=arguments.beamlet,
+        fluence_only=arguments.fluence_only,
+        mlc=arguments.mlc,
+        levels=arguments.levels,
         threads=arguments.threads,
         cache=not arguments.no_cache,
         progress=not silent and sys.stderr.isatty(),

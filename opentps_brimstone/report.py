@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+    from opentps_brimstone.deliverable import DeliverablePlan
     from opentps_brimstone.dose_influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.plan import Structure
     from opentps_brimstone.prescription import ObjectiveTerm
+    from opentps_brimstone.sequencing import SequencedBeam
 
-__all__ = ["REPORT_FILES", "PlanReport", "report_figure", "save_report", "statistics_table"]
+__all__ = [
+    "REPORT_FILES",
+    "PlanReport",
+    "goals_table",
+    "machine_beams",
+    "report_figure",
+    "save_apertures",
+    "save_report",
+    "statistics_table",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,10 +46,16 @@ REPORT_FILES = ("report.png", "dvh.csv", "goals.txt", "goals.json")
 _FIGURE_INCHES = (17.0, 13.5)
 _DOTS_PER_INCH = 130
 _MAPS_IN_A_ROW = 9
-_FACTS_LINE_LETTERS = 220
+_FACTS_LINE_LETTERS = 190
+_HARD_SPACE = "\N{NO-BREAK SPACE}"
 _MARGIN_AROUND_BODY_MM = 16.0
 _DVH_STEP_GY = 0.1
 _PASS_COLOUR, _FAIL_COLOUR = "#DDF1E4", "#F8D7CC"
+_STRIP_INCHES = (22.0, 9.5, 0.9, 1.75)
+"""Of a beam's picture: its width, that of the fluence in it, and the heights of titles and of a row of apertures."""
+_STRIP_DOTS_PER_INCH = 90
+_APERTURES_IN_A_ROW = 7
+_LEAST_ROWS = 2
 _STATISTICS = ("structure", "min", "mean", "max", "D98", "D95", "D50", "D10", "D2")
 
 
@@ -72,6 +90,8 @@ class PlanReport:
         What was asked of which structure.
     facts : mapping of str to str
         Short statements for the head of the figure and the text, such as times.
+    fluence_goals : GoalTable, optional
+        The same goals for the dose of the optimised fluence, to be shown beside those of a plan of segments.
     """
 
     title: str
@@ -88,6 +108,7 @@ class PlanReport:
     convergence_history: Mapping[str, Sequence[Any]]
     objectives: Sequence[tuple[str, ObjectiveTerm]] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    fluence_goals: GoalTable | None = None
 
     def __post_init__(self) -> None:
         for name in ("ct_hu", "dose"):
@@ -122,12 +143,14 @@ def report_figure(report: PlanReport) -> Figure:
 
     map_rows = -(-report.layout.n_beams // _MAPS_IN_A_ROW)
     width, height = _FIGURE_INCHES
-    extra = 2.5 * (map_rows - 1)
+    lines = _facts_lines(report)
+    head_height = 0.5 + 0.2 * len(lines)
+    extra = 2.5 * (map_rows - 1) + head_height - 0.9
     figure = Figure(figsize=(width, height + extra), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
-    heights = [0.75, 4.3, 4.1, 1.75, 2.6 * map_rows]
+    heights = [head_height, 4.3, 4.1, 1.75, 2.6 * map_rows]
     pages: Any = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0.02)
     head, planes, graphs, tables, maps = pages
-    _draw_head(head, report)
+    _draw_head(head, report, lines, head_height)
     draw_planes(planes, report)
     _draw_graphs(graphs, report)
     _draw_tables(tables, report)
@@ -135,17 +158,21 @@ def report_figure(report: PlanReport) -> Figure:
     return figure
 
 
-def _draw_head(page: SubFigure, report: PlanReport) -> None:
-    page.text(0.012, 0.72, report.title, fontsize=19, weight="bold", va="center")
+def _facts_lines(report: PlanReport) -> list[str]:
+    facts = "   ·   ".join(f"{name}: {value}".replace(" ", _HARD_SPACE) for name, value in report.facts.items())
+    return [line.replace(_HARD_SPACE, " ").strip(" ·") for line in textwrap.wrap(facts, _FACTS_LINE_LETTERS)]
+
+
+def _draw_head(page: SubFigure, report: PlanReport, lines: Sequence[str], height: float) -> None:
+    middle = 1 - 0.25 / height
+    page.text(0.012, middle, report.title, fontsize=19, weight="bold", va="center")
     met = sum(result.met for result in report.goals)
     colour = "#00704F" if report.goals.all_met else "#B03A00"
     page.text(
-        0.988, 0.72, f"{met} of {len(report.goals)} goals met", fontsize=15, weight="bold", ha="right", va="center",
+        0.988, middle, f"{met} of {len(report.goals)} goals met", fontsize=15, weight="bold", ha="right", va="center",
         color=colour,
     )  # fmt: skip
-    facts = "   ·   ".join(f"{name} {value}" for name, value in report.facts.items())
-    lines = textwrap.fill(facts, _FACTS_LINE_LETTERS)
-    page.text(0.012, 0.2, lines, fontsize=10.5, va="center", color="0.25")
+    page.text(0.012, 1 - 0.5 / height, "\n".join(lines), fontsize=10.5, va="top", color="0.25")
 
 
 def draw_planes(page: Figure | SubFigure, report: PlanReport) -> None:
@@ -184,7 +211,7 @@ def _draw_graphs(page: SubFigure, report: PlanReport) -> None:
 def _draw_tables(page: SubFigure, report: PlanReport) -> None:
     goals, statistics = page.subplots(1, 2, width_ratios=[1.0, 1.35])
     fills = [_PASS_COLOUR if result.met else _FAIL_COLOUR for result in report.goals]
-    _draw_table(goals, "goals", GoalTable.COLUMNS, report.goals.rows(), fills)
+    _draw_table(goals, "goals", *_goal_columns(report), fills)
     rows = _statistics_rows(report)
     _draw_table(statistics, "dose statistics (Gy)", _STATISTICS, rows, ["white"] * len(rows))
 
@@ -238,6 +265,30 @@ def _draw_maps(page: SubFigure, report: PlanReport, rows: int) -> None:
 # -------------------------------------------------------------------------------------------------------------- files
 
 
+def _goal_columns(report: PlanReport) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Names of the columns and rows of the table of goals."""
+    rows = report.goals.rows()
+    if report.fluence_goals is None:
+        return GoalTable.COLUMNS, rows
+    *start, value, met = GoalTable.COLUMNS
+    beside = [(*row[:-1], fluence[-2], row[-1]) for row, fluence in zip(rows, report.fluence_goals.rows(), strict=True)]
+    return (*start, value, "fluence", met), beside
+
+
+def goals_table(report: PlanReport) -> str:
+    """Lay out the goals as text, with the values of the fluence beside those of the segments if there are both.
+
+    Parameters
+    ----------
+    report : PlanReport
+
+    Returns
+    -------
+    str
+    """
+    return format_table(*_goal_columns(report))
+
+
 def _statistics_rows(report: PlanReport) -> list[list[str]]:
     rows = []
     for each in dose_statistics(report.dose, report.structures):
@@ -279,9 +330,11 @@ def save_report(report: PlanReport, folder: Path) -> list[Path]:
     report_figure(report).savefig(paths[0])
     _write_dvhs(report, paths[1])
     facts = "\n".join(f"{name}: {value}" for name, value in report.facts.items())
-    parts = (report.title, facts, str(report.goals), f"Dose statistics (Gy)\n\n{statistics_table(report)}")
+    parts = (report.title, facts, goals_table(report), f"Dose statistics (Gy)\n\n{statistics_table(report)}")
     paths[2].write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     document = {"title": report.title, "all_met": report.goals.all_met, "goals": report.goals.records()}
+    if report.fluence_goals is not None:
+        document["fluence_goals"] = report.fluence_goals.records()
     paths[3].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return paths
 
@@ -296,3 +349,71 @@ def _write_dvhs(report: PlanReport, path: Path) -> None:
         writer.writerow(["dose_gy", *(structure.name for structure in report.structures)])
         for dose, *volumes in zip(axis, *columns, strict=True):
             writer.writerow([f"{dose:.1f}", *(f"{volume:.4f}" for volume in volumes)])
+
+
+# ---------------------------------------------------------------------------------------------------------- apertures
+
+
+def machine_beams(deliverable: DeliverablePlan) -> list[SequencedBeam]:
+    """Sequenced beams with the machine's MU instead of the engine's.
+
+    Parameters
+    ----------
+    deliverable : DeliverablePlan
+
+    Returns
+    -------
+    list of SequencedBeam
+        Those that have segments.
+    """
+    factor = deliverable.calibration.factor
+    return [
+        dataclasses.replace(
+            beam,
+            apertures=tuple(dataclasses.replace(aperture, mu=factor * aperture.mu) for aperture in beam.apertures),
+            wanted=factor * beam.wanted,
+        )
+        for beam in deliverable.sequenced_beams
+    ]
+
+
+def save_apertures(beams: Sequence[SequencedBeam], names: Sequence[str], path: Path) -> None:
+    """Draw every beam's fluence, wanted and delivered, and its apertures, all in beam's eye view.
+
+    Parameters
+    ----------
+    beams : sequence of SequencedBeam
+        With at least one aperture each.
+    names : sequence of str
+        Names of all beams, which `beam_index` counts.
+    path : Path
+        PNG file to write, with a strip for each beam; replaced if it exists.
+    """
+    from matplotlib.image import imsave
+
+    imsave(path, np.concatenate([_beam_strip(beam, names[beam.beam_index]) for beam in beams]))
+
+
+def _beam_strip(beam: SequencedBeam, name: str) -> npt.NDArray[np.uint8]:
+    """Picture of a beam; a figure of its own, since the layout of hundreds of axes together takes long."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from opentps_brimstone.sequencing.pictures import plot_apertures, plot_fluence_comparison
+
+    rows = -(-len(beam.apertures) // _APERTURES_IN_A_ROW)
+    width, left, above, tall = _STRIP_INCHES
+    figure = Figure(
+        figsize=(width, above + tall * max(rows, _LEAST_ROWS)),
+        dpi=_STRIP_DOTS_PER_INCH,
+        layout="constrained",
+        facecolor="white",
+    )
+    figure.suptitle(name.replace("\n", ", "), x=0.006, ha="left", weight="bold", fontsize="x-large")
+    halves: Any = figure.subfigures(1, 2, width_ratios=[left, width - left])
+    fluence, apertures = halves
+    plot_fluence_comparison(beam, figure=fluence)
+    plot_apertures(beam, columns=_APERTURES_IN_A_ROW, figure=apertures)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
