@@ -127,6 +127,12 @@ def _add_tg119(commands: Any) -> None:
         help="where to write (default: %(default)s); other files in it are left alone",
     )
     _add_planning(suite)
+    suite.add_argument(
+        "--deliverable",
+        action="store_true",
+        help="make segments of each plan, and judge their recalculated dose",
+    )
+    _add_machine(suite)
     suite.set_defaults(run=_tg119)
 
 
@@ -271,6 +277,9 @@ def _tg119(arguments: argparse.Namespace) -> int:
         arguments.out,
         grid_mm=arguments.grid,
         beamlet_mm=arguments.beamlet,
+        deliverable=arguments.deliverable,
+        mlc=arguments.mlc,
+        levels=arguments.levels,
         threads=arguments.threads,
         cache=not arguments.no_cache,
         progress=not silent and sys.stderr.isatty(),

@@ -204,7 +204,7 @@ def run_demo(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"the number of threads is {threads}; it must be 1 or more")
-    collimator = None if fluence_only else _collimator(mlc, levels)
+    collimator = None if fluence_only else checked_mlc(mlc, levels)
     phantom = make_phantom(case, grid_mm) if isinstance(case, str) else case
     folder = Path(f"brimstone-{phantom.name}" if out is None else out)
     check_folder(folder, DEMO_FILES)
@@ -217,7 +217,7 @@ def run_demo(
     return result
 
 
-def _collimator(mlc: MLC | str, levels: int) -> MLC:
+def checked_mlc(mlc: MLC | str, levels: int) -> MLC:
     """Collimator, once the options for segments are known to be right."""
     from opentps_brimstone.sequencing import SequencingSettings, get_mlc
 

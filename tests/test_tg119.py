@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_case import BEAMLET_MM, small_phantom
 
 from opentps_brimstone import cli
-from opentps_brimstone.demo import DEMO_FILES
+from opentps_brimstone.demo import DEMO_FILES, FLUENCE_FILES
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_prescription import GoalPlannerSettings
 from opentps_brimstone.phantoms import PHANTOMS, c_shape, make_phantom
@@ -74,7 +75,7 @@ def test_files_hold_the_table(suite):
     result, _ = suite
     folder = result.folder
     assert sorted(path.name for path in folder.iterdir()) == sorted((*SUITE_FILES, "small"))
-    assert sorted(path.name for path in (folder / "small").iterdir()) == sorted(DEMO_FILES)
+    assert sorted(path.name for path in (folder / "small").iterdir()) == sorted(FLUENCE_FILES)
     assert (folder / "tg119.txt").read_text() == f"{result}\n"
     with (folder / "tg119.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -88,6 +89,27 @@ def test_files_hold_the_table(suite):
     markdown = (folder / "tg119.md").read_text()
     assert "| small | Tumour D90 >= 18 Gy |" in markdown and "not checked" in markdown
     assert (folder / "tg119.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_deliverable_plans_are_judged_by_their_segments(cache_folder, tmp_path):
+    result = run_suite(
+        tmp_path, [small_phantom()], beamlet_mm=10.0, deliverable=True, levels=20, threads=2, planner_settings=FEW
+    )
+    (case,) = result.cases
+    assert case.recalculated is None and case.judged is case.sequenced
+    assert case.passed, str(result)
+    assert case.gamma_pass_percent >= 99.0
+    assert not replace(case, gamma_pass_percent=98.9).passed
+    assert case.segments >= 5 and case.monitor_units > 0
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == sorted(DEMO_FILES)
+    (record,) = json.loads((tmp_path / "tg119.json").read_text())["cases"]
+    assert record["recalculated"] is None and record["segments"] == case.segments
+    assert [goal["value"] for goal in record["sequenced"]] == [row.value for row in case.sequenced]
+    with (tmp_path / "tg119.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row, value in zip(rows, case.sequenced, strict=True):
+        assert (row["recalculated"], row["sequenced"], row["met"]) == ("", f"{value.value:.2f}", "yes")
+    assert f"{case.monitor_units:.0f}" in str(result) and f"{case.gamma_pass_percent:.2f} %" in str(result)
 
 
 def test_the_hot_spot_is_outside_the_targets():
@@ -125,8 +147,10 @@ def test_command(suite, tmp_path, monkeypatch, capsys):
         return result
 
     monkeypatch.setattr("opentps_brimstone.tg119.run_suite", planned)
-    assert cli.main(["tg119", "--out", str(tmp_path), "--grid", "5", "--beamlet", "10", "--threads", "1"]) == 0
+    arguments = "--grid 5 --beamlet 10 --threads 1 --deliverable --mlc hd-120 --levels 6"
+    assert cli.main(["tg119", "--out", str(tmp_path), *arguments.split()]) == 0
     assert (asked["out"], asked["grid_mm"], asked["beamlet_mm"], asked["threads"]) == (str(tmp_path), 5.0, 10.0, 1)
+    assert (asked["deliverable"], asked["mlc"], asked["levels"]) == (True, "hd-120", 6)
     printed = capsys.readouterr().out
     assert str(result) in printed and f"Written to {result.folder}" in printed
 
@@ -135,6 +159,8 @@ def test_wrong_input_is_named_before_any_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("opentps_brimstone.tg119.run_case", lambda *_, **__: pytest.fail("work was begun"))
     with pytest.raises(ValueError, match="case 'd-shape' is unknown; it may be multitarget"):
         run_suite(tmp_path / "out", ["c-shape", "d-shape"])
+    with pytest.raises(ValueError, match="there is no MLC 'varian'; there are millennium-120"):
+        run_suite(tmp_path / "out", deliverable=True, mlc="varian")
     with pytest.raises(ValueError, match="no case is asked for; there are multitarget, prostate"):
         run_suite(tmp_path / "out", [])
     (tmp_path / "file").write_text("mine")
