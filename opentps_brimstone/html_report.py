@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime
 import html
 import importlib.metadata
@@ -18,7 +17,7 @@ import numpy as np
 from opentps_brimstone import __version__, visualization
 from opentps_brimstone.evaluation import dose_statistics
 from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR, html_table
-from opentps_brimstone.report import draw_planes
+from opentps_brimstone.report import draw_planes, machine_beams
 from opentps_brimstone.visualization.plots import structure_colours
 
 if TYPE_CHECKING:
@@ -290,23 +289,11 @@ def _planes(result: PlanFolderResult) -> str:
 # ---------------------------------------------------------------------------------------------------------------- beams
 
 
-def _machine_beams(result: PlanFolderResult) -> list[SequencedBeam]:
-    """Sequenced beams with machine MU."""
-    assert result.deliverable is not None
-    factor = result.deliverable.calibration.factor
-    return [
-        dataclasses.replace(
-            beam,
-            apertures=tuple(dataclasses.replace(aperture, mu=factor * aperture.mu) for aperture in beam.apertures),
-            wanted=factor * beam.wanted,
-        )
-        for beam in result.deliverable.sequenced_beams
-    ]
-
-
 def _beam_table(result: PlanFolderResult) -> str:
     report = result.report
-    sequenced = {} if result.deliverable is None else {beam.beam_index: beam for beam in _machine_beams(result)}
+    sequenced = (
+        {} if result.deliverable is None else {beam.beam_index: beam for beam in machine_beams(result.deliverable)}
+    )
     rows = []
     for number, (name, beam) in enumerate(zip(report.beam_names, result.prescription.beams, strict=True)):
         mine = report.layout.beam_index == number
@@ -342,7 +329,7 @@ def _beams(result: PlanFolderResult) -> str:
     from opentps_brimstone.sequencing.pictures import plot_apertures, plot_fluence_comparison
 
     parts = []
-    for beam in _machine_beams(result):
+    for beam in machine_beams(result.deliverable):
         name = result.report.beam_names[beam.beam_index]
         fluence = _figure(11.5, 3.7)
         plot_fluence_comparison(beam, figure=fluence)

@@ -24,7 +24,16 @@ from opentps_brimstone.demo import check_folder, silent_opentps
 from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, evaluate
 from opentps_brimstone.plan import Plan
 from opentps_brimstone.prescription_file import MATCHED, PrescriptionFile, read_prescription
-from opentps_brimstone.report import REPORT_FILES, PlanReport, report_figure, save_report, statistics_table
+from opentps_brimstone.report import (
+    REPORT_FILES,
+    PlanReport,
+    goals_table,
+    machine_beams,
+    report_figure,
+    save_apertures,
+    save_report,
+    statistics_table,
+)
 from opentps_brimstone.series import Series
 from opentps_brimstone.structure import Structure
 
@@ -43,7 +52,7 @@ __all__ = ["PLAN_FILES", "PlanFolderResult", "plan_folder"]
 
 FloatArray = npt.NDArray[np.float64]
 
-REPORT_PDF, REPORT_HTML, DVH_JSON = "report.pdf", "report.html", "dvh.json"
+REPORT_PDF, REPORT_HTML, DVH_JSON, APERTURES_FILE = "report.pdf", "report.html", "dvh.json", "apertures.png"
 RT_PLAN_FILE, RT_DOSE_FILE, OPENTPS_FILE, ASKED_FILE = "rtplan.dcm", "rtdose.dcm", "plan.tps", "prescription.toml"
 PLAN_FILES = (
     *REPORT_FILES,
@@ -51,11 +60,12 @@ PLAN_FILES = (
     REPORT_HTML,
     DVH_JSON,
     RT_PLAN_FILE,
+    APERTURES_FILE,
     RT_DOSE_FILE,
     OPENTPS_FILE,
     ASKED_FILE,
 )
-"""Names of the files that are written; a plan of fluence alone has no RT Plan."""
+"""Names of the files that are written; a plan of fluence alone has neither RT Plan nor apertures."""
 
 # A structure on the dose grid is planned with if it fills some voxel to this share.
 _INSIDE = 0.5
@@ -148,7 +158,7 @@ class PlanFolderResult:
         str
         """
         checks = "\n".join(text for text, _ in self.checks())
-        goals = [str(self.goals)] if len(self.goals) else []
+        goals = [goals_table(self.report)] if len(self.goals) else []
         return "\n\n".join([*goals, f"Dose statistics (Gy)\n\n{statistics_table(self.report)}", checks])
 
 
@@ -336,21 +346,24 @@ class _Work:
         case = plan.to_opentps()
         case.plan.name = case.plan.rtPlanName = asked.name
         if mlc is not None:
-            deliverable = self._deliverable(plan, case, terms, mlc)
+            deliverable = self._deliverable(plan, case, self._terms_of_segments(plan, found, terms), mlc)
             dose, difference = deliverable.dose, deliverable.difference
             calibration, photon_plan = deliverable.planned_calibration, deliverable.photon_plan
         else:
             deliverable = None
             dose, difference, calibration = self._recalculated(plan, case)
             photon_plan = case.plan
-        goals = evaluate(dose, shown, asked.goals, grid=grid)
-        report = self._report(plan, shown, dose, goals, found, terms, calibration, deliverable, difference)
+        optimised_goals = evaluate(found.dose, shown, asked.goals, grid=grid)
+        report = dataclasses.replace(
+            self._report(plan, shown, dose, found, terms, calibration, deliverable, difference),
+            fluence_goals=None if deliverable is None else optimised_goals,
+        )
         return PlanFolderResult(
             folder=target,
             prescription=asked,
             series=series,
-            goals=goals,
-            optimised_goals=evaluate(found.dose, shown, asked.goals, grid=grid),
+            goals=report.goals,
+            optimised_goals=optimised_goals,
             optimization=found,
             deliverable=deliverable,
             calibration=calibration,
@@ -499,6 +512,19 @@ class _Work:
         found = planner.optimize(on_round=lambda each: self._say(str(each)), progress=self._progress)
         return found, [(plan.structures[name], term) for name, term in found.objectives]
 
+    def _terms_of_segments(
+        self,
+        plan: Plan,
+        found: GoalPlanningResult | OptimizationResult,
+        terms: list[tuple[Structure, ObjectiveTerm]],
+    ) -> list[tuple[Structure, ObjectiveTerm]]:
+        """Terms of the prescription; of a plan made from goals, which the last terms do not describe, its own dose."""
+        from opentps_brimstone.kept_dose import terms_of_dose
+
+        if self._asked.terms:
+            return terms
+        return terms_of_dose(plan.structures.values(), found.dose, self._asked.goals)
+
     def _deliverable(
         self, plan: Plan, case: Any, terms: Sequence[tuple[Structure, ObjectiveTerm]], mlc: MLC
     ) -> DeliverablePlan:
@@ -516,6 +542,7 @@ class _Work:
             minimum_mu=machine.minimum_mu,
             step_mu=machine.step_mu,
             reference=machine.reference,
+            settings=None if self._asked.terms else self._settings,
             beamlets=sparse_beamlets_from_dose_influence(plan.dose_influence),
             cache=self._cache,
             say=self._say,
@@ -546,7 +573,6 @@ class _Work:
         plan: Plan,
         shown: Sequence[Structure],
         dose: FloatArray,
-        goals: GoalTable,
         found: GoalPlanningResult | OptimizationResult,
         terms: Iterable[tuple[Structure, ObjectiveTerm]],
         calibration: Calibration,
@@ -577,7 +603,7 @@ class _Work:
             dose=dose,
             grid=plan.grid,
             structures=shown,
-            goals=goals,
+            goals=evaluate(dose, shown, asked.goals, grid=plan.grid),
             prescription_gy=asked.prescription_gy,
             isocenter_mm=(isocentre[0], isocentre[1], isocentre[2]),
             layout=plan.dose_influence.layout,
@@ -660,6 +686,8 @@ def _write_files(result: PlanFolderResult, references: Mapping[str, Dataset], fo
     report = result.report
     save_report(report, folder)
     report_figure(report).savefig(folder / REPORT_PDF)
+    if result.deliverable is not None:
+        save_apertures(machine_beams(result.deliverable), report.beam_names, folder / APERTURES_FILE)
     _write_dvhs(report, folder / DVH_JSON)
     _write_dicom(result, references, folder)
     save_plan(result.photon_plan, folder / OPENTPS_FILE)

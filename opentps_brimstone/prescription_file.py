@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentps_brimstone.calibration import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_prescription import GoalPlannerSettings, is_lower
+from opentps_brimstone.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
 from opentps_brimstone.optimizer import OptimizerSettings
 from opentps_brimstone.prescription import (
     DIRECTIONS,
@@ -538,6 +539,18 @@ _TERMS: dict[str, tuple[Callable[..., ObjectiveTerm], dict[str, _Entry]]] = {
     "maximum-dose": (MaximumDoseTerm, _LIMIT),
     "minimum-dose": (MinimumDoseTerm, _LIMIT),
     "mean-dose": (MeanDoseTerm, _LIMIT),
+    "squared-deviation": (SquaredDeviationTerm, {"dose_gy": _Entry(_DOSE, _REQUIRED), **_WEIGHT}),
+    "eud": (EUDTerm, {"a": _Entry(_number(), _REQUIRED), "minimum": _Entry(_truth), **_LIMIT}),
+    "dvh-limit": (
+        DVHLimitTerm,
+        {
+            "dose_gy": _Entry(_DOSE, _REQUIRED),
+            "volume": _Entry(_number(0, 1), _REQUIRED),
+            "minimum": _Entry(_truth),
+            **_WEIGHT,
+        },
+    ),
+    "homogeneity": (HomogeneityTerm, _WEIGHT),
 }
 
 

@@ -250,7 +250,9 @@ def _rest() -> str:
     return (
         _comment(
             "Terms are optimised as they stand, and goals then only judged. Kinds: kl (dvh or dose_range,",
-            "volume_fraction, direction), maximum-dose, minimum-dose, mean-dose (limit_gy); each may have a weight.",
+            "volume_fraction, direction), maximum-dose, minimum-dose, mean-dose (limit_gy), squared-deviation",
+            "(dose_gy), eud (limit_gy, a, minimum), dvh-limit (dose_gy, volume, minimum), homogeneity; each may have",
+            "a weight.",
             "[[terms]]",
             'structure = "PTV"',
             'kind = "kl"',

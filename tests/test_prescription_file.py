@@ -11,8 +11,9 @@ import pytest
 from opentps_brimstone.calibration import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_prescription import GoalPlannerSettings
+from opentps_brimstone.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
 from opentps_brimstone.optimizer import OptimizerSettings
-from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm
+from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm, MeanDoseTerm, MinimumDoseTerm
 from opentps_brimstone.prescription_file import (
     BeamRequest,
     MachineRequest,
@@ -142,6 +143,27 @@ def test_all_that_can_be_said():
         slope_variance=False,
     )
     assert asked.planner == GoalPlannerSettings(rounds=4)
+
+
+def test_every_kind_of_term():
+    kinds = {
+        "kl": ("dose_range = [50, 52]\nvolume_fraction = 0.9", KLDivergenceTerm((50, 52), volume_fraction=0.9)),
+        "maximum-dose": ("limit_gy = 3", MaximumDoseTerm(3)),
+        "minimum-dose": ("limit_gy = 3\nweight = 7", MinimumDoseTerm(3, weight=7)),
+        "mean-dose": ("limit_gy = 0", MeanDoseTerm(0)),
+        "squared-deviation": ("dose_gy = 50", SquaredDeviationTerm(50)),
+        "eud": ("limit_gy = 20\na = -8\nminimum = true", EUDTerm(20, -8, minimum=True)),
+        "dvh-limit": ("dose_gy = 20\nvolume = 0.3", DVHLimitTerm(20, 0.3)),
+        "homogeneity": ("weight = 2", HomogeneityTerm(weight=2)),
+    }
+    tables = [f'[[terms]]\nstructure = "PTV"\nkind = "{kind}"\n{said}\n' for kind, (said, _) in kinds.items()]
+    asked = parse_prescription(SMALLEST + "".join(tables))
+    for (on, term), (_, meant) in zip(asked.terms, kinds.values(), strict=True):
+        assert on == "PTV"
+        assert type(term) is type(meant)
+        assert {k: v for k, v in vars(term).items() if k != "_points"} == {
+            k: v for k, v in vars(meant).items() if k != "_points"
+        }
 
 
 def test_settings_are_plain_and_whole():
