@@ -255,14 +255,12 @@ def _row_shares(
     """Rows of a structure, ascending, with the share of its volume in each."""
     inside = np.flatnonzero(structure.share.ravel())
     share = structure.share.ravel()[inside]
-    rows = row_map[inside]
-    reached = rows >= 0
-    without_dose = share[~reached].sum()
-    rows, share = rows[reached], share[reached]
-    order = np.argsort(rows)
-    rows, share = rows[order], share[order]
-    if without_dose > 0:
-        rows, share = np.append(rows, unreached_row), np.append(share, without_dose)
+    row = row_map[inside]
+    share_of_row = np.zeros(unreached_row + 1)
+    share_of_row[row[row >= 0]] = share[row >= 0]
+    share_of_row[unreached_row] = share[row < 0].sum()
+    rows = np.flatnonzero(share_of_row)
+    share = share_of_row[rows]
     return rows.astype(np.uint32), share / share.sum()
 
 
@@ -327,9 +325,10 @@ def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSetti
 
 def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) -> float:
     """Diameter of the largest ball inside a structure, in mm."""
-    padded = np.pad(structure.share >= 0.5, 1)
-    if not padded.any():
+    inside = structure.share >= 0.5
+    if not inside.any():
         return float(min(spacing_mm))
+    padded = np.pad(inside[ndimage.find_objects(inside)[0]], 1)
     # From the centre of the innermost voxel to that of the nearest one outside is half a voxel more than the radius.
     return float(2.0 * ndimage.distance_transform_edt(padded, sampling=spacing_mm).max() - min(spacing_mm))
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from opentps_brimstone.dose_influence import BeamletLayout
+from opentps_brimstone.voxel_order import numbered
 
 IntArray = npt.NDArray[np.int64]
 
@@ -80,8 +81,10 @@ def coarsen_voxels(voxel_ijk: IntArray) -> tuple[IntArray, IntArray]:
     block_ijk = voxel_ijk // 2
     extent = tuple(block_ijk.max(axis=0) + 1)
     flat = np.ravel_multi_index(tuple(block_ijk.T), extent)
-    blocks, voxel_of = np.unique(flat, return_inverse=True)
-    return voxel_of.astype(np.int64), np.stack(np.unravel_index(blocks, extent), axis=1).astype(np.int64)
+    voxel_of, n_blocks = numbered(flat)
+    blocks = np.empty((n_blocks, 3), dtype=np.int64)
+    blocks[voxel_of] = block_ijk
+    return voxel_of, blocks
 
 
 def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayout]:

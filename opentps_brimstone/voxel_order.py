@@ -48,5 +48,26 @@ def order_in_bricks(voxel_ijk: IntArray, spacing_mm: Sequence[float]) -> tuple[I
     region = np.ravel_multi_index(tuple(rest), tuple(rest.max(axis=1, initial=0) + 1))
     key |= region.astype(np.int64) << bits
     lane_bits = BRICK_VOXELS.bit_length() - 1
-    bricks, brick = np.unique(key >> lane_bits, return_inverse=True)
-    return brick.astype(np.int64) * BRICK_VOXELS + (key & (BRICK_VOXELS - 1)), len(bricks) * BRICK_VOXELS
+    brick, n_bricks = numbered(key >> lane_bits)
+    return brick * BRICK_VOXELS + (key & (BRICK_VOXELS - 1)), n_bricks * BRICK_VOXELS
+
+
+def numbered(key: IntArray) -> tuple[IntArray, int]:
+    """Number the keys that occur, in their order; without sorting, as keys are not much larger than many.
+
+    Parameters
+    ----------
+    key : ndarray of int, shape (n,)
+        At least 0.
+
+    Returns
+    -------
+    number : ndarray of int, shape (n,)
+        Of each key, from 0.
+    count : int
+        Number of different keys.
+    """
+    occurs = np.zeros(int(key.max(initial=-1)) + 1, dtype=bool)
+    occurs[key] = True
+    number_of = np.cumsum(occurs) - 1
+    return number_of[key], int(number_of[-1]) + 1 if len(number_of) else 0

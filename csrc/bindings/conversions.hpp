@@ -41,8 +41,8 @@ inline DoseState to_state(const Array<double>& dose, const Array<double>& wide_s
     for (std::size_t j = 0; j < d.size(); ++j) {
         state.dose()[j] = d[j];
         state.wide_dose()[j] = d[j] * f[j];
-        state.maximum = d[j] > state.maximum ? d[j] : state.maximum;
     }
+    state.find_maximum(1);
     return state;
 }
 

@@ -33,33 +33,31 @@ AddRuns add_runs_of(int n_rhs) {
 }
 
 /// A block's rows of [n_rhs][row], as the kernels want them: [row / 16][n_rhs][16], with zeros at the end.
-void pack_rows(const double* rows, std::size_t stride, std::size_t count, int n_rhs, float* packed) {
-    for (int r = 0; r < n_rhs; ++r) {
-        const double* const from = rows + static_cast<std::size_t>(r) * stride;
-        for (std::size_t tile = 0; tile * tile_rows < count; ++tile) {
-            float* const to =
-                packed + (tile * static_cast<std::size_t>(n_rhs) + static_cast<std::size_t>(r)) * tile_rows;
-            const std::size_t rows_here = std::min(tile_rows, count - tile * tile_rows);
-            for (std::size_t lane = 0; lane < rows_here; ++lane) {
-                to[lane] = static_cast<float>(from[tile * tile_rows + lane]);
-            }
-            std::fill(to + rows_here, to + tile_rows, 0.0F);
-        }
+void pack_rows(const double* rows, std::size_t stride, std::size_t count, std::size_t n_rhs, float* packed) {
+    for (std::size_t r = 0; r < n_rhs; ++r) {
+        kernels().pack(rows + r * stride, count, n_rhs * tile_rows, packed + r * tile_rows);
+    }
+}
+
+void unpack_tiles(const float* packed, std::size_t count, std::size_t stride, double* rows) {
+    kernels().unpack_to_double(packed, count, stride, rows);
+}
+
+void unpack_tiles(const float* packed, std::size_t count, std::size_t stride, float* rows) {
+    kernels().unpack_to_float(packed, count, stride, rows);
+}
+
+template <class Real>
+void unpack_tiles(const double* packed, std::size_t count, std::size_t stride, Real* rows) {
+    for (std::size_t row = 0; row < count; ++row) {
+        rows[row] = static_cast<Real>(packed[row / tile_rows * stride + row % tile_rows]);
     }
 }
 
 template <class Real, class Sum>
-void unpack_rows(const Sum* packed, std::size_t count, int n_rhs, Real* rows, std::size_t stride) {
-    for (int r = 0; r < n_rhs; ++r) {
-        Real* const to = rows + static_cast<std::size_t>(r) * stride;
-        for (std::size_t tile = 0; tile * tile_rows < count; ++tile) {
-            const Sum* const from =
-                packed + (tile * static_cast<std::size_t>(n_rhs) + static_cast<std::size_t>(r)) * tile_rows;
-            const std::size_t rows_here = std::min(tile_rows, count - tile * tile_rows);
-            for (std::size_t lane = 0; lane < rows_here; ++lane) {
-                to[tile * tile_rows + lane] = static_cast<Real>(from[lane]);
-            }
-        }
+void unpack_rows(const Sum* packed, std::size_t count, std::size_t n_rhs, Real* rows, std::size_t stride) {
+    for (std::size_t r = 0; r < n_rhs; ++r) {
+        unpack_tiles(packed + r * tile_rows, count, n_rhs * tile_rows, rows + r * stride);
     }
 }
 
@@ -111,7 +109,7 @@ DoseMatrix DoseMatrix::from_columns(const CompressedColumns<Index>& source,
 std::size_t DoseMatrix::bytes() const {
     return value_.bytes() + tile_row_.bytes() + loose_.bytes() + vector_bytes(run_) +
            vector_bytes(block_start_) + vector_bytes(pair_start_) + vector_bytes(pair_run_) +
-           vector_bytes(pair_block_) + vector_bytes(step_);
+           vector_bytes(pair_block_) + vector_bytes(slot_) + vector_bytes(step_);
 }
 
 template <class Real>
@@ -127,7 +125,7 @@ void DoseMatrix::multiply_fast(const double* weight, int n_rhs, Real* dose, int 
         std::fill_n(sum, block_rows * k, 0.0F);
         add_runs(tiles(), block_start_[block], block_start_[block + 1], scaled.data(), sum);
         const std::size_t first = block * block_rows;
-        unpack_rows(sum, std::min(block_rows, rows_ - first), n_rhs, dose + first, rows_);
+        unpack_rows(sum, std::min(block_rows, rows_ - first), k, dose + first, rows_);
     });
 }
 
@@ -147,7 +145,7 @@ void DoseMatrix::multiply_reference(const double* weight, int n_rhs, Real* dose,
             for_each_entry_in_run(run, add);
         }
         const std::size_t first = block * block_rows;
-        unpack_rows(sum.data(), std::min(block_rows, rows_ - first), n_rhs, dose + first, rows_);
+        unpack_rows(sum.data(), std::min(block_rows, rows_ - first), k, dose + first, rows_);
     });
 }
 
@@ -166,7 +164,8 @@ void DoseMatrix::sum_runs_fast(const double* residual, int n_rhs, float* run_sum
     parallel_for(n_blocks(), threads, [&](std::size_t block) {
         alignas(64) float packed[block_rows * 2];
         const std::size_t first = block * block_rows;
-        pack_rows(residual + first, rows_, std::min(block_rows, rows_ - first), n_rhs, packed);
+        pack_rows(residual + first, rows_, std::min(block_rows, rows_ - first),
+                  static_cast<std::size_t>(n_rhs), packed);
         sum_runs(tiles(), block_start_[block], block_start_[block + 1], packed, run_sum);
     });
 }
@@ -177,7 +176,7 @@ void DoseMatrix::sum_runs_reference(const double* residual, int n_rhs, double* r
         std::size_t run = block_start_[block];
         const std::size_t first = block * block_rows;
         for (; run < block_start_[block + 1]; ++run) {
-            double* const sum = run_sum + run * tile_columns * k;
+            double* const sum = run_sum + std::size_t{slot_[run]} * tile_columns * k;
             std::fill_n(sum, tile_columns * k, 0.0);
             for_each_entry_in_run(run, [&](std::size_t row, std::size_t column, std::uint16_t value) {
                 for (std::size_t r = 0; r < k; ++r) {
@@ -192,24 +191,24 @@ template <class Sum>
 void DoseMatrix::add_up_runs(const Sum* run_sum, int n_rhs, double* result, int threads) const {
     const auto k = static_cast<std::size_t>(n_rhs);
     constexpr std::size_t pairs_per_piece = 128;
-    parallel_pieces(
-        n_pairs(), pairs_per_piece, threads, [&](std::size_t, std::size_t begin, std::size_t end) {
-            for (std::size_t pair = begin; pair < end; ++pair) {
-                double sum[tile_columns * 2] = {};
-                for (std::size_t i = pair_start_[pair]; i < pair_start_[pair + 1]; ++i) {
-                    const Sum* const part = run_sum + std::size_t{pair_run_[i]} * tile_columns * k;
-                    for (std::size_t e = 0; e < tile_columns * k; ++e) {
-                        sum[e] += static_cast<double>(part[e]);
-                    }
-                }
-                for (std::size_t e = 0; e < tile_columns * k; ++e) {
-                    const std::size_t column = pair * tile_columns + e / k;
-                    if (column < columns_) {
-                        result[column * k + e % k] = sum[e] * static_cast<double>(step_[column]);
-                    }
-                }
-            }
-        });
+    parallel_pieces(n_pairs(), pairs_per_piece, threads,
+                    [&](std::size_t, std::size_t begin, std::size_t end) {
+                        for (std::size_t pair = begin; pair < end; ++pair) {
+                            double sum[tile_columns * 2] = {};
+                            for (std::size_t i = pair_start_[pair]; i < pair_start_[pair + 1]; ++i) {
+                                const Sum* const part = run_sum + i * tile_columns * k;
+                                for (std::size_t e = 0; e < tile_columns * k; ++e) {
+                                    sum[e] += static_cast<double>(part[e]);
+                                }
+                            }
+                            for (std::size_t e = 0; e < tile_columns * k; ++e) {
+                                const std::size_t column = pair * tile_columns + e / k;
+                                if (column < columns_) {
+                                    result[column * k + e % k] = sum[e] * static_cast<double>(step_[column]);
+                                }
+                            }
+                        }
+                    });
 }
 
 void DoseMatrix::multiply_transposed(const double* residual, int n_rhs, double* result, Precision precision,

@@ -105,7 +105,9 @@ private:
     class Builder;
 
     std::size_t n_blocks() const { return block_start_.size() - 1; }
-    TileData tiles() const { return {run_.data(), value_.data(), tile_row_.data(), loose_.data()}; }
+    TileData tiles() const {
+        return {run_.data(), value_.data(), tile_row_.data(), slot_.data(), loose_.data()};
+    }
 
     /// As `for_each_in_pair`, with rows counted in the block.
     template <class VisitTile, class VisitEntry>
@@ -157,6 +159,7 @@ private:
     std::vector<std::size_t> pair_start_;   ///< of each column pair in the two lists below, and the end
     std::vector<std::uint32_t> pair_run_;   ///< the runs of each column pair, by ascending block
     std::vector<std::uint32_t> pair_block_; ///< their blocks
+    std::vector<std::uint32_t> slot_;       ///< of each run in the two lists above
     std::vector<float> step_;               ///< Gy/MU of a value of 1, per column, of whole pairs
 };
 

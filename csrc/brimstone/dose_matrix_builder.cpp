@@ -184,11 +184,13 @@ void DoseMatrix::Builder::index_pairs() {
     }
     matrix_.pair_run_.resize(n_runs);
     matrix_.pair_block_.resize(n_runs);
+    matrix_.slot_.resize(n_runs);
     std::vector<std::size_t> next(matrix_.pair_start_.begin(), matrix_.pair_start_.end() - 1);
     for (std::size_t block = 0; block + 1 < matrix_.block_start_.size(); ++block) {
         for (std::size_t run = matrix_.block_start_[block]; run < matrix_.block_start_[block + 1]; ++run) {
             const std::size_t at = next[matrix_.run_[run].column_pair]++;
             matrix_.pair_run_[at] = static_cast<std::uint32_t>(run);
+            matrix_.slot_[run] = static_cast<std::uint32_t>(at);
             matrix_.pair_block_[at] = static_cast<std::uint32_t>(block);
         }
     }

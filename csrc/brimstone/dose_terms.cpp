@@ -37,28 +37,45 @@ public:
 
     void collect(const Piece& piece) override {
         const VoxelShares& shares = term_.shares_;
-        partial_[piece.number] =
-            sum_over(shares.position(piece.begin), shares.position(piece.end), [&](std::size_t i) {
+        for_each_range(piece, [&](std::size_t begin, std::size_t end) {
+            partial_[piece.number] += sum_over(begin, end, [&](std::size_t i) {
                 const double excess = this->excess(shares.voxel[i]);
                 return excess > 0.0 ? shares.share[i] * excess * excess : 0.0;
             });
+        });
     }
 
     double finish(bool) override { return term_.weight_ * sum_of(partial_); }
 
     void add_residual(const Piece& piece, Residual& residual) const override {
         const VoxelShares& shares = term_.shares_;
-        const std::size_t end = shares.position(piece.end);
-        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
-            const double excess = this->excess(shares.voxel[i]);
-            if (excess > 0.0) {
-                residual.dose()[shares.voxel[i]] +=
-                    term_.weight_ * (term_.sign_ * 2.0 * shares.share[i] * excess / term_.reference_dose_);
+        for_each_range(piece, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t i = begin; i < end; ++i) {
+                const double excess = this->excess(shares.voxel[i]);
+                if (excess > 0.0) {
+                    residual.dose()[shares.voxel[i]] += term_.weight_ * (term_.sign_ * 2.0 * shares.share[i] *
+                                                                         excess / term_.reference_dose_);
+                }
             }
-        }
+        });
     }
 
 private:
+    /// The parts of a piece that may cost something: a block whose highest dose is below the limit does not.
+    template <class Visit>
+    void for_each_range(const Piece& piece, const Visit& visit) const {
+        const VoxelShares& shares = term_.shares_;
+        std::size_t from = shares.position(piece.begin);
+        for (std::size_t first = piece.begin; first < piece.end; first += DoseState::block) {
+            const std::size_t to = shares.position(std::min(piece.end, first + DoseState::block));
+            const bool cold = state_.block_maximum[first / DoseState::block] <= term_.limit_;
+            if (from < to && !(cold && term_.sign_ > 0.0)) {
+                visit(from, to);
+            }
+            from = to;
+        }
+    }
+
     double excess(std::size_t voxel) const {
         const double beyond = term_.sign_ * (state_.dose()[voxel] - term_.limit_);
         return beyond > 0.0 ? beyond / term_.reference_dose_ : 0.0;

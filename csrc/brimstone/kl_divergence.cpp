@@ -14,48 +14,6 @@ namespace brimstone {
 namespace {
 
 constexpr double max_bins = 1e7;
-constexpr std::size_t voxels_at_once = 256;
-
-/// Some voxels of a structure and where their doses fall.
-struct LocatedVoxels {
-    std::size_t count;
-    double dose[voxels_at_once];
-    double wide_dose[voxels_at_once];
-    std::int32_t bin[voxels_at_once]; ///< the dose is between this bin and the next one,
-    double fraction[voxels_at_once];  ///< this fraction of the way,
-    double wide[voxels_at_once];      ///< with this volume for the wide kernel
-    double narrow[voxels_at_once];    ///< and this one for the narrow kernel
-
-    void locate(const DoseState& state, const VoxelShares& shares, std::size_t begin, std::size_t end,
-                double bins_per_gray, int padding) {
-        count = std::min(voxels_at_once, end - begin);
-        const std::uint32_t* const voxel = shares.voxel.data() + begin;
-        const double* const from_dose = state.dose();
-        const double* const from_wide = state.wide_dose();
-        for (std::size_t i = 0; i < count; ++i) {
-            dose[i] = from_dose[voxel[i]];
-            wide_dose[i] = from_wide[voxel[i]];
-        }
-        kernels().locate(dose, wide_dose, shares.share.data() + begin, count, bins_per_gray, padding, bin,
-                         fraction, wide, narrow);
-    }
-};
-
-/// Volume between two bins: all of it, and its part that belongs to the upper one.
-struct Cell {
-    double wide = 0.0;
-    double narrow = 0.0;
-    double wide_above = 0.0;
-    double narrow_above = 0.0;
-};
-
-/// The smoothed slopes of the cost between two bins: at the lower one, and how much they rise.
-struct SlopeCell {
-    double wide;
-    double wide_rise;
-    double narrow;
-    double narrow_rise;
-};
 
 std::vector<double> smoothed_to_one(const std::vector<double>& density, const GaussianKernel& kernel) {
     std::vector<double> result(density.size(), 0.0);
@@ -158,8 +116,8 @@ KlDivergenceTerm::BinCost KlDivergenceTerm::bin_cost(double calculated, double t
 class KlDivergenceTerm::At final : public Term::Evaluation {
 public:
     At(const KlDivergenceTerm& term, const DoseState& state, std::size_t n_pieces)
-        : term_(term), state_(state), bins_(term.n_bins(state)), bins_per_gray_(1.0 / term.bins_.bin_width),
-          pieces_(n_pieces) {}
+        : term_(term), state_(state), bins_(term.n_bins(state)),
+          scale_{1.0 / term.bins_.bin_width, term.padding_}, pieces_(n_pieces) {}
 
     void collect(const Piece& piece) override;
     double finish(bool with_residual) override;
@@ -168,42 +126,37 @@ public:
     Deposit deposit() const;
 
 private:
-    static constexpr std::size_t copies = 2; // neighbouring voxels often fall between the same bins
+    StructureVoxels voxels_in(const Piece& piece) const;
 
     const KlDivergenceTerm& term_;
     const DoseState& state_;
     const std::size_t bins_;
-    const double bins_per_gray_;
+    const BinScale scale_;
     std::vector<Deposit> pieces_; ///< empty where a piece has no voxels
     std::vector<SlopeCell> slopes_;
     double share_slope_ = 0.0; ///< of the cost with respect to the wide kernel's share in the target
 };
 
+StructureVoxels KlDivergenceTerm::At::voxels_in(const Piece& piece) const {
+    const std::size_t begin = term_.shares_.position(piece.begin);
+    return {term_.shares_.voxel.data() + begin, term_.shares_.share.data() + begin,
+            term_.shares_.position(piece.end) - begin, state_.dose(), state_.wide_dose()};
+}
+
 void KlDivergenceTerm::At::collect(const Piece& piece) {
-    std::size_t begin = term_.shares_.position(piece.begin);
-    const std::size_t end = term_.shares_.position(piece.end);
-    if (begin == end) {
+    const StructureVoxels voxels = voxels_in(piece);
+    if (voxels.count == 0) {
         return;
     }
-    std::vector<Cell> own(copies * bins_);
-    LocatedVoxels at;
-    for (; begin < end; begin += at.count) {
-        at.locate(state_, term_.shares_, begin, end, bins_per_gray_, term_.padding_);
-        for (std::size_t i = 0; i < at.count; ++i) {
-            Cell& cell = own[static_cast<std::size_t>(at.bin[i]) + i % copies * bins_];
-            cell.wide += at.wide[i];
-            cell.narrow += at.narrow[i];
-            cell.wide_above += at.wide[i] * at.fraction[i];
-            cell.narrow_above += at.narrow[i] * at.fraction[i];
-        }
-    }
+    std::vector<HistogramCell> own(HistogramCell::copies * bins_);
+    kernels().deposit(voxels, scale_, own.data(), bins_);
     // From what lies between bins to the bins themselves.
     Deposit& volumes = pieces_[piece.number];
     volumes.wide.assign(bins_, 0.0);
     volumes.narrow.assign(bins_, 0.0);
     for (std::size_t first = 0; first < own.size(); first += bins_) {
         for (std::size_t k = 0; k + 1 < bins_; ++k) {
-            const Cell& cell = own[first + k];
+            const HistogramCell& cell = own[first + k];
             volumes.wide[k] += cell.wide - cell.wide_above;
             volumes.wide[k + 1] += cell.wide_above;
             volumes.narrow[k] += cell.narrow - cell.narrow_above;
@@ -245,38 +198,15 @@ double KlDivergenceTerm::At::finish(bool with_residual) {
         term_.narrow_.add_convolution(slope, narrow);
         slopes_.resize(p.size() - 1);
         for (std::size_t k = 0; k + 1 < p.size(); ++k) {
-            slopes_[k] = {wide[k], wide[k + 1] - wide[k], narrow[k], narrow[k + 1] - narrow[k]};
+            slopes_[k] = {wide[k], narrow[k], wide[k + 1] - wide[k], narrow[k + 1] - narrow[k]};
         }
     }
     return term_.weight_ * cost * term_.bins_.bin_width / term_.bins_.reference_dose;
 }
 
 void KlDivergenceTerm::At::add_residual(const Piece& piece, Residual& residual) const {
-    std::size_t begin = term_.shares_.position(piece.begin);
-    const std::size_t end = term_.shares_.position(piece.end);
-    const double weight = term_.weight_;
-    LocatedVoxels at;
-    for (; begin < end; begin += at.count) {
-        at.locate(state_, term_.shares_, begin, end, bins_per_gray_, term_.padding_);
-        double along_dose[voxels_at_once];
-        double gain[voxels_at_once];
-        for (std::size_t i = 0; i < at.count; ++i) {
-            const SlopeCell& cell = slopes_[static_cast<std::size_t>(at.bin[i])];
-            along_dose[i] =
-                weight * (at.wide[i] * cell.wide_rise + at.narrow[i] * cell.narrow_rise) * bins_per_gray_;
-            gain[i] = (cell.wide + at.fraction[i] * cell.wide_rise) -
-                      (cell.narrow + at.fraction[i] * cell.narrow_rise) + share_slope_;
-        }
-        kernels().share_slopes(at.dose, at.wide_dose, term_.shares_.share.data() + begin, weight, at.count,
-                               gain, along_dose);
-        const std::uint32_t* const voxel = term_.shares_.voxel.data() + begin;
-        double* const to_dose = residual.dose();
-        double* const to_wide = residual.wide_dose();
-        for (std::size_t i = 0; i < at.count; ++i) {
-            to_dose[voxel[i]] += along_dose[i];
-            to_wide[voxel[i]] += gain[i];
-        }
-    }
+    kernels().add_slopes(voxels_in(piece), scale_, slopes_.data(), term_.weight_, share_slope_,
+                         residual.dose(), residual.wide_dose());
 }
 
 std::unique_ptr<Term::Evaluation> KlDivergenceTerm::begin(const DoseState& state,

@@ -64,14 +64,11 @@ public:
     double cost(double step) {
         set_basis(step);
         constexpr std::size_t voxels_per_piece = 4096;
-        const std::size_t voxels = at_step_.voxels();
-        std::vector<double> maximum((voxels + voxels_per_piece - 1) / voxels_per_piece, 0.0);
-        parallel_pieces(voxels, voxels_per_piece, prescription_.threads(),
-                        [&](std::size_t piece, std::size_t begin, std::size_t end) {
-                            maximum[piece] = kernels().interpolate(node_, begin, end, at_step_.dose(),
-                                                                   at_step_.wide_dose());
+        parallel_pieces(at_step_.voxels(), voxels_per_piece, prescription_.threads(),
+                        [&](std::size_t, std::size_t begin, std::size_t end) {
+                            kernels().interpolate(node_, begin, end, at_step_.dose(), at_step_.wide_dose());
                         });
-        at_step_.maximum = maximum.empty() ? 0.0 : *std::max_element(maximum.begin(), maximum.end());
+        at_step_.find_maximum(prescription_.threads());
         return prescription_.cost(at_step_);
     }
 

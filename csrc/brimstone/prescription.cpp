@@ -32,17 +32,7 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
     for (std::size_t j = 0; j < base_dose.size(); ++j) {
         state.dose()[j] += base_dose[j];
     }
-    state.maximum = highest_dose(state);
-}
-
-double Prescription::highest_dose(const DoseState& state) const {
-    constexpr std::size_t piece_size = 16384;
-    const std::size_t voxels = state.voxels();
-    std::vector<double> partial((voxels + piece_size - 1) / piece_size, 0.0);
-    parallel_pieces(voxels, piece_size, threads_, [&](std::size_t piece, std::size_t begin, std::size_t end) {
-        partial[piece] = kernels().highest(state.dose() + begin, end - begin);
-    });
-    return partial.empty() ? 0.0 : *std::max_element(partial.begin(), partial.end());
+    state.find_maximum(threads_);
 }
 
 double Prescription::cost(const DoseState& state) const {

@@ -36,8 +36,6 @@ public:
                              std::vector<double>& gradient) const;
 
 private:
-    double highest_dose(const DoseState& state) const;
-
     std::shared_ptr<const DoseMatrix> matrix_;
     std::vector<std::unique_ptr<Term>> terms_;
     std::vector<const Term*> term_list_;

@@ -5,13 +5,28 @@
 
 namespace brimstone {
 
+void DoseState::find_maximum(int threads) {
+    constexpr std::size_t blocks_per_piece = 16;
+    const std::size_t n_blocks = (voxels() + block - 1) / block;
+    block_maximum.resize(n_blocks);
+    parallel_pieces(n_blocks, blocks_per_piece, threads,
+                    [&](std::size_t, std::size_t begin, std::size_t end) {
+                        for (std::size_t b = begin; b < end; ++b) {
+                            block_maximum[b] =
+                                kernels().highest(dose() + b * block, std::min(block, voxels() - b * block));
+                        }
+                    });
+    maximum = n_blocks == 0 ? 0.0 : *std::max_element(block_maximum.begin(), block_maximum.end());
+}
+
 double evaluate(const std::vector<const Term*>& terms, const DoseState& state, Residual* residual,
                 int threads) {
     constexpr std::size_t most_pieces = 32;
     constexpr std::size_t smallest_piece = 4096;
     const std::size_t voxels = state.voxels();
     const std::size_t even = (voxels + most_pieces - 1) / most_pieces;
-    const std::size_t piece_size = std::max(smallest_piece, (even + tile_rows - 1) / tile_rows * tile_rows);
+    const std::size_t piece_size =
+        std::max(smallest_piece, (even + DoseState::block - 1) / DoseState::block * DoseState::block);
     const std::size_t n_pieces = (voxels + piece_size - 1) / piece_size;
 
     std::vector<std::unique_ptr<Term::Evaluation>> evaluations;

@@ -44,7 +44,13 @@ private:
 /// Dose d_j and wide dose (D(φ∘w))_j, the part of the dose that is binned with the wide kernel, of all voxels
 /// of interest, in Gy.
 struct DoseState : VoxelPairs {
+    static constexpr std::size_t block = 1024;
+
     double maximum = 0.0;
+    std::vector<double> block_maximum; ///< of each 1024 voxels
+
+    /// Takes note of the highest doses, of all voxels.
+    void find_maximum(int threads);
 };
 
 /// Derivatives of the cost with respect to the doses and the wide doses.

@@ -30,8 +30,41 @@ struct LooseEntry {
 struct TileData {
     const Run* run;
     const std::uint16_t* value;
-    const std::uint8_t* row; ///< of each tile, in its block, in units of `tile_rows`
+    const std::uint8_t* row;   ///< of each tile, in its block, in units of `tile_rows`
+    const std::uint32_t* slot; ///< of each run: where its sums belong
     const LooseEntry* loose;
+};
+
+/// Voxels of a structure, by their numbers, with the share of its volume in each; and the doses of all
+/// voxels.
+struct StructureVoxels {
+    const std::uint32_t* voxel;
+    const double* volume;
+    std::size_t count;
+    const double* dose;
+    const double* wide_dose;
+};
+
+struct BinScale {
+    double bins_per_gray;
+    int padding; ///< bins below zero dose
+};
+
+/// Volume between two bins: all of it, and its part that belongs to the upper one.
+struct alignas(32) HistogramCell {
+    static constexpr std::size_t copies = 2; ///< neighbouring voxels often fall between the same bins
+    double wide = 0.0;
+    double narrow = 0.0;
+    double wide_above = 0.0;
+    double narrow_above = 0.0;
+};
+
+/// The smoothed slopes of a cost between two bins: at the lower one, and how much they rise.
+struct alignas(32) SlopeCell {
+    double wide;
+    double narrow;
+    double wide_rise;
+    double narrow_rise;
 };
 
 /// Doses at a few points of a line, and how to combine them.
@@ -58,7 +91,7 @@ struct Kernels {
     void (*add_runs_2)(const TileData&, std::size_t first, std::size_t last, const float* weight, float* sum);
     void (*add_runs_8)(const TileData&, std::size_t first, std::size_t last, const float* weight, float* sum);
 
-    /// sum[run][column][n_rhs] = Dᵀ · r for runs [first, last) of one block, with residuals as
+    /// sum[slot][column][n_rhs] = Dᵀ · r for runs [first, last) of one block, with residuals as
     /// [row / 16][n_rhs][16].
     void (*sum_runs_1)(const TileData&, std::size_t first, std::size_t last, const float* residual,
                        float* sum);
@@ -69,23 +102,26 @@ struct Kernels {
     void (*convolve)(const double* tap, std::size_t half_width, const double* signal, std::size_t size,
                      double* result);
 
-    /// Where doses fall: bin and fraction of the way to the next one, and the volumes of both kernels.
-    void (*locate)(const double* dose, const double* wide_dose, const double* volume, std::size_t size,
-                   double bins_per_gray, int padding, std::int32_t* bin, double* fraction, double* wide,
-                   double* narrow);
+    /// Adds voxels of a structure to the cells of a histogram; `copies` of them lie behind each other.
+    void (*deposit)(const StructureVoxels& voxels, const BinScale& scale, HistogramCell* cell,
+                    std::size_t bins);
 
-    /// From a voxel's gain, the slope of the cost for a volume that moves to the wide kernel, to the
-    /// derivative for its wide dose, in place; what that means for its dose is added to `along_dose`.
-    void (*share_slopes)(const double* dose, const double* wide_dose, const double* volume, double weight,
-                         std::size_t size, double* gain, double* along_dose);
+    /// Adds the derivatives of a term for voxels of a structure: with respect to their doses and wide doses.
+    void (*add_slopes)(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell,
+                       double weight, double share_slope, double* along_dose, double* along_wide);
 
     /// Doses and wide doses at a point of a line, interpolated between its nodes. `dose` is limited to at
-    /// least 0, `wide_dose` to [0, dose]. Returns the highest dose.
-    double (*interpolate)(const LineNodes& nodes, std::size_t begin, std::size_t end, double* dose,
-                          double* wide_dose);
+    /// least 0, `wide_dose` to [0, dose].
+    void (*interpolate)(const LineNodes& nodes, std::size_t begin, std::size_t end, double* dose,
+                        double* wide_dose);
 
     /// The highest of some numbers that are not negative.
     double (*highest)(const double* value, std::size_t size);
+
+    /// A block's rows of one right-hand side, every `tile_rows` of them `stride` numbers apart, and back.
+    void (*pack)(const double* row, std::size_t count, std::size_t stride, float* packed);
+    void (*unpack_to_double)(const float* packed, std::size_t count, std::size_t stride, double* row);
+    void (*unpack_to_float)(const float* packed, std::size_t count, std::size_t stride, float* row);
 };
 
 /// The version in use: the widest one that this processor has, unless another was chosen.

@@ -96,7 +96,7 @@ void sum_runs(const TileData& data, std::size_t first, std::size_t last, const f
                 right[r] = right[r] + b * v;
             }
         }
-        float* const s = sum + i * tile_columns * NRhs;
+        float* const s = sum + std::size_t{data.slot[i]} * tile_columns * NRhs;
         for (int r = 0; r < NRhs; ++r) {
             s[r] = left[r].sum();
             s[NRhs + r] = right[r].sum();
@@ -141,29 +141,119 @@ void convolve(const double* tap, std::size_t half_width, const double* signal, s
     }
 }
 
-void locate(const double* dose, const double* wide_dose, const double* volume, std::size_t size,
-            double bins_per_gray, int padding, std::int32_t* bin, double* fraction, double* wide,
-            double* narrow) {
-    for (std::size_t i = 0; i < size; ++i) {
-        // Doses are not negative: cutting off is rounding down.
-        const double position = dose[i] * bins_per_gray;
-        const auto whole = static_cast<std::int32_t>(position);
-        bin[i] = whole + padding;
-        fraction[i] = position - static_cast<double>(whole);
-        const double share = dose[i] > 0.0 ? wide_dose[i] / dose[i] : 0.0;
-        wide[i] = volume[i] * share;
-        narrow[i] = volume[i] - wide[i];
+constexpr std::size_t voxels_at_once = 256;
+
+/// Some voxels, and where their doses fall: from a bin a fraction of the way to the next one.
+struct Located {
+    double dose[voxels_at_once];
+    double wide_dose[voxels_at_once];
+    std::int32_t bin[voxels_at_once];
+    double fraction[voxels_at_once];
+    double wide[voxels_at_once];     ///< volume for the wide kernel
+    double narrow[voxels_at_once];   ///< and for the narrow one
+    double per_dose[voxels_at_once]; ///< 1 / dose, or 0
+
+    void locate(const StructureVoxels& voxels, std::size_t begin, std::size_t count, const BinScale& scale) {
+        const std::uint32_t* const voxel = voxels.voxel + begin;
+        const double* const volume = voxels.volume + begin;
+        for (std::size_t i = 0; i < count; ++i) {
+            dose[i] = voxels.dose[voxel[i]];
+            wide_dose[i] = voxels.wide_dose[voxel[i]];
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            // Doses are not negative: cutting off is rounding down.
+            const double position = dose[i] * scale.bins_per_gray;
+            const auto whole = static_cast<std::int32_t>(position);
+            bin[i] = whole + scale.padding;
+            fraction[i] = position - static_cast<double>(whole);
+            per_dose[i] = dose[i] > 0.0 ? 1.0 / dose[i] : 0.0;
+            wide[i] = volume[i] * (wide_dose[i] * per_dose[i]);
+            narrow[i] = volume[i] - wide[i];
+        }
+    }
+};
+
+void deposit(const StructureVoxels& voxels, const BinScale& scale, HistogramCell* cell, std::size_t bins) {
+    Located at;
+    for (std::size_t begin = 0; begin < voxels.count; begin += voxels_at_once) {
+        const std::size_t rest = voxels.count - begin;
+        const std::size_t count = rest < voxels_at_once ? rest : voxels_at_once;
+        at.locate(voxels, begin, count, scale);
+        HistogramCell parts[voxels_at_once];
+        for (std::size_t i = 0; i < count; ++i) {
+            parts[i].wide = at.wide[i];
+            parts[i].narrow = at.narrow[i];
+            parts[i].wide_above = at.wide[i] * at.fraction[i];
+            parts[i].narrow_above = at.narrow[i] * at.fraction[i];
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            HistogramCell& to = cell[static_cast<std::size_t>(at.bin[i]) + i % HistogramCell::copies * bins];
+            const HistogramCell& part = parts[i];
+            to.wide += part.wide;
+            to.narrow += part.narrow;
+            to.wide_above += part.wide_above;
+            to.narrow_above += part.narrow_above;
+        }
     }
 }
 
-void share_slopes(const double* dose, const double* wide_dose, const double* volume, double weight,
-                  std::size_t size, double* gain, double* along_dose) {
-    for (std::size_t i = 0; i < size; ++i) {
-        const double per_dose = dose[i] > 0.0 ? 1.0 / dose[i] : 0.0;
-        const double wide_slope = weight * volume[i] * gain[i] * per_dose;
-        along_dose[i] -= wide_slope * (wide_dose[i] * per_dose);
-        gain[i] = wide_slope;
+void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell, double weight,
+                double share_slope, double* along_dose, double* along_wide) {
+    Located at;
+    for (std::size_t begin = 0; begin < voxels.count; begin += voxels_at_once) {
+        const std::size_t rest = voxels.count - begin;
+        const std::size_t count = rest < voxels_at_once ? rest : voxels_at_once;
+        at.locate(voxels, begin, count, scale);
+        SlopeCell slopes[voxels_at_once];
+        for (std::size_t i = 0; i < count; ++i) {
+            slopes[i] = cell[at.bin[i]];
+        }
+        const double* const volume = voxels.volume + begin;
+        double for_dose[voxels_at_once];
+        double for_wide[voxels_at_once];
+        for (std::size_t i = 0; i < count; ++i) {
+            const SlopeCell& slope = slopes[i];
+            const double gain = (slope.wide + at.fraction[i] * slope.wide_rise) -
+                                (slope.narrow + at.fraction[i] * slope.narrow_rise) + share_slope;
+            for_wide[i] = weight * volume[i] * gain * at.per_dose[i];
+            for_dose[i] = weight * (at.wide[i] * slope.wide_rise + at.narrow[i] * slope.narrow_rise) *
+                              scale.bins_per_gray -
+                          for_wide[i] * (at.wide_dose[i] * at.per_dose[i]);
+        }
+        const std::uint32_t* const voxel = voxels.voxel + begin;
+        for (std::size_t i = 0; i < count; ++i) {
+            along_dose[voxel[i]] += for_dose[i];
+            along_wide[voxel[i]] += for_wide[i];
+        }
     }
+}
+
+/// Copies numbers between rows and tiles, from `row` when `From` is a row.
+template <class From, class To>
+void copy_tile(const From* from, std::size_t count, To* to) {
+    for (std::size_t lane = 0; lane < count; ++lane) {
+        to[lane] = static_cast<To>(from[lane]);
+    }
+}
+
+void pack(const double* row, std::size_t count, std::size_t stride, float* packed) {
+    for (; count >= tile_rows; count -= tile_rows, row += tile_rows, packed += stride) {
+        copy_tile(row, tile_rows, packed);
+    }
+    if (count > 0) {
+        copy_tile(row, count, packed);
+        for (std::size_t lane = count; lane < tile_rows; ++lane) {
+            packed[lane] = 0.0F;
+        }
+    }
+}
+
+template <class Real>
+void unpack(const float* packed, std::size_t count, std::size_t stride, Real* row) {
+    for (; count >= tile_rows; count -= tile_rows, row += tile_rows, packed += stride) {
+        copy_tile(packed, tile_rows, row);
+    }
+    copy_tile(packed, count, row);
 }
 
 /// The highest of numbers that are not negative, in lanes that do not wait for each other.
@@ -235,26 +325,18 @@ void interpolate_all(const LineNodes& nodes, std::size_t begin, std::size_t end,
     }
 }
 
-double interpolate(const LineNodes& nodes, std::size_t begin, std::size_t end, double* dose,
-                   double* wide_dose) {
-    constexpr std::size_t at_once = 512; // stay in the first-level cache
-    double maximum = 0.0;
-    for (; begin < end; begin += at_once) {
-        const std::size_t stop = begin + at_once < end ? begin + at_once : end;
-        if (nodes.base_dose != nullptr) {
-            interpolate_all<true>(nodes, begin, stop, dose, wide_dose);
-        } else {
-            interpolate_all<false>(nodes, begin, stop, dose, wide_dose);
-        }
-        const double here = highest(dose + begin, stop - begin);
-        maximum = here > maximum ? here : maximum;
+void interpolate(const LineNodes& nodes, std::size_t begin, std::size_t end, double* dose,
+                 double* wide_dose) {
+    if (nodes.base_dose != nullptr) {
+        interpolate_all<true>(nodes, begin, end, dose, wide_dose);
+    } else {
+        interpolate_all<false>(nodes, begin, end, dose, wide_dose);
     }
-    return maximum;
 }
 
 constexpr Kernels kernels_named(const char* name) {
-    return {name,     add_runs<1>, add_runs<2>,  add_runs<8>, sum_runs<1>, sum_runs<2>,
-            convolve, locate,      share_slopes, interpolate, highest};
+    return {name,    add_runs<1>, add_runs<2>, add_runs<8>, sum_runs<1>, sum_runs<2>,    convolve,
+            deposit, add_slopes,  interpolate, highest,     pack,        unpack<double>, unpack<float>};
 }
 
 } // namespace
