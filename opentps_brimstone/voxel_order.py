@@ -53,7 +53,7 @@ def order_in_bricks(voxel_ijk: IntArray, spacing_mm: Sequence[float]) -> tuple[I
 
 
 def numbered(key: IntArray) -> tuple[IntArray, int]:
-    """Number the keys that occur, in their order; without sorting, as keys are not much larger than many.
+    """Find each key its number among those that occur; without sorting, as keys are not much larger than many.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def dose():
         lambda d: 2 * d,
         lambda d: d + d,
         lambda d: d - np.ones(GRID.shape),
-        lambda d: np.sqrt(d),
+        np.sqrt,
     ],
 )
 def test_the_whole_dose_keeps_its_grid(dose, whole):
@@ -50,7 +50,7 @@ def test_the_whole_dose_keeps_its_grid(dose, whole):
         lambda d: d.ravel(),
         lambda d: d.sum(axis=0),
         lambda d: d > 0.5,
-        lambda d: np.asarray(d),
+        np.asarray,
         lambda d: d + DoseArray(d, VoxelGrid(GRID.shape, (1.0, 1.0, 1.0))),
     ],
 )
