@@ -31,6 +31,8 @@ __all__ = ["ContourStack"]
 FloatArray = npt.NDArray[np.float64]
 
 # Planes closer than this are one.
+# A share below this is what sums of areas leave behind outside an outline.
+_ROUNDING = 1e-9
 _SAME_PLANE_MM = 0.05
 # A step between planes that is longer than this many usual steps is a gap.
 _LONGEST_STEP = 1.5
@@ -161,6 +163,7 @@ class ContourStack:
             reached = np.flatnonzero(part > 0)
             if len(reached):
                 share[reached] += part[reached, None, None] * _coverage(layer.outlines, grid)
+        share[share < _ROUNDING] = 0.0
         return np.ascontiguousarray(np.clip(share, 0.0, 1.0).transpose(1, 2, 0))
 
     def __repr__(self) -> str:

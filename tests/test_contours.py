@@ -33,6 +33,19 @@ def test_spheres_have_their_volume_wherever_the_slices_lie(radius: float, step: 
         assert volume_on(GRID, contours) == pytest.approx(contours.volume_mm3, rel=1e-3)
 
 
+@pytest.mark.parametrize("step", [1.0, 3.0, 5.0])
+def test_no_rounding_is_left_outside(step: float) -> None:
+    share = stack(sphere(20.0, (np.arange(-40, 40) + 0.3) * step), step).share_on(GRID)
+    centres = np.meshgrid(
+        *(o + s * np.arange(n) for o, s, n in zip(GRID.origin_mm, GRID.spacing_mm, GRID.shape, strict=True)),
+        indexing="ij",
+    )
+    far = np.sqrt(sum(c**2 for c in centres)) > 20.0 + step + np.linalg.norm(GRID.spacing_mm)
+    assert far.any()
+    assert not share[far].any()
+    assert share[share > 0].min() > 1e-9
+
+
 def test_layers_of_one_spacing_would_be_wrong() -> None:
     """Why the ends are treated as they are."""
     contours = stack(sphere(20.0, np.arange(-40, 40) * 5.0), 5.0)
