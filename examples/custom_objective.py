@@ -57,7 +57,7 @@ class MeanDoseComplication(pb.ObjectiveTerm):
 # Compare it with central differences before you trust it.
 
 # %%
-term = MeanDoseComplication(d50_gy=15.0, gamma=1.5)
+term = MeanDoseComplication(d50_gy=25.0, gamma=1.0)
 doses, shares, step = np.array([5.0, 10.0, 30.0]), np.array([0.2, 0.5, 0.3]), 1e-4
 _, gradient = term.evaluate(doses, shares)
 differences = [
@@ -86,13 +86,13 @@ def optimised(weight: float) -> pb.OptimizationResult:
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(50.5, 53.5)))
     optimizer.add_objective(plan.structures["Body"], pb.MaximumDoseTerm(53.0))
     if weight > 0:
-        optimizer.add_objective(plan.structures["Core"], MeanDoseComplication(15.0, 1.5, weight=weight))
+        optimizer.add_objective(plan.structures["Core"], MeanDoseComplication(25.0, 1.0, weight=weight))
     return optimizer.optimize()
 
 
 # %%
 core, ptv = plan.structures["Core"], plan.structures["PTV"]
-for weight in (0.0, 5.0):
+for weight in (0.0, 1.0):
     dose = optimised(weight).dose
     means = {structure.name: mean_dose(dose, structure.share) for structure in (core, ptv)}
     print(f"weight {weight:g}: mean dose of core {means['Core']:.2f} Gy, of PTV {means['PTV']:.2f} Gy")

@@ -38,11 +38,11 @@ optimizer.add_objective(body, pb.MaximumDoseTerm(53.0))
 # %% [markdown]
 # ## Several callbacks at once
 #
-# The pictures are made every 20 iterations. Beside them, the optimisation is stopped after two minutes at the latest,
+# The pictures are made every 25 iterations. Beside them, the optimisation is stopped after two minutes at the latest,
 # and a checkpoint is kept from which `optimize(resume_from="run.npz")` goes on.
 
 # %%
-viz = pb.VisualizationCallback(update_interval=20, prescription_gy=50.0)
+viz = pb.VisualizationCallback(update_interval=25, prescription_gy=50.0)
 watching = [viz, pb.TimeLimit(120.0), pb.Checkpoint("run.npz", every_iterations=50)]
 result = optimizer.optimize(callback=watching)
 print(result.message)

@@ -113,7 +113,7 @@ def patient(tmp_path_factory, common_cache):
     from opentps_brimstone.phantoms import make_phantom
 
     folder = tmp_path_factory.mktemp("pages")
-    write_dicom_folder(make_phantom("c-shape", 10.0), folder / "patient")
+    write_dicom_folder(make_phantom("c-shape", 12.5), folder / "patient")
     return folder
 
 

@@ -16,7 +16,7 @@ import pytest
 import opentps_brimstone as pb
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-COARSE = {"BRIMSTONE_EXAMPLE_GRID_MM": "10", "BRIMSTONE_EXAMPLE_BEAMLET_MM": "10"}
+COARSE = {"BRIMSTONE_EXAMPLE_GRID_MM": "12.5", "BRIMSTONE_EXAMPLE_BEAMLET_MM": "10"}
 NOTEBOOKS = ("basic_optimization", "live_visualization")
 
 
@@ -87,7 +87,7 @@ def test_custom_objective(run):
 def test_gamma_comparison(run, tmp_path):
     variables, printed = run("gamma_comparison")
     np.testing.assert_allclose(variables["reference"], variables["first"].dose, atol=1e-3)
-    assert variables["reference"].grid.spacing_mm == (10.0, 10.0, 10.0)
+    assert variables["reference"].grid.spacing_mm == (12.5, 12.5, 12.5)
     core = {row.metric.name: row for row in variables["comparison"].metrics if row.structure == "Core"}
     assert core["Dmean"].second < core["Dmean"].first
     passed = float(re.search(r"gamma 3 %/3 mm: ([\d.]+) % of the voxels pass", printed)[1])
