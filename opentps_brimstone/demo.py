@@ -374,7 +374,7 @@ class _Work:
             for beam in machine_beams(made):
                 mine = layout.beam_index == beam.beam_index
                 weights[mine] = beam.fluence_at(layout.xy_mm[mine])
-                names[beam.beam_index] += f"\n{len(beam.apertures)} segments, {beam.mu:.0f} MU"
+                names[beam.beam_index] += f"\n{len(beam.apertures)} segments\n{beam.mu:.0f} MU"
         return PlanReport(
             title=f"{phantom.title}, {layout.n_beams} fields",
             ct_hu=phantom.ct_hu,

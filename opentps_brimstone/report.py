@@ -43,7 +43,7 @@ FloatArray = npt.NDArray[np.float64]
 REPORT_FILES = ("report.png", "dvh.csv", "goals.txt", "goals.json")
 """Names of the files `save_report` writes."""
 
-_FIGURE_INCHES = (17.0, 13.5)
+_WIDTH_INCHES = 17.0
 _DOTS_PER_INCH = 130
 _MAPS_IN_A_ROW = 9
 _FACTS_LINE_LETTERS = 190
@@ -51,8 +51,9 @@ _HARD_SPACE = "\N{NO-BREAK SPACE}"
 _MARGIN_AROUND_BODY_MM = 16.0
 _DVH_STEP_GY = 0.1
 _PASS_COLOUR, _FAIL_COLOUR = "#DDF1E4", "#F8D7CC"
-_STRIP_INCHES = (22.0, 9.5, 0.9, 1.75)
-"""Of a beam's picture: its width, that of the fluence in it, and the heights of titles and of a row of apertures."""
+_STRIP_INCHES = (22.0, 0.9, 2.0)
+"""Of a beam's picture: width, and the heights of titles and of a row of apertures."""
+_FLUENCE_INCHES = (9.5, 3.4)
 _STRIP_DOTS_PER_INCH = 90
 _APERTURES_IN_A_ROW = 7
 _LEAST_ROWS = 2
@@ -142,12 +143,11 @@ def report_figure(report: PlanReport) -> Figure:
     from matplotlib.figure import Figure
 
     map_rows = -(-report.layout.n_beams // _MAPS_IN_A_ROW)
-    width, height = _FIGURE_INCHES
     lines = _facts_lines(report)
     head_height = 0.5 + 0.2 * len(lines)
-    extra = 2.5 * (map_rows - 1) + head_height - 0.9
-    figure = Figure(figsize=(width, height + extra), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
-    heights = [head_height, 4.3, 4.1, 1.75, 2.6 * map_rows]
+    map_height = 2.6 + 0.32 * max(name.count("\n") for name in report.beam_names)
+    heights = [head_height, 4.3, 4.1, 1.75, map_height * map_rows]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
     pages: Any = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0.02)
     head, planes, graphs, tables, maps = pages
     _draw_head(head, report, lines, head_height)
@@ -402,16 +402,19 @@ def _beam_strip(beam: SequencedBeam, name: str) -> npt.NDArray[np.uint8]:
     from opentps_brimstone.sequencing.pictures import plot_apertures, plot_fluence_comparison
 
     rows = -(-len(beam.apertures) // _APERTURES_IN_A_ROW)
-    width, left, above, tall = _STRIP_INCHES
+    width, above, tall = _STRIP_INCHES
+    left, top = _FLUENCE_INCHES
+    height = above + tall * max(rows, _LEAST_ROWS)
     figure = Figure(
-        figsize=(width, above + tall * max(rows, _LEAST_ROWS)),
+        figsize=(width, height),
         dpi=_STRIP_DOTS_PER_INCH,
         layout="constrained",
         facecolor="white",
     )
     figure.suptitle(name.replace("\n", ", "), x=0.006, ha="left", weight="bold", fontsize="x-large")
     halves: Any = figure.subfigures(1, 2, width_ratios=[left, width - left])
-    fluence, apertures = halves
+    left_half, apertures = halves
+    fluence: Any = left_half.subfigures(2, 1, height_ratios=[top, height - top])[0]
     plot_fluence_comparison(beam, figure=fluence)
     plot_apertures(beam, columns=_APERTURES_IN_A_ROW, figure=apertures)
     canvas = FigureCanvasAgg(figure)

@@ -14,7 +14,14 @@ from matplotlib.text import Text
 from opentps_brimstone import BeamletLayout
 from opentps_brimstone.evaluation import evaluate, volume_at_dose
 from opentps_brimstone.phantoms import c_shape
-from opentps_brimstone.report import REPORT_FILES, PlanReport, report_figure, save_report, statistics_table
+from opentps_brimstone.report import (
+    REPORT_FILES,
+    PlanReport,
+    goals_table,
+    report_figure,
+    save_report,
+    statistics_table,
+)
 
 
 def synthetic_dose(phantom):
@@ -77,6 +84,35 @@ def test_figure_has_every_part():
     assert report.title in shown
     for row in report.goals.rows():
         assert set(row) <= set(shown)
+
+
+def test_values_of_the_fluence_stand_beside_those_of_the_segments(tmp_path):
+    report = make_report()
+    fluence = evaluate(1.01 * report.dose, report.structures, [result.goal for result in report.goals])
+    report = replace(report, fluence_goals=fluence)
+    lines = goals_table(report).splitlines()
+    assert lines[0].split() == ["structure", "metric", "goal", "value", "fluence", "met"]
+    for line, result, other in zip(lines[2:], report.goals, fluence, strict=True):
+        verdict = "yes" if result.met else "NO"
+        assert line.split()[-5:] == [f"{result.value:.2f}", "Gy", f"{other.value:.2f}", "Gy", verdict]
+    shown = texts(report_figure(report))
+    assert "fluence" in shown and {f"{other.value:.2f} Gy" for other in fluence} <= set(shown)
+    save_report(report, tmp_path)
+    document = json.loads((tmp_path / "goals.json").read_text(encoding="utf-8"))
+    assert document["fluence_goals"] == fluence.records() and document["goals"] == report.goals.records()
+    assert goals_table(report) in (tmp_path / "goals.txt").read_text(encoding="utf-8")
+
+
+def test_long_facts_and_names_get_the_room_they_need():
+    usual = report_figure(make_report())
+    facts = {f"fact {number}": "which takes up some of the line" for number in range(15)}
+    names = [f"gantry {40 * i}°\n12 segments\n300 MU" for i in range(9)]
+    roomy = report_figure(make_report(facts=facts, beam_names=names))
+    assert roomy.get_size_inches()[1] > usual.get_size_inches()[1] + 0.5
+    (head,) = (text for text in texts(roomy) if "fact 0" in text)
+    for number in range(15):
+        assert f"fact {number}: which takes up some of the line" in head
+    assert head.count("\n") >= 3
 
 
 def test_planes_meet_at_the_isocentre():
