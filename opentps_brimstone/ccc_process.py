@@ -66,6 +66,7 @@ _BATCHES_PER_PROCESS = 8  # at least, so that all processes end at about the sam
 _POLL_S = 0.005
 _TERMINATION_S = 2.0
 _LAST_LINES = 10
+_INFINITY_BITS = int(np.float32(np.inf).view(np.uint32))
 
 
 class EngineError(RuntimeError):
@@ -459,7 +460,10 @@ def _check_dose(number: int, dose: BeamletDose, engine_shape: tuple[int, int, in
     indices, values = dose
     if not indices.size:
         return
-    if indices[0] < 0 or indices[-1] >= math.prod(engine_shape) or np.any(indices[1:] <= indices[:-1]):
+    if indices[0] < 0 or indices[-1] >= math.prod(engine_shape) or np.count_nonzero(indices[1:] <= indices[:-1]):
         raise ValueError(f"wrote voxels of beamlet {number} out of order or outside a grid of {engine_shape}")
-    if not (values.min() >= 0 and values.max() < np.inf):  # neither holds of NaN
+    # As whole numbers, all negative values, NaN and infinity are at least as high as infinity.
+    if np.maximum.reduce(values.view(np.uint32)) < _INFINITY_BITS:
+        return
+    if not (values.min() >= 0 and values.max() < np.inf):
         raise ValueError(f"wrote a dose of beamlet {number} that is negative or not finite")

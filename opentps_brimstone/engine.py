@@ -432,7 +432,7 @@ class _Columns:
     values: npt.NDArray[np.float32]
 
     @classmethod
-    def from_doses(cls, doses: Sequence[BeamletDose], row_of_index: npt.NDArray[np.int32]) -> _Columns:
+    def from_doses(cls, doses: Sequence[BeamletDose], row_of_index: npt.NDArray[np.intp]) -> _Columns:
         offsets = np.cumsum([0, *(dose.indices.size for dose in doses)], dtype=np.int64)
         rows, values = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
         reached = np.zeros(row_of_index.size, dtype=bool)
@@ -441,12 +441,13 @@ class _Columns:
             if start == end:
                 continue
             # Marking rows and looking where the marks are sorts them, several times faster than a sort does.
-            row = row_of_index[dose.indices]
-            low, high = row.min(), row.max() + 1
+            row = row_of_index.take(dose.indices, mode="clip")  # checked already, and faster than "raise"
+            low, high = np.minimum.reduce(row), np.maximum.reduce(row) + 1
             reached[row] = True
             value_of_row[row] = dose.values
-            rows[start:end] = found = np.flatnonzero(reached[low:high]) + low
-            np.take(value_of_row, found, out=values[start:end])
+            found = np.flatnonzero(reached[low:high])
+            np.add(found, low, out=rows[start:end], casting="unsafe")
+            value_of_row[low:high].take(found, out=values[start:end], mode="clip")
             reached[low:high] = False
         return cls(offsets, rows, values)
 
@@ -483,9 +484,9 @@ class _Columns:
         return csc_matrix((self.values, self.rows, self.offsets), shape=(n_voxels, len(self.offsets) - 1))
 
 
-def _row_of_index(shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+def _row_of_index(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
     """OpenTPS's matrix row of every voxel in the engine's order (z, x, y)."""
-    rows = np.arange(math.prod(shape), dtype=np.int32).reshape(shape, order="F")
+    rows = np.arange(math.prod(shape), dtype=np.intp).reshape(shape, order="F")
     return np.flip(rows, (0, 1)).transpose((2, 0, 1)).ravel()
 
 
