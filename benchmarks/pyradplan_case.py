@@ -24,9 +24,9 @@ from opentps_brimstone.phantoms.c_shape import C_SHAPE
 NAMES = {"OuterTarget": "PTV", "Core": "Core", "BODY": "Body"}
 LARGEST_DOSE_DIFFERENCE = 1e-5  # of the maximum: float32 summed in another order
 
-# pyRadPlan asks for 50 Gy in the target, the dose that the C-shape's own prescription is made for; of its goals, D95
-# and D98 lie below that. The range asked here is the C-shape's, moved to where pyRadPlan's target doses are.
-PRESCRIPTION = replace(C_SHAPE, target_range_gy=(49.0, 52.0))
+# The C-shape's own prescription, which has 50 Gy at D95. pyRadPlan's objective has them in the middle of the target's
+# doses, so the range asked of the target lies lower here.
+PRESCRIPTION = replace(C_SHAPE, target_range_gy=(49.5, 52.5))
 
 
 @dataclass
