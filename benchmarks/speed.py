@@ -14,8 +14,8 @@ scipy         the same cost by SciPy's L-BFGS-B until it is as low: cost and gra
 pyradplan     pyRadPlan's TG-119 case by pyRadPlan and by Brimstone (--pyradplan-python, or --pyradplan-file)
 engine        reading the dose engine's files, against OpenTPS's reader
 
-Times mean something on a quiet machine only. Everything at the default sizes needs 16 GB of memory and half an hour or
-so, most of it OpenTPS's and pyRadPlan's optimisations; 3e8 nonzeros alone take 10 GB.
+Times mean something on a quiet machine only. At 3e8 nonzeros the float32 matrix as SciPy holds it takes 2.4 GB, before
+anything is built from it.
 """
 
 from __future__ import annotations
