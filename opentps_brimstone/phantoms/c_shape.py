@@ -19,7 +19,7 @@ from opentps_brimstone.phantoms.shapes import (
     water_ct,
 )
 from opentps_brimstone.plan import Structure
-from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm
+from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm
 
 __all__ = ["C_SHAPE", "C_SHAPE_HARD", "CShape", "c_shape", "c_shape_hard"]
 
@@ -59,6 +59,8 @@ class CShape:
     goals : tuple of str
     target_range_gy, core_range_gy : (float, float)
         Doses asked of target and core.
+    target_minimum_gy, target_minimum_weight : float
+        Dose in the target below which the minimum-dose term costs, and its weight.
     target_weight, core_weight : float
         Weights of these.
     body_dvh : tuple of (float, float)
@@ -87,8 +89,10 @@ class CShape:
     name: str = "c-shape"
     title: str = "TG-119 C-shape"
     goals: tuple[str, ...] = ("PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy")
-    target_range_gy: tuple[float, float] = (51.0, 54.0)
-    core_range_gy: tuple[float, float] = (0.0, 24.0)
+    target_range_gy: tuple[float, float] = (51.2, 54.0)
+    target_minimum_gy: float = 51.2
+    target_minimum_weight: float = 1000.0
+    core_range_gy: tuple[float, float] = (0.0, 21.0)
     target_weight: float = 2.0
     core_weight: float = 0.3
     body_dvh: tuple[tuple[float, float], ...] = (
@@ -170,6 +174,7 @@ def c_shape(grid_mm: float = 4.0, numbers: CShape = C_SHAPE) -> Phantom:
         goals=tuple(DVHGoal.parse(goal) for goal in numbers.goals),
         objectives=(
             ("PTV", KLDivergenceTerm(dose_range=numbers.target_range_gy, weight=numbers.target_weight)),
+            ("PTV", MinimumDoseTerm(numbers.target_minimum_gy, weight=numbers.target_minimum_weight)),
             ("Core", KLDivergenceTerm(dose_range=numbers.core_range_gy, weight=numbers.core_weight)),
             ("Body", KLDivergenceTerm(dvh=numbers.body_dvh, weight=numbers.body_weight)),
             ("Body", MaximumDoseTerm(numbers.body_limit_gy)),
