@@ -29,11 +29,11 @@ plan.compute_dose_influence(beamlet_spacing_mm=beamlet_mm, margin_mm=5.0)
 # %%
 optimizer = pb.PlanOptimizer(plan)
 ptv, core, body = (plan.structures[name] for name in ("PTV", "Core", "Body"))
-optimizer.add_objective(ptv, pb.KLDivergenceTerm(dose_range=(50.5, 53.5)))
-optimizer.add_objective(core, pb.KLDivergenceTerm(dvh=[(0, 1), (10, 0.5), (22, 0)], weight=0.5))
+optimizer.add_objective(ptv, pb.KLDivergenceTerm(dose_range=(51.5, 54.0)))
+optimizer.add_objective(core, pb.KLDivergenceTerm(dvh=[(0, 1), (10, 0.5), (24, 0)], weight=0.3))
 falling = [(0, 1), (5, 0.5), (10, 0.36), (20, 0.13), (30, 0.04), (40, 0.008), (46, 0)]
 optimizer.add_objective(body, pb.KLDivergenceTerm(dvh=falling, weight=0.1))
-optimizer.add_objective(body, pb.MaximumDoseTerm(53.0))
+optimizer.add_objective(body, pb.MaximumDoseTerm(54.0))
 
 # %% [markdown]
 # ## Several callbacks at once

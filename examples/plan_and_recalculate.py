@@ -34,9 +34,9 @@ plan.compute_dose_influence(beamlet_spacing_mm=beamlet_mm, margin_mm=5.0)
 # %%
 ptv, core, body = (plan.structures[name] for name in ("PTV", "Core", "Body"))
 objectives = [
-    (ptv, pb.KLDivergenceTerm(dose_range=(50.5, 53.5))),
-    (core, pb.KLDivergenceTerm(dvh=[(0, 1), (10, 0.5), (22, 0)], weight=0.5)),
-    (body, pb.MaximumDoseTerm(53.0)),
+    (ptv, pb.KLDivergenceTerm(dose_range=(51.5, 54.0))),
+    (core, pb.KLDivergenceTerm(dvh=[(0, 1), (10, 0.5), (24, 0)], weight=0.3)),
+    (body, pb.MaximumDoseTerm(54.0)),
 ]
 optimizer = pb.PlanOptimizer(plan)
 for structure, term in objectives:
