@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from opentps_brimstone import _core
 from opentps_brimstone.custom_terms import checked_evaluate
-from opentps_brimstone.dose_influence import BeamletLayout
+from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence
 from opentps_brimstone.prescription import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.pyramid import coarsen
 from opentps_brimstone.voxel_order import BRICK_VOXELS, order_in_bricks
@@ -133,7 +133,7 @@ def assemble(
     reached = np.zeros(grid.n_voxels, dtype=bool)
     reached[matrix.indices] = True
     voxels = np.flatnonzero(in_any & reached)
-    voxel_ijk = np.stack(np.unravel_index(voxels, grid.shape), axis=1).astype(np.int64)
+    voxel_ijk = _grid_index(voxels, grid.shape)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
     # Voxels without any dose are alike: one row stands for all of them.
     unreached_row = n_rows
@@ -161,7 +161,7 @@ def assemble(
             threads,
         ),
         structures=[_row_shares(s, row_map, unreached_row) for s in structures],
-        base_dose=_base_dose(matrix, beamlets, initial_weights, voxels, rows, n_rows),
+        base_dose=_base_dose(influence, beamlets, initial_weights, voxels, rows, n_rows),
         terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
         cost_offset=settings.cost_offset,
         precision=getattr(_core.Precision, settings.precision),
@@ -249,6 +249,13 @@ def level_settings(
     )
 
 
+def _grid_index(voxels: IntArray, shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
+    ijk = np.empty((len(voxels), 3), dtype=np.int32)
+    for axis, index in enumerate(np.unravel_index(voxels, shape)):
+        ijk[:, axis] = index
+    return ijk
+
+
 def _row_shares(
     structure: Structure, row_map: npt.NDArray[np.int32], unreached_row: int
 ) -> tuple[npt.NDArray[np.uint32], FloatArray]:
@@ -285,7 +292,12 @@ def _included(mean_dose: FloatArray, threshold: float) -> IntArray:
 
 
 def _base_dose(
-    matrix: Any, beamlets: IntArray, initial_weights: FloatArray | None, voxels: IntArray, rows: IntArray, n_rows: int
+    influence: DoseInfluence,
+    beamlets: IntArray,
+    initial_weights: FloatArray | None,
+    voxels: IntArray,
+    rows: IntArray,
+    n_rows: int,
 ) -> FloatArray:
     """Dose of the beamlets that do not take part, or nothing."""
     if initial_weights is None:
@@ -295,7 +307,7 @@ def _base_dose(
     if not fixed.any():
         return np.empty(0)
     base_dose = np.zeros(n_rows)
-    base_dose[rows] = (matrix @ fixed)[voxels]
+    base_dose[rows] = influence.dose(fixed).ravel()[voxels]
     return base_dose
 
 
@@ -334,7 +346,11 @@ def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) 
 
 
 def _add_grids(
-    assembled: AssembledPlan, plan: Plan, targets: list[KLDivergenceTerm], ijk: IntArray, wanted: int
+    assembled: AssembledPlan,
+    plan: Plan,
+    targets: list[KLDivergenceTerm],
+    ijk: npt.NDArray[np.integer[Any]],
+    wanted: int,
 ) -> None:
     """Add coarser grids as long as they still make sense.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 FloatArray = npt.NDArray[np.float64]
+
+_ENTRIES_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -219,8 +222,20 @@ class DoseInfluence:
             Gy over all fractions.
         """
         w = self.check_weights(weights) * number_of_fractions
-        dose: FloatArray = np.asarray(self.matrix @ w, dtype=np.float64)
-        return dose.reshape(self.grid.shape)
+        return self._product(w).reshape(self.grid.shape)
+
+    def _product(self, weights: FloatArray) -> FloatArray:
+        """Multiply in double precision, some columns at a time: SciPy copies what it multiplies to that precision."""
+        matrix = self.matrix
+        dose = np.zeros(matrix.shape[0])
+        ends = np.searchsorted(matrix.indptr, np.arange(_ENTRIES_AT_ONCE, matrix.nnz, _ENTRIES_AT_ONCE))
+        for first, last in itertools.pairwise(np.unique(np.concatenate([[0], ends, [matrix.shape[1]]]))):
+            entries = slice(matrix.indptr[first], matrix.indptr[last])
+            start = matrix.indptr[first : last + 1] - matrix.indptr[first]
+            shape = (matrix.shape[0], last - first)
+            part = sp.csc_matrix((matrix.data[entries], matrix.indices[entries], start), shape=shape, copy=False)
+            dose += part @ weights[first:last]
+        return dose
 
 
 def _check_entries(matrix: sp.csc_matrix) -> None:

@@ -390,6 +390,8 @@ class PlanOptimizer:
         finished = time.perf_counter()
 
         self.plan.beamlet_weights = run.all_weights(answer["weights"])
+        history = run.history
+        del run, assembled  # the core's memory is free before the dose needs some
         dose = self.plan.update_histograms()
         assert self.plan.beamlet_weights is not None
         stop, _, cost = answer["levels"][-1]
@@ -397,10 +399,10 @@ class PlanOptimizer:
             success=stop in ("converged", "gradient_vanished"),
             message=_message(answer["levels"], settings),
             final_cost=float(cost),
-            iterations=len(run.history["iteration"]),
+            iterations=len(history["iteration"]),
             beamlet_weights=self.plan.beamlet_weights,
             dose=dose,
-            convergence_history=run.history,
+            convergence_history=history,
             time_s=finished - prepared,
             preparation_s=prepared - started,
         )

@@ -8,6 +8,7 @@ Voxels: blocks of 2 × 2 × 2 are averaged.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import scipy.sparse as sp
 from opentps_brimstone.dose_influence import BeamletLayout
 from opentps_brimstone.voxel_order import numbered
 
-IntArray = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.integer[Any]]
 
 # Positions are often rounded decimals: a beamlet this close to a node, in units of the spacing, is on it.
 _ON_NODE = 1e-6
@@ -82,7 +83,7 @@ def coarsen_voxels(voxel_ijk: IntArray) -> tuple[IntArray, IntArray]:
     extent = tuple(block_ijk.max(axis=0) + 1)
     flat = np.ravel_multi_index(tuple(block_ijk.T), extent)
     voxel_of, n_blocks = numbered(flat)
-    blocks = np.empty((n_blocks, 3), dtype=np.int64)
+    blocks = np.empty((n_blocks, 3), dtype=voxel_ijk.dtype)
     blocks[voxel_of] = block_ijk
     return voxel_of, blocks
 

@@ -7,6 +7,7 @@ voxels that one beamlet reaches together: a brick that is about as wide as it is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ BRICK_VOXELS = 16
 _REGION_VOXELS = 1024
 
 
-def order_in_bricks(voxel_ijk: IntArray, spacing_mm: Sequence[float]) -> tuple[IntArray, int]:
+def order_in_bricks(voxel_ijk: npt.NDArray[np.integer[Any]], spacing_mm: Sequence[float]) -> tuple[IntArray, int]:
     """Find a row for every voxel, so that each 16 rows are a compact brick.
 
     Parameters
@@ -35,7 +36,7 @@ def order_in_bricks(voxel_ijk: IntArray, spacing_mm: Sequence[float]) -> tuple[I
     n_rows : int
         A multiple of 16; bricks that hold only some of the voxels leave rows without any.
     """
-    rest = voxel_ijk.astype(np.int64).T.copy()
+    rest = np.ascontiguousarray(voxel_ijk.T, dtype=np.int32)
     key = np.zeros(len(voxel_ijk), dtype=np.int64)
     extent = np.array(spacing_mm, dtype=np.float64)
     bits = _REGION_VOXELS.bit_length() - 1

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "brimstone/parallel.hpp"
@@ -55,7 +57,12 @@ std::vector<double> block_weights(const Coarsening& coarsening) {
 VoxelShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
     std::vector<double> sum(coarsening.n_voxels, 0.0);
     for (std::size_t i = 0; i < finer.voxel.size(); ++i) {
-        sum[coarsening.voxel[finer.voxel[i]]] += finer.share[i];
+        const std::uint32_t voxel = coarsening.voxel[finer.voxel[i]];
+        if (voxel == Coarsening::none) {
+            throw std::invalid_argument("row " + std::to_string(finer.voxel[i]) +
+                                        " has a share of a structure, but no voxel on the coarser grid");
+        }
+        sum[voxel] += finer.share[i];
     }
     VoxelShares result;
     for (std::size_t j = 0; j < sum.size(); ++j) {
