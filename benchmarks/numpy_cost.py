@@ -25,7 +25,7 @@ class NumpyCost:
     plan : Plan
         Its matrix is used in float32, reduced to the voxels of structures with a term.
     objectives : list of ObjectiveTerm
-        KLDivergenceTerm and MaximumDoseTerm, of structures.
+        KLDivergenceTerm, MaximumDoseTerm and MinimumDoseTerm, of structures.
     settings : OptimizerSettings
         Where the constants come from; terms must name no direction but the default.
     """
@@ -65,20 +65,24 @@ def _term(term: Any, row: FloatArray, reference: float, settings: pb.OptimizerSe
     volume = share[inside].astype(np.float64) / share[inside].sum(dtype=np.float64)
     if isinstance(term, pb.KLDivergenceTerm):
         return _Divergence(row[inside], volume, term.dvh, term.weight, reference, settings)
-    if isinstance(term, pb.MaximumDoseTerm):
-        return _Excess(row[inside], volume, term.limit_gy, term.weight, reference)
+    if isinstance(term, pb.MaximumDoseTerm | pb.MinimumDoseTerm):
+        sign = 1.0 if isinstance(term, pb.MaximumDoseTerm) else -1.0
+        return _Excess(row[inside], volume, sign, term.limit_gy, term.weight, reference)
     raise TypeError(f"the cost in NumPy has no {type(term).__name__}")
 
 
 class _Excess:
-    """weight · Σ v [max(0, d − limit) / d_ref]²."""
+    """weight · Σ v [max(0, ±(d − limit)) / d_ref]²."""
 
-    def __init__(self, voxels: FloatArray, volume: FloatArray, limit: float, weight: float, reference: float) -> None:
-        self.voxels, self.volume, self.limit, self.weight, self.reference = voxels, volume, limit, weight, reference
+    def __init__(
+        self, voxels: FloatArray, volume: FloatArray, sign: float, limit: float, weight: float, reference: float
+    ) -> None:
+        self.voxels, self.volume, self.sign = voxels, volume, sign
+        self.limit, self.weight, self.reference = limit, weight, reference
 
     def cost_and_slope(self, dose: FloatArray) -> tuple[float, FloatArray]:
-        excess = np.maximum(0.0, dose - self.limit) / self.reference
-        slope = 2 * self.weight / self.reference * self.volume * excess
+        excess = np.maximum(0.0, self.sign * (dose - self.limit)) / self.reference
+        slope = self.sign * 2 * self.weight / self.reference * self.volume * excess
         return self.weight * float(np.sum(self.volume * excess**2)), slope
 
 

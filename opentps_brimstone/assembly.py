@@ -340,7 +340,7 @@ def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) 
     inside = structure.share >= 0.5
     if not inside.any():
         return float(min(spacing_mm))
-    padded = np.pad(inside[ndimage.find_objects(inside)[0]], 1)
+    padded = np.pad(inside[ndimage.find_objects(inside.astype(np.int8), max_label=1)[0]], 1)
     # From the centre of the innermost voxel to that of the nearest one outside is half a voxel more than the radius.
     return float(2.0 * ndimage.distance_transform_edt(padded, sampling=spacing_mm).max() - min(spacing_mm))
 
