@@ -436,7 +436,7 @@ def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, 
     if len(iteration):
         starts = np.flatnonzero(np.diff(level, prepend=level[0] - 1))
         for start, end in zip(starts, [*starts[1:], len(level)], strict=True):
-            _plot_level(ax, iteration[start:end], cost[start:end], int(level[start]))
+            _plot_level(ax, iteration[start:end], cost[start:end], int(level[start]), (end - start) / len(iteration))
         ax.set_xlim(iteration[0] - 0.5, iteration[-1] + 0.5)
         _readable_cost_axis(ax, cost, log=log)
     ax.set_xlabel("iteration")
@@ -444,14 +444,16 @@ def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, 
     ax.set_title("convergence")
 
 
-def _plot_level(ax: Axes, iteration: FloatArray, cost: FloatArray, level: int) -> None:
+def _plot_level(ax: Axes, iteration: FloatArray, cost: FloatArray, level: int, part: float) -> None:
     left, right = iteration[0] - 0.5, iteration[-1] + 0.5
     ax.axvspan(left, right, facecolor="0.93" if level % 2 else "1.0", linewidth=0, zorder=0)
     ax.plot(iteration, cost, color="#0072B2", linewidth=1.6, marker=".", markersize=4, zorder=2)
+    # Of the axis' width, a name takes about a tenth and a number a fiftieth; where there is no room the shades tell.
+    label = f"level {level}" if part > 0.1 else f"{level}" if part > 0.02 else ""
     ax.text(
         (left + right) / 2,
         0.975,
-        f"level {level}" if right - left > 8 else f"{level}",
+        label,
         transform=ax.get_xaxis_transform(),
         ha="center",
         va="top",
