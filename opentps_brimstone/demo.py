@@ -61,6 +61,8 @@ DEMO_FILES = (*FLUENCE_FILES, RT_PLAN_FILE, APERTURES_FILE)
 """Names of the files of a deliverable plan."""
 
 DEFAULT_MLC = "millennium-120"
+# How far inside its goals a plan is optimised whose fluence becomes segments: that moves doses by about half of this.
+SEQUENCING_MARGIN = 0.01
 DEFAULT_LEVELS = 10
 
 LARGEST_DIFFERENCE = 1e-4
@@ -252,6 +254,14 @@ class _Work:
         chosen = self.settings or OptimizerSettings()
         return chosen if self.threads is None else dataclasses.replace(chosen, threads=self.threads)
 
+    @property
+    def _planner(self) -> GoalPlannerSettings:
+        from opentps_brimstone.goal_prescription import GoalPlannerSettings
+
+        if self.planner_settings is not None:
+            return self.planner_settings
+        return GoalPlannerSettings(margin=SEQUENCING_MARGIN) if self.mlc is not None else GoalPlannerSettings()
+
     def result(self, folder: Path) -> DemoResult:
         """Plan."""
         from opentps_brimstone.adapters.plan import layout_from_opentps, write_beamlet_mu
@@ -315,7 +325,7 @@ class _Work:
         planner = GoalPlanner(
             plan_from_opentps(photon_plan, ct, self.phantom.structures, beamlets=beamlets),
             self.phantom.goals,
-            self.planner_settings,
+            self._planner,
             self._optimizer,
         )
         return planner.optimize(on_round=lambda each: self.say(str(each)), progress=self.progress)
