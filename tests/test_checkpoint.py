@@ -87,7 +87,9 @@ def test_killed_anywhere_and_resumed_ends_bitwise_where_it_would_have(uninterrup
         if last < 3:
             continue
         path.unlink(missing_ok=True)
-        run = subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(last)], check=False, timeout=120)
+        run = subprocess.run(
+            [sys.executable, "-P", "-c", textwrap.dedent(program), str(last)], check=False, timeout=120
+        )
         assert run.returncode == -signal.SIGKILL
         assert list(tmp_path.iterdir()) == [path]
         assert_same(optimizer_for(search).optimize(resume_from=path), expected)

@@ -217,4 +217,4 @@ def test_sizes_are_readable(n_bytes, text):
 
 def test_version_needs_no_opentps():
     code = "import sys; from opentps_brimstone.cli import main; main(['--version']); sys.exit('opentps' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -159,7 +159,7 @@ def test_documentation_is_built_without_warnings(tmp_path):
         pytest.skip(f"{', '.join(missing)} not installed: pip install --group docs")
     assert not missing
     built = tmp_path / "html"
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees"]
+    command = [sys.executable, "-P", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees"]
     done = subprocess.run([*command, DOCS, built], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     reference = "".join(page.read_text() for page in (built / "api").glob("*.html"))

@@ -571,7 +571,7 @@ def run_script(text: str, tmp_path: Path, **values: str) -> subprocess.Popen[byt
     script = textwrap.dedent(text).format(tests=str(Path(__file__).parent), **values)
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-P", "-c", script], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
 
@@ -883,7 +883,7 @@ def test_engine_info(tmp_path: Path, monkeypatch) -> None:
 
 def test_importing_the_engine_does_not_import_opentps() -> None:
     code = "import sys, opentps_brimstone.engine; print([name for name in sys.modules if name.startswith('opentps.')])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True)
     assert answer.stdout.strip() == "[]"
 
 

@@ -249,7 +249,7 @@ def test_grids_hold_what_they_must_and_the_origin_is_a_corner(spacing):
 
 def test_phantoms_need_no_opentps():
     code = "import sys, opentps_brimstone.phantoms as p; p.c_shape(8.0); assert 'opentps' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

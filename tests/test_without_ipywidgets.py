@@ -31,7 +31,7 @@ def test_a_script_needs_no_notebook(tmp_path):
     picture = tmp_path / "overview.png"
     program = PROGRAM.format(tests=str(TESTS), blocked=["ipywidgets", "IPython", "comm"], picture=str(picture))
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=_without_display()
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False, env=_without_display()
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["done", "False"]
@@ -60,7 +60,7 @@ print(result.iterations)
 
 
 @pytest.fixture
-def run_cell():
+def run_cell(tmp_path):
     """Run the cell in a notebook's own kernel."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
@@ -68,7 +68,9 @@ def run_cell():
     def run(blocked):
         cell = nbformat.v4.new_code_cell(CELL.format(tests=str(TESTS), blocked=blocked))
         notebook = nbformat.v4.new_notebook(cells=[cell])
-        client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3")
+        # Away from the sources, which have no compiled core.
+        away = {"metadata": {"path": str(tmp_path)}}
+        client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=away)
         client.execute()
         return notebook
 
