@@ -146,6 +146,15 @@ class Structure:
         return self.share > 0
 
     @property
+    def is_on_grid(self) -> bool:
+        """Whether anything of it is on its grid, so that it has a mask."""
+        try:
+            self.share  # noqa: B018
+        except ValueError:
+            return False
+        return True
+
+    @property
     def is_target(self) -> bool:
         """Whether it is to be irradiated; the same for a structure and those made of it on other grids."""
         return self._source.is_target if self._source is not None else self._is_target

@@ -8,6 +8,7 @@ from problems import add_objectives, random_plan
 
 import opentps_brimstone as pb
 from opentps_brimstone.callbacks import CallbackList, as_callback
+from opentps_brimstone.contours import ContourStack
 from opentps_brimstone.evaluation import cumulative_dvh, evaluate
 
 
@@ -191,6 +192,23 @@ def test_a_snapshot_has_dose_where_no_objective_is():
     optimizer.optimize(callback=recorder)
     outside = plan.structures["PTV"].share == 0
     assert all(dose[outside].max() > 5 for dose in recorder.history["doses"])
+
+
+def test_a_recorder_goes_on_from_a_checkpoint(tmp_path):
+    path, recorder = tmp_path / "run.npz", pb.Recorder(every=10, weights=True)
+    optimise([pb.Checkpoint(path, every_iterations=4), Diary([], stop_at=4)])
+    _, result = optimise(recorder, resume_from=path)
+    assert recorder.history["iteration"] == list(range(5, result.iterations + 1))
+    assert recorder.history["snapshot_iteration"] == [5, *range(10, result.iterations, 10), result.iterations]
+
+
+def test_a_structure_off_the_dose_grid_has_no_snapshots():
+    faraway = ContourStack([(300.0, [np.array([(0, 0), (9, 0), (9, 9)])])], 5.0)
+    plan, recorder = random_plan(0), pb.Recorder(dvhs=True)
+    plan.structures["far"] = pb.Structure.from_contours("far", faraway, plan.grid)
+    with pytest.warns(UserWarning, match="no DVH of 'far'"):
+        optimise(recorder, plan=plan, max_iterations=1)
+    assert list(recorder.history["dvhs"]) == ["PTV", "organ", "body"]
 
 
 def test_a_new_optimisation_starts_a_new_history():

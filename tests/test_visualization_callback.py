@@ -12,6 +12,7 @@ from problems import add_objectives, random_plan
 from small_case import small_phantom
 
 import opentps_brimstone as pb
+from opentps_brimstone.contours import ContourStack
 from opentps_brimstone.evaluation import cumulative_dvh
 from opentps_brimstone.visualization import VisualizationCallback, structure_colours
 from opentps_brimstone.visualization.views import WindowView, open_view
@@ -173,6 +174,40 @@ def test_the_overview_is_one_page(watched):
     assert again is figure
     assert figure.axes[0].get_title() == "convergence"
     assert len(figure.axes) == 6
+
+
+def test_an_optimisation_that_goes_on_from_a_checkpoint_is_shown(tmp_path):
+    path, viz = tmp_path / "run.npz", VisualizationCallback(update_interval=100)
+    optimise([pb.Checkpoint(path, every_iterations=7), lambda iteration, **_: iteration < 7])
+    _, result = optimise(viz, resume_from=path)
+    costs = dict(zip(viz.history["iteration"], viz.history["cost"], strict=True))
+    assert viz.history["snapshot_iteration"][0] == 8
+    assert viz._status(0).endswith(f"cost {costs[8]:.4g}")
+    assert viz.plot_overview().get_suptitle() == f"iteration {result.iterations}, level 0, cost {costs[max(costs)]:.4g}"
+
+
+def test_a_structure_off_the_dose_grid_is_not_drawn():
+    faraway = ContourStack([(300.0, [np.array([(0, 0), (9, 0), (9, 9)])])], 5.0)
+    plan, viz = random_plan(0), VisualizationCallback()
+    plan.structures["far"] = pb.Structure.from_contours("far", faraway, plan.grid, is_target=True)
+    with pytest.warns(UserWarning, match="no DVH of 'far'"):
+        optimise(viz, plan=plan, max_iterations=1)
+    assert viz.plot_overview().axes[0].get_title() == "convergence"
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_row_of_voxels_is_drawn(plane):
+    """Contours need two voxels along either axis; an optimisation must not end for lack of them."""
+    target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    organ = pb.Structure("organ", np.array([0, 0, 1]).reshape(3, 1, 1))
+    matrix = np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]])
+    layout = pb.BeamletLayout(np.array([(0.0, 0.0), (5.0, 0.0)]), np.zeros(2, int), np.full((1, 2), 5.0))
+    influence = pb.DoseInfluence(matrix, pb.VoxelGrid((3, 1, 1), (5.0,) * 3), layout)
+    optimizer = pb.PlanOptimizer(pb.Plan.from_influence(influence, [target, organ]))
+    optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    viz = VisualizationCallback()
+    optimizer.optimize(callback=viz)
+    assert viz.plot_dose_slice(ax=axes(), plane=plane).get_title().startswith(plane)
 
 
 def test_before_an_optimisation_there_is_nothing_to_plot(tmp_path):

@@ -29,7 +29,7 @@ class Recorder(OptimizationCallback):
 
     A snapshot is taken of the first iteration, of every multiple of `every`, and of the result. Its dose is that of
     the snapshot's beamlet weights in all voxels, whether or not an objective is on them. A new optimisation starts a
-    new history.
+    new history, and so does one that goes on from a checkpoint; its iterations keep their numbers.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Recorder(OptimizationCallback):
         Of every iteration: lists ``iteration``, ``level``, ``cost``, ``gradient_norm`` and ``time_s``.
         Of every snapshot: lists ``snapshot_iteration``, ``doses`` (float32 arrays of shape (nx, ny, nz), Gy over all
         fractions) and ``weights`` (arrays of shape (n_beamlets,), MU per fraction), and ``dvhs``, a dict that has for
-        each structure's name the list of its cumulative DVHs (Gy, volume share).
+        the name of each structure on the dose grid the list of its cumulative DVHs (Gy, volume share).
 
     Raises
     ------
@@ -115,7 +115,7 @@ class Recorder(OptimizationCallback):
         entry = (iteration, level, cost, gradient_norm, time.perf_counter() - self._started)
         for name, value in zip(_EVERY_ITERATION, entry, strict=True):
             self.history[name].append(value)
-        if iteration == 1 or iteration % self.every == 0:
+        if len(self.history["iteration"]) == 1 or iteration % self.every == 0:
             self._snapshot(iteration, beamlet_weights, dose)
         return True
 
@@ -139,7 +139,8 @@ class Recorder(OptimizationCallback):
             self.history["doses"].append(np.array(whole, dtype=np.float32))
         if self._keeps["dvhs"] and plan is not None:
             for structure in plan.structures.values():
-                self.history["dvhs"].setdefault(structure.name, []).append(_dvh(whole, structure))
+                if structure.is_on_grid:
+                    self.history["dvhs"].setdefault(structure.name, []).append(_dvh(whole, structure))
 
     def __repr__(self) -> str:
         taken = len(self.history["snapshot_iteration"])

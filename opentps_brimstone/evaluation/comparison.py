@@ -174,7 +174,7 @@ def compare_plans(
     first, second : Plan, OptimizationResult or array_like, shape (nx, ny, nz)
         Plans with beamlet weights, results, or doses in Gy; on the same grid.
     structures : iterable of Structure, optional
-        On that grid; those of a Plan by default.
+        On that grid; by default those of a Plan that have something on it.
     goals : iterable of DVHGoal or str
         Judged for both.
     names : sequence of two str
@@ -240,5 +240,5 @@ def _structures_of(structures: Iterable[Structure] | None, *plans: Any) -> list[
         return list(structures)
     for plan in plans:
         if hasattr(plan, "get_dose"):
-            return list(plan.structures.values())
+            return [structure for structure in plan.structures.values() if structure.is_on_grid]
     raise ValueError("a comparison of doses needs structures=; only a Plan brings its own")

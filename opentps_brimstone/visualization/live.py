@@ -127,7 +127,8 @@ class VisualizationCallback(Recorder):
 
     def _status(self, snapshot: int = -1) -> str:
         number = self.history["snapshot_iteration"][snapshot]
-        level, cost = self.history["level"][number - 1], self.history["cost"][number - 1]
+        place = self.history["iteration"].index(number)
+        level, cost = self.history["level"][place], self.history["cost"][place]
         return f"iteration {number}, level {level}, cost {cost:.4g}"
 
     # ---------------------------------------------------------------------------------------------------- plotting
@@ -207,7 +208,7 @@ class VisualizationCallback(Recorder):
             self.history["doses"][-1],
             plan.ct_hu,
             grid,
-            list(plan.structures.values()),
+            [structure for structure in plan.structures.values() if structure.is_on_grid],
             prescription_gy=prescription_gy,
             plane=plane,
             position_mm=grid.origin_mm[axis] + grid.spacing_mm[axis] * index,
@@ -381,7 +382,7 @@ class VisualizationCallback(Recorder):
 
     @staticmethod
     def _target_slice(plan: Plan, axis: int) -> int:
-        shares = [structure.share for structure in plan.structures.values() if structure.is_target]
+        shares = [each.share for each in plan.structures.values() if each.is_target and each.is_on_grid]
         if not shares:
             return plan.dose_influence.grid.shape[axis] // 2
         others = tuple(other for other in range(3) if other != axis)

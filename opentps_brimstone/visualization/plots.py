@@ -117,11 +117,17 @@ def _edges(grid: VoxelGrid, axis: int) -> tuple[float, float]:
 
 
 def _centres(grid: VoxelGrid, axis: int) -> FloatArray:
+    """Where the values of `_slice` are."""
+    if grid.shape[axis] == 1:
+        return np.array(_edges(grid, axis))
     return grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis])
 
 
 def _slice(image: FloatArray, grid: VoxelGrid, plane: Plane, position_mm: float) -> FloatArray:
-    """Slice of an image, rows along the plane's vertical; interpolated between the two nearest layers of voxels."""
+    """Slice of an image, rows along the plane's vertical; interpolated between the two nearest layers of voxels.
+
+    Where there is one voxel only its value comes twice, as contours need two.
+    """
     place = (position_mm - grid.origin_mm[plane.normal]) / grid.spacing_mm[plane.normal]
     place = float(np.clip(place, 0, grid.shape[plane.normal] - 1))
     low = min(int(place), max(grid.shape[plane.normal] - 2, 0))
@@ -129,6 +135,9 @@ def _slice(image: FloatArray, grid: VoxelGrid, plane: Plane, position_mm: float)
     part = place - low
     layers = np.moveaxis(image, plane.normal, 0)
     between: FloatArray = (1 - part) * layers[low] + part * layers[high]
+    for axis in (0, 1):
+        if between.shape[axis] == 1:
+            between = np.repeat(between, 2, axis)
     return between.T
 
 
