@@ -208,6 +208,8 @@ def run_demo(
         raise ValueError(f"the number of threads is {threads}; it must be 1 or more")
     collimator = None if fluence_only else checked_mlc(mlc, levels)
     phantom = make_phantom(case, grid_mm) if isinstance(case, str) else case
+    if collimator is not None:
+        phantom = rows_on_leaves(phantom, beamlet_mm)
     folder = Path(f"brimstone-{phantom.name}" if out is None else out)
     check_folder(folder, DEMO_FILES)
     work = _Work(
@@ -225,6 +227,25 @@ def checked_mlc(mlc: MLC | str, levels: int) -> MLC:
 
     SequencingSettings(levels=levels)
     return get_mlc(mlc) if isinstance(mlc, str) else mlc
+
+
+def rows_on_leaves(phantom: Phantom, beamlet_mm: float) -> Phantom:
+    """Phantom with its isocentre half a row of beamlets lower, so that rows which lie on leaves keep their place.
+
+    OpenTPS puts the middle of a row at the isocentre, but there two leaves meet. Left where it is, the isocentre would
+    move the rows by half their height, and the ends of targets that lay on edges of rows would lie in their middles.
+
+    Parameters
+    ----------
+    phantom : Phantom
+    beamlet_mm : float
+
+    Returns
+    -------
+    Phantom
+    """
+    x, y, z = phantom.isocenter_mm
+    return dataclasses.replace(phantom, isocenter_mm=(x, y, z - beamlet_mm / 2))
 
 
 @dataclass(frozen=True)
