@@ -19,42 +19,56 @@ READS: dict[str, tuple[Callable[[np.ndarray], Any], type]] = {
 }
 
 
-def measure_bandwidth(threads: int, size_mib: int = 512, repeats: int = 7) -> dict[str, Any]:
-    """Read and copy bandwidth.
+class Memory:
+    """An array far larger than any cache, to be read and copied.
 
     Parameters
     ----------
     threads : int
-        Threads that read at once, each its own part.
+        Threads that work at once, each on its own part.
     size_mib : int
-        Size of the array read, in MiB; a copy needs it twice.
-    repeats : int
-        The fastest of so many counts.
-
-    Returns
-    -------
-    dict
-        ``read_gb_s``, the best of all ways, its name ``read_by`` and ``all_reads_gb_s``; ``copy_gb_s``, bytes read plus
-        bytes written; ``threads`` and ``size_mib``.
+        Size of the array, in MiB; a copy needs it twice.
     """
-    source = np.ones(size_mib * 2**20 // 8, dtype=np.int64)
-    target = np.zeros_like(source)
-    with ThreadPoolExecutor(threads) as pool:
-        reads = {}
-        for name, (reduce, dtype) in READS.items():
-            parts = np.array_split(source.view(dtype), threads)
-            reads[name] = source.nbytes / 1e9 / _fastest(pool, reduce, [(part,) for part in parts], repeats)
-        pairs = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-        copy = 2 * source.nbytes / 1e9 / _fastest(pool, np.copyto, pairs, repeats)
-    best = max(reads, key=lambda name: reads[name])
-    return {
-        "read_gb_s": reads[best],
-        "read_by": best,
-        "all_reads_gb_s": reads,
-        "copy_gb_s": copy,
-        "threads": threads,
-        "size_mib": size_mib,
-    }
+
+    def __init__(self, threads: int, size_mib: int = 512) -> None:
+        self.threads, self.size_mib = threads, size_mib
+        self._source = np.ones(size_mib * 2**20 // 8, dtype=np.int64)
+        self._pool = ThreadPoolExecutor(threads)
+        self._best = next(iter(READS))
+
+    def measure(self, repeats: int = 7) -> dict[str, Any]:
+        """Read and copy bandwidth; the fastest of so many repeats counts.
+
+        Returns
+        -------
+        dict
+            ``read_gb_s``, the best of all ways, its name ``read_by`` and ``all_reads_gb_s``; ``copy_gb_s``, bytes read
+            plus bytes written; ``threads`` and ``size_mib``.
+        """
+        reads = {name: self._gb_s(reduce, self._parts(dtype), repeats) for name, (reduce, dtype) in READS.items()}
+        target = np.zeros_like(self._source)
+        parts = np.array_split(target, self.threads), np.array_split(self._source, self.threads)
+        copy = 2 * self._gb_s(np.copyto, list(zip(*parts, strict=True)), repeats)
+        self._best = max(reads, key=lambda name: reads[name])
+        return {
+            "read_gb_s": reads[self._best],
+            "read_by": self._best,
+            "all_reads_gb_s": reads,
+            "copy_gb_s": copy,
+            "threads": self.threads,
+            "size_mib": self.size_mib,
+        }
+
+    def read_gb_s(self) -> float:
+        """Bandwidth at this moment, of one reading in the best way known."""
+        reduce, dtype = READS[self._best]
+        return self._gb_s(reduce, self._parts(dtype), 1)
+
+    def _parts(self, dtype: type) -> list[tuple]:
+        return [(part,) for part in np.array_split(self._source.view(dtype), self.threads)]
+
+    def _gb_s(self, work: Callable[..., Any], parts: Sequence[tuple], repeats: int) -> float:
+        return self._source.nbytes / 1e9 / _fastest(self._pool, work, parts, repeats)
 
 
 def _fastest(pool: ThreadPoolExecutor, work: Callable[..., Any], parts: Sequence[tuple], repeats: int) -> float:

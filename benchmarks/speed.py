@@ -28,13 +28,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import bandwidth
 import c_shape_case
 import core_speed
 import engine_reading
 import numpy as np
 import pyradplan_case
 import scipy
+from bandwidth import Memory
 
 from opentps_brimstone import _core
 
@@ -53,9 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     results: dict[str, Any] = {"machine": _machine(options.threads)}
     print(", ".join(f"{name} {value}" for name, value in results["machine"].items()))
     if {"bandwidth", "evaluation"} & set(parts):
-        results["bandwidth"] = _bandwidth(options)
-    if "evaluation" in parts:
-        results["evaluation"] = _evaluation(options, results["bandwidth"]["read_gb_s"])
+        memory = Memory(options.threads, options.bandwidth_mib)
+        results["bandwidth"] = _bandwidth(memory)
+        if "evaluation" in parts:
+            results["evaluation"] = _evaluation(options, memory)
+        del memory
     if "memory" in parts:
         results["memory"] = _memory(options)
     if ON_C_SHAPE & set(parts):
@@ -119,8 +121,8 @@ def _processor() -> str:
 # ---------------------------------------------------------------------------------------------------- parts
 
 
-def _bandwidth(options: argparse.Namespace) -> dict[str, Any]:
-    result = bandwidth.measure_bandwidth(options.threads, options.bandwidth_mib)
+def _bandwidth(memory: Memory) -> dict[str, Any]:
+    result = memory.measure()
     print(
         f"\nMemory bandwidth, {result['threads']} threads, {result['size_mib']} MiB: read "
         f"{result['read_gb_s']:.1f} GB/s ({result['read_by']}), copy "
@@ -129,8 +131,8 @@ def _bandwidth(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _evaluation(options: argparse.Namespace, read_gb_s: float) -> list[dict[str, Any]]:
-    rows = [core_speed.measure_evaluation(size, options.threads, read_gb_s, options.seconds) for size in options.sizes]
+def _evaluation(options: argparse.Namespace, memory: Memory) -> list[dict[str, Any]]:
+    rows = [core_speed.measure_evaluation(size, options.threads, memory, options.seconds) for size in options.sizes]
     for row, relative in zip(rows, core_speed.relative_to_median(rows), strict=True):
         row["relative_to_median"] = relative
     print("\nOne cost with gradient: three histograms and a highest dose, synthetic beamlets")
@@ -149,10 +151,10 @@ def _evaluation(options: argparse.Namespace, read_gb_s: float) -> list[dict[str,
     }
     print_table(rows, list(shown), list(shown.values()))
     print(
-        "/ reading twice: time over that of reading the stored matrix twice at the bandwidth above. SciPy's /: time of "
-        "its two products with 2\n(or 1) right-hand sides, one thread, over that of the cost with gradient. / median: "
-        "time for each nonzero, over the median. deviation:\nof the dose from SciPy's, over the maximum. matrix, "
-        "pyramid: time to build them, in evaluations."
+        "/ reading twice: time over that of reading the stored matrix twice at the bandwidth of that moment.\n"
+        "SciPy's /: time of its two products with 2 (or 1) right-hand sides, one thread, over that of the cost with "
+        "gradient.\n/ median: time for each nonzero, over the median. deviation: of the dose from SciPy's, over the "
+        "maximum.\nmatrix, pyramid: time to build them, in evaluations."
     )
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,33 +39,32 @@ class AssembledPlan:
         The grids, finest first. Its weights are MU over all fractions.
     beamlets : ndarray of int
         The plan's beamlets that are parameters.
-    voxels : ndarray of int
-        Flat index of the voxels of interest in the dose grid: in a structure with a term, and reached by some beamlet.
+    of_interest : ndarray of bool
+        Whether a voxel of the dose grid, in C order, is in a structure with a term and reached by some beamlet.
     rows : ndarray of int
-        Their rows in the core. Rows of no voxel get no dose.
+        Rows of the voxels of interest in the core. Rows of no voxel get no dose.
     reference_dose : float
         Highest dose bound of the target terms, in Gy.
     uniform_weight : float
         The weight, in MU over all fractions, that gives the targets their mean prescribed dose when every
         beamlet has it.
-    row_of : list of ndarray of int
-        For every grid but the coarsest, the row of the next coarser one that each of its rows lies in.
     """
 
     core: _core.MultilevelPlan
     beamlets: IntArray
-    voxels: IntArray
-    rows: IntArray
+    of_interest: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.uint32]
     reference_dose: float
     uniform_weight: float
-    row_of: list[IntArray] = field(default_factory=list)
+
+    @property
+    def voxels(self) -> IntArray:
+        """Flat index of the voxels of interest in the dose grid, ascending."""
+        return np.flatnonzero(self.of_interest)
 
     def to_voxels_of_interest(self, grid: int, dose: FloatArray) -> FloatArray:
         """Dose of a grid's rows, given to every voxel of interest in them."""
-        row = self.rows
-        for coarser in self.row_of[:grid]:
-            row = coarser[row]
-        return dose[row]
+        return dose[self.core.rows_on_grid(self.rows, grid)]
 
 
 def target_terms(objectives: list[ObjectiveTerm]) -> list[KLDivergenceTerm]:
@@ -125,21 +124,14 @@ def assemble(
     targets = target_terms(objectives)
     influence = plan.dose_influence
     grid = influence.grid
-    structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
-    in_any = np.zeros(grid.n_voxels, dtype=bool)
-    for structure in structures:
-        in_any |= structure.mask.ravel()
     matrix = influence.matrix
-    reached = np.zeros(grid.n_voxels, dtype=bool)
-    reached[matrix.indices] = True
-    voxels = np.flatnonzero(in_any & reached)
-    voxel_ijk = _grid_index(voxels, grid.shape)
-    rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
+    structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
+    of_interest = _of_interest(influence, structures)
+    rows, n_rows = order_in_bricks(_grid_index(of_interest, grid.shape), grid.spacing_mm)
     # Voxels without any dose are alike: one row stands for all of them.
-    unreached_row = n_rows
     n_rows += BRICK_VOXELS
     row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
-    row_map[voxels] = rows
+    row_map[of_interest] = rows
 
     threads = settings.threads or int(_core.build_info()["threads"])
     mean_dose = _mean_doses(matrix, structures, threads)
@@ -160,8 +152,8 @@ def assemble(
             beamlets,
             threads,
         ),
-        structures=[_row_shares(s, row_map, unreached_row) for s in structures],
-        base_dose=_base_dose(influence, beamlets, initial_weights, voxels, rows, n_rows),
+        structures=[_row_shares(s, row_map, n_rows - BRICK_VOXELS) for s in structures],
+        base_dose=_base_dose(influence, beamlets, initial_weights, of_interest, rows, n_rows),
         terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
         cost_offset=settings.cost_offset,
         precision=getattr(_core.Precision, settings.precision),
@@ -170,12 +162,13 @@ def assemble(
     assembled = AssembledPlan(
         core=core,
         beamlets=beamlets,
-        voxels=voxels,
+        of_interest=of_interest,
         rows=rows,
         reference_dose=max(float(term.dvh[-1, 0]) for term in targets),
         uniform_weight=_uniform_weight(targets, mean_dose[target_numbers][:, beamlets]),
     )
-    _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    del row_map  # large, and coarser grids need much memory while they are made
+    _add_grids(assembled, plan, targets, max(settings.grid_of_level[: settings.number_of_levels]))
     return assembled
 
 
@@ -249,7 +242,18 @@ def level_settings(
     )
 
 
-def _grid_index(voxels: IntArray, shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
+def _of_interest(influence: DoseInfluence, structures: list[Structure]) -> npt.NDArray[np.bool_]:
+    in_any = np.zeros(influence.grid.n_voxels, dtype=bool)
+    for structure in structures:
+        in_any |= structure.mask.ravel()
+    reached = np.zeros(influence.grid.n_voxels, dtype=bool)
+    reached[influence.matrix.indices] = True
+    of_interest: npt.NDArray[np.bool_] = in_any & reached
+    return of_interest
+
+
+def _grid_index(of_interest: npt.NDArray[np.bool_], shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
+    voxels = np.flatnonzero(of_interest)
     ijk = np.empty((len(voxels), 3), dtype=np.int32)
     for axis, index in enumerate(np.unravel_index(voxels, shape)):
         ijk[:, axis] = index
@@ -295,8 +299,8 @@ def _base_dose(
     influence: DoseInfluence,
     beamlets: IntArray,
     initial_weights: FloatArray | None,
-    voxels: IntArray,
-    rows: IntArray,
+    of_interest: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.uint32],
     n_rows: int,
 ) -> FloatArray:
     """Dose of the beamlets that do not take part, or nothing."""
@@ -307,7 +311,7 @@ def _base_dose(
     if not fixed.any():
         return np.empty(0)
     base_dose = np.zeros(n_rows)
-    base_dose[rows] = influence.dose(fixed).ravel()[voxels]
+    base_dose[rows] = influence.dose(fixed).ravel()[of_interest]
     return base_dose
 
 
@@ -349,7 +353,6 @@ def _add_grids(
     assembled: AssembledPlan,
     plan: Plan,
     targets: list[KLDivergenceTerm],
-    ijk: npt.NDArray[np.integer[Any]],
     wanted: int,
 ) -> None:
     """Add coarser grids as long as they still make sense.
@@ -359,11 +362,12 @@ def _add_grids(
     if not wanted:
         return
     spacing = np.array(plan.dose_influence.grid.spacing_mm)
+    ijk: npt.NDArray[np.integer[Any]] = _grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
     layout = _subset(plan.dose_influence.layout, assembled.beamlets)
     rows = assembled.rows
     n_rows = int(assembled.core.matrix_shape(0)[0])
     unreached_row = n_rows - BRICK_VOXELS
-    target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.voxels]) for t in targets if t.structure]
+    target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.of_interest]) for t in targets if t.structure]
     thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
         coarser = coarsen(layout, ijk)
@@ -372,21 +376,21 @@ def _add_grids(
             return
         spacing = 2 * spacing
         coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
-        row_of = np.full(n_rows, _NO_ROW, dtype=np.int64)
+        row_of = np.full(n_rows, _NO_ROW, dtype=np.uint32)
         row_of[rows] = coarser_rows[coarser.voxel_of]
         row_of[unreached_row] = n_coarser_rows
         unreached_row = n_coarser_rows
-        n_coarser_rows += BRICK_VOXELS
+        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows + BRICK_VOXELS
+        interpolation = coarser.interpolation
+        del coarser  # large, and the core needs much memory now
         assembled.core.add_coarser_grid(
-            voxel=row_of.astype(np.uint32),
-            n_voxels=n_coarser_rows,
-            row_start=coarser.interpolation.indptr.astype(np.int64),
-            beamlet=coarser.interpolation.indices.astype(np.uint32),
-            share=coarser.interpolation.data,
-            n_beamlets=coarser.layout.n_beamlets,
+            voxel=row_of,
+            n_voxels=n_rows,
+            row_start=interpolation.indptr.astype(np.int64),
+            beamlet=interpolation.indices.astype(np.uint32),
+            share=interpolation.data,
+            n_beamlets=layout.n_beamlets,
         )
-        assembled.row_of.append(row_of)
-        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows
 
 
 def _subset(layout: BeamletLayout, beamlets: IntArray) -> BeamletLayout:

@@ -79,12 +79,12 @@ def coarsen_voxels(voxel_ijk: IntArray) -> tuple[IntArray, IntArray]:
     blocks : ndarray of int, shape (n_blocks, 3)
         Index of each block in units of blocks.
     """
-    block_ijk = voxel_ijk // 2
-    extent = tuple(block_ijk.max(axis=0) + 1)
-    flat = np.ravel_multi_index(tuple(block_ijk.T), extent)
-    voxel_of, n_blocks = numbered(flat)
+    block_ijk = np.ascontiguousarray(voxel_ijk.T) // 2
+    extent = tuple(block_ijk.max(axis=1) + 1)
+    voxel_of, n_blocks = numbered(np.ravel_multi_index(tuple(block_ijk), extent))
     blocks = np.empty((n_blocks, 3), dtype=voxel_ijk.dtype)
-    blocks[voxel_of] = block_ijk
+    for axis, index in enumerate(block_ijk):
+        blocks[voxel_of, axis] = index
     return voxel_of, blocks
 
 
@@ -126,10 +126,12 @@ def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayou
             rows.append(finer[used])
             nodes.append(np.column_stack([layout.beam_index, low[:, 0] + dx, low[:, 1] + dy])[used])
             shares.append(share[used])
-    unique, node_of = np.unique(np.concatenate(nodes), axis=0, return_inverse=True)
+    node = np.concatenate(nodes)
+    node_of, n_nodes = numbered(np.ravel_multi_index(tuple(node.T), tuple(node.max(axis=0) + 1)))
+    unique = np.empty((n_nodes, 3), dtype=np.int64)
+    unique[node_of] = node
     interpolation = sp.csr_matrix(
-        (np.concatenate(shares), (np.concatenate(rows), node_of.ravel())),
-        shape=(layout.n_beamlets, len(unique)),
+        (np.concatenate(shares), (np.concatenate(rows), node_of)), shape=(layout.n_beamlets, n_nodes)
     )
     interpolation.sort_indices()
     xy = anchor[unique[:, 0]] + unique[:, 1:] * spacing[unique[:, 0]]

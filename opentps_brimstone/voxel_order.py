@@ -19,7 +19,9 @@ BRICK_VOXELS = 16
 _REGION_VOXELS = 1024
 
 
-def order_in_bricks(voxel_ijk: npt.NDArray[np.integer[Any]], spacing_mm: Sequence[float]) -> tuple[IntArray, int]:
+def order_in_bricks(
+    voxel_ijk: npt.NDArray[np.integer[Any]], spacing_mm: Sequence[float]
+) -> tuple[npt.NDArray[np.uint32], int]:
     """Find a row for every voxel, so that each 16 rows are a compact brick.
 
     Parameters
@@ -50,7 +52,8 @@ def order_in_bricks(voxel_ijk: npt.NDArray[np.integer[Any]], spacing_mm: Sequenc
     key |= region.astype(np.int64) << bits
     lane_bits = BRICK_VOXELS.bit_length() - 1
     brick, n_bricks = numbered(key >> lane_bits)
-    return brick * BRICK_VOXELS + (key & (BRICK_VOXELS - 1)), n_bricks * BRICK_VOXELS
+    row = brick * BRICK_VOXELS + (key & (BRICK_VOXELS - 1))
+    return row.astype(np.uint32), n_bricks * BRICK_VOXELS
 
 
 def numbered(key: IntArray) -> tuple[IntArray, int]:

@@ -45,8 +45,8 @@ def test_one_command_prints_tables_and_writes_json(tmp_path: Path, capsys) -> No
     for row in results["evaluation"]:
         assert row["core_products_s"] > 0
         assert row["dose_deviation"] < 5e-4
-        read_s = 2 * row["stored_bytes"] / 1e9 / results["bandwidth"]["read_gb_s"]
-        assert row["evaluation_over_reading_twice"] == pytest.approx(row["evaluation_s"] / read_s)
+        at_least_s = row["evaluation_s"] / (2 * row["stored_bytes"] / 1e9)  # for each GB read
+        assert row["evaluation_over_reading_twice"] >= at_least_s * row["lowest_read_gb_s"]
     for row in results["memory"]:
         assert row["peak_above"] > row["stored"] > 0
 

@@ -71,7 +71,7 @@ def test_the_inverse_filter_gives_the_same_dose():
     w = np.random.default_rng(0).uniform(0, 1, n_beamlets)
     fine = assembled.core.grid_dose(0, assembled.core.transfer(w, 1, 0))[assembled.rows]
     coarse = assembled.core.grid_dose(1, w)
-    block = assembled.row_of[0][assembled.rows]
+    block = assembled.core.rows_on_grid(assembled.rows, 1)
     count = np.bincount(block, minlength=n_rows)
     mean = np.bincount(block, fine, n_rows) / np.maximum(count, 1)
     assert np.count_nonzero(count == 0) < n_rows

@@ -120,7 +120,13 @@ multiply_transposed(const DoseMatrix& matrix,
     const double* const r = residual.data();
     double* const out = result.mutable_data();
     const py::gil_scoped_release release;
-    matrix.multiply_transposed(r, n_rhs, out, precision, threads);
+    const std::size_t stride = matrix.rows();
+    const auto copy = [=](std::size_t begin, std::size_t end, double* const* rows) {
+        for (std::size_t k = 0; k < static_cast<std::size_t>(n_rhs); ++k) {
+            std::copy(r + k * stride + begin, r + k * stride + end, rows[k]);
+        }
+    };
+    matrix.multiply_transposed(copy, n_rhs, out, precision, threads);
     return result;
 }
 

@@ -1,4 +1,6 @@
 #include <memory>
+#include <numeric>
+#include <utility>
 
 #include "bindings/bindings.hpp"
 #include "bindings/conversions.hpp"
@@ -10,11 +12,10 @@ namespace {
 
 std::unique_ptr<KlDivergenceTerm> make_term(const Array<double>& share, const Array<double>& target,
                                             KlDirection direction, double weight, const BinSettings& bins) {
-    VoxelShares shares;
-    shares.share = to_vector(share, "share");
-    for (std::size_t j = 0; j < shares.share.size(); ++j) {
-        shares.voxel.push_back(static_cast<std::uint32_t>(j));
-    }
+    std::vector<double> volume = to_vector(share, "share");
+    std::vector<std::uint32_t> voxel(volume.size());
+    std::iota(voxel.begin(), voxel.end(), 0U);
+    auto shares = std::make_shared<const VoxelShares>(std::move(voxel), std::move(volume));
     return std::make_unique<KlDivergenceTerm>(std::move(shares), TargetDvh(to_points(target)), direction,
                                               weight, bins);
 }
@@ -39,21 +40,22 @@ void bind_kl_divergence(py::module_& module) {
         .def(
             "cost",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                return evaluate({&term}, to_state(dose, wide_share), nullptr, 1);
+                return TermSum({&term}, to_state(dose, wide_share), false, 1).value();
             },
             py::arg("dose"), py::arg("wide_share"))
         .def(
             "cost_and_gradient",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
                 const DoseState state = to_state(dose, wide_share);
-                Residual residual;
-                const double cost = evaluate({&term}, state, &residual, 1);
+                const TermSum sum({&term}, state, true, 1);
                 std::vector<double> gradient(state.voxels());
+                std::vector<double> along_wide(state.voxels());
+                sum.residual({0, gradient.data(), along_wide.data()}, state.voxels());
                 for (std::size_t j = 0; j < gradient.size(); ++j) {
                     // Wide doses are a share of the doses.
-                    gradient[j] = residual.dose()[j] + wide_share.data()[j] * residual.wide_dose()[j];
+                    gradient[j] += wide_share.data()[j] * along_wide[j];
                 }
-                return py::make_tuple(cost, to_array(gradient));
+                return py::make_tuple(sum.value(), to_array(gradient));
             },
             py::arg("dose"), py::arg("wide_share"));
 }

@@ -41,7 +41,7 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
 void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, std::size_t n_voxels,
                       const Array<std::int64_t>& row_start, const Array<std::uint32_t>& beamlet,
                       const Array<double>& share, std::size_t n_beamlets) {
-    const DoseMatrix& finest = *plan.grid(plan.n_grids() - 1).matrix;
+    const DoseMatrix& finest = *plan.matrix(plan.n_grids() - 1);
     Coarsening coarsening;
     coarsening.voxel = to_vector_of(voxel, finest.rows(), "voxel");
     coarsening.n_voxels = n_voxels;
@@ -61,6 +61,23 @@ void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, s
     }
     const py::gil_scoped_release release;
     plan.add_coarser_grid(std::move(coarsening));
+}
+
+/// For rows of the finest grid the rows of another one that they lie in.
+py::array_t<std::uint32_t> rows_on_grid(const MultilevelPlan& plan, const Array<std::uint32_t>& rows,
+                                        std::size_t grid) {
+    std::vector<std::uint32_t> row = to_vector(rows, "rows");
+    for (std::size_t coarser = 1; coarser <= grid; ++coarser) {
+        const std::vector<std::uint32_t>& of_finer = plan.grid(coarser).from_finer.voxel;
+        for (std::uint32_t& r : row) {
+            if (r >= of_finer.size()) {
+                throw std::invalid_argument("row " + std::to_string(r) + " has none on grid " +
+                                            std::to_string(coarser));
+            }
+            r = of_finer[r];
+        }
+    }
+    return to_array(row);
 }
 
 py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Array<double>& weights,
@@ -160,25 +177,26 @@ void bind_multilevel_plan(py::module_& module) {
         .def(
             "matrix_shape",
             [](const MultilevelPlan& plan, std::size_t grid) {
-                const DoseMatrix& matrix = *plan.grid(grid).matrix;
+                const DoseMatrix& matrix = *plan.matrix(grid);
                 return py::make_tuple(matrix.rows(), matrix.columns(), matrix.nonzeros());
             },
             py::arg("grid"))
         .def(
             "grid_dose",
             [](const MultilevelPlan& plan, std::size_t grid, const Array<double>& weights, int threads) {
-                const DoseMatrix& matrix = *plan.grid(grid).matrix;
+                const DoseMatrix& matrix = *plan.matrix(grid);
                 const std::vector<double> w = to_vector_of(weights, matrix.columns(), "weights");
                 std::vector<double> dose(matrix.rows());
                 matrix.multiply(w.data(), 1, dose.data(), Precision::reference, threads);
                 return to_array(dose);
             },
             py::arg("grid"), py::arg("weights"), py::arg("threads") = 1)
+        .def("rows_on_grid", &rows_on_grid, py::arg("rows"), py::arg("grid"))
         .def(
             "transfer",
             [](const MultilevelPlan& plan, const Array<double>& weights, std::size_t from, std::size_t to) {
-                return to_array(plan.transfer(
-                    to_vector_of(weights, plan.grid(from).matrix->columns(), "weights"), from, to));
+                return to_array(
+                    plan.transfer(to_vector_of(weights, plan.n_beamlets(from), "weights"), from, to));
             },
             py::arg("weights"), py::arg("from_grid"), py::arg("to_grid"))
         .def("evaluate", &evaluate, py::arg("bins"), py::arg("weights"), py::arg("wide_share"))

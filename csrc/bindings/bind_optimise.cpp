@@ -102,11 +102,11 @@ Archive to_archive(const py::dict& arrays) {
     return archive;
 }
 
-py::dict optimise_plan(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
+py::dict optimise_plan(MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
                        const std::string& line_search, const Array<double>& weights,
                        const py::function& on_iteration, const std::optional<py::dict>& checkpoint) {
     const auto search = make_line_search(line_search);
-    std::vector<double> start = to_vector_of(weights, plan.grid(0).matrix->columns(), "weights");
+    std::vector<double> start = to_vector_of(weights, plan.n_beamlets(0), "weights");
     std::optional<Archive> archive;
     if (checkpoint) {
         archive = to_archive(*checkpoint);

@@ -20,11 +20,11 @@ inline std::vector<TargetDvh::Point> to_points(const Array<double>& dvh) {
     return points;
 }
 
-inline VoxelShares to_shares(const Array<std::uint32_t>& voxel, const Array<double>& share,
-                             std::size_t n_voxels) {
-    VoxelShares shares{to_vector(voxel, "voxel"), {}};
-    shares.share = to_vector_of(share, shares.voxel.size(), "share");
-    for (const std::uint32_t j : shares.voxel) {
+inline SharedShares to_shares(const Array<std::uint32_t>& voxel, const Array<double>& share,
+                              std::size_t n_voxels) {
+    auto shares = std::make_shared<const VoxelShares>(to_vector(voxel, "voxel"),
+                                                      to_vector_of(share, voxel.size(), "share"));
+    for (const std::uint32_t j : shares->voxel) {
         if (j >= n_voxels) {
             throw std::invalid_argument("voxel " + std::to_string(j) + " of a structure is not among the " +
                                         std::to_string(n_voxels) + " voxels");

@@ -11,6 +11,7 @@ namespace brimstone {
 namespace {
 
 constexpr int most_rhs = 8;
+constexpr int most_transposed_rhs = 2;
 
 template <class T>
 std::size_t vector_bytes(const std::vector<T>& v) {
@@ -29,13 +30,6 @@ AddRuns add_runs_of(int n_rhs) {
         return kernels().add_runs_8;
     default:
         throw std::invalid_argument("a product with the dose matrix has 1, 2 or 8 right-hand sides");
-    }
-}
-
-/// A block's rows of [n_rhs][row], as the kernels want them: [row / 16][n_rhs][16], with zeros at the end.
-void pack_rows(const double* rows, std::size_t stride, std::size_t count, std::size_t n_rhs, float* packed) {
-    for (std::size_t r = 0; r < n_rhs; ++r) {
-        kernels().pack(rows + r * stride, count, n_rhs * tile_rows, packed + r * tile_rows);
     }
 }
 
@@ -159,32 +153,31 @@ void DoseMatrix::multiply(const double* weight, int n_rhs, Real* dose, Precision
     }
 }
 
-void DoseMatrix::sum_runs_fast(const double* residual, int n_rhs, float* run_sum, int threads) const {
-    const auto sum_runs = n_rhs == 1 ? kernels().sum_runs_1 : kernels().sum_runs_2;
-    parallel_for(n_blocks(), threads, [&](std::size_t block) {
-        alignas(64) float packed[block_rows * 2];
-        const std::size_t first = block * block_rows;
-        pack_rows(residual + first, rows_, std::min(block_rows, rows_ - first),
-                  static_cast<std::size_t>(n_rhs), packed);
-        sum_runs(tiles(), block_start_[block], block_start_[block + 1], packed, run_sum);
-    });
+/// Single precision within a run.
+void DoseMatrix::sum_runs(std::size_t block, int n_rhs, const double* const* residual, float* run_sum) const {
+    const auto k = static_cast<std::size_t>(n_rhs);
+    const std::size_t count = std::min(block_rows, rows_ - block * block_rows);
+    alignas(64) float packed[block_rows * most_transposed_rhs];
+    for (std::size_t r = 0; r < k; ++r) {
+        kernels().pack(residual[r], count, k * tile_rows, packed + r * tile_rows);
+    }
+    const auto add = n_rhs == 1 ? kernels().sum_runs_1 : kernels().sum_runs_2;
+    add(tiles(), block_start_[block], block_start_[block + 1], packed, run_sum);
 }
 
-void DoseMatrix::sum_runs_reference(const double* residual, int n_rhs, double* run_sum, int threads) const {
+/// Double precision.
+void DoseMatrix::sum_runs(std::size_t block, int n_rhs, const double* const* residual,
+                          double* run_sum) const {
     const auto k = static_cast<std::size_t>(n_rhs);
-    parallel_for(n_blocks(), threads, [&](std::size_t block) {
-        std::size_t run = block_start_[block];
-        const std::size_t first = block * block_rows;
-        for (; run < block_start_[block + 1]; ++run) {
-            double* const sum = run_sum + std::size_t{slot_[run]} * tile_columns * k;
-            std::fill_n(sum, tile_columns * k, 0.0);
-            for_each_entry_in_run(run, [&](std::size_t row, std::size_t column, std::uint16_t value) {
-                for (std::size_t r = 0; r < k; ++r) {
-                    sum[column % tile_columns * k + r] += value * residual[r * rows_ + first + row];
-                }
-            });
-        }
-    });
+    for (std::size_t run = block_start_[block]; run < block_start_[block + 1]; ++run) {
+        double* const sum = run_sum + std::size_t{slot_[run]} * tile_columns * k;
+        std::fill_n(sum, tile_columns * k, 0.0);
+        for_each_entry_in_run(run, [&](std::size_t row, std::size_t column, std::uint16_t value) {
+            for (std::size_t r = 0; r < k; ++r) {
+                sum[column % tile_columns * k + r] += value * residual[r][row];
+            }
+        });
+    }
 }
 
 template <class Sum>
@@ -211,20 +204,29 @@ void DoseMatrix::add_up_runs(const Sum* run_sum, int n_rhs, double* result, int 
                     });
 }
 
-void DoseMatrix::multiply_transposed(const double* residual, int n_rhs, double* result, Precision precision,
+template <class Sum>
+void DoseMatrix::multiply_transposed(const RowSource& residual, int n_rhs, double* result,
                                      int threads) const {
-    if (n_rhs != 1 && n_rhs != 2) {
+    Buffer<Sum> run_sum((run_.size() - 1) * tile_columns * static_cast<std::size_t>(n_rhs));
+    parallel_for(n_blocks(), threads, [&](std::size_t block) {
+        double own[most_transposed_rhs][block_rows];
+        double* const rows[most_transposed_rhs] = {own[0], own[1]};
+        const std::size_t begin = block * block_rows;
+        residual(begin, std::min(begin + block_rows, rows_), rows);
+        sum_runs(block, n_rhs, rows, run_sum.data());
+    });
+    add_up_runs(run_sum.data(), n_rhs, result, threads);
+}
+
+void DoseMatrix::multiply_transposed(const RowSource& residual, int n_rhs, double* result,
+                                     Precision precision, int threads) const {
+    if (n_rhs != 1 && n_rhs != most_transposed_rhs) {
         throw std::invalid_argument("a product with the transposed dose matrix has 1 or 2 right-hand sides");
     }
-    const std::size_t sums = (run_.size() - 1) * tile_columns * static_cast<std::size_t>(n_rhs);
     if (precision == Precision::fast) {
-        Buffer<float> run_sum(sums);
-        sum_runs_fast(residual, n_rhs, run_sum.data(), threads);
-        add_up_runs(run_sum.data(), n_rhs, result, threads);
+        multiply_transposed<float>(residual, n_rhs, result, threads);
     } else {
-        Buffer<double> run_sum(sums);
-        sum_runs_reference(residual, n_rhs, run_sum.data(), threads);
-        add_up_runs(run_sum.data(), n_rhs, result, threads);
+        multiply_transposed<double>(residual, n_rhs, result, threads);
     }
 }
 

@@ -76,8 +76,11 @@ public:
     template <class Real>
     void multiply(const double* weight, int n_rhs, Real* dose, Precision precision, int threads) const;
 
-    /// result = Dᵀ · residual for 1 or 2 right-hand sides: residuals [n_rhs][row], results [column][n_rhs].
-    void multiply_transposed(const double* residual, int n_rhs, double* result, Precision precision,
+    /// Writes rows [begin, end) of each right-hand side; called once for each block of rows, from any thread.
+    using RowSource = std::function<void(std::size_t begin, std::size_t end, double* const* rows)>;
+
+    /// result = Dᵀ · residual for 1 or 2 right-hand sides; results are [column][n_rhs].
+    void multiply_transposed(const RowSource& residual, int n_rhs, double* result, Precision precision,
                              int threads) const;
 
     /// Pairs of columns; the last one may be half empty.
@@ -143,8 +146,10 @@ private:
     void multiply_fast(const double* weight, int n_rhs, Real* dose, int threads) const;
     template <class Real>
     void multiply_reference(const double* weight, int n_rhs, Real* dose, int threads) const;
-    void sum_runs_fast(const double* residual, int n_rhs, float* run_sum, int threads) const;
-    void sum_runs_reference(const double* residual, int n_rhs, double* run_sum, int threads) const;
+    void sum_runs(std::size_t block, int n_rhs, const double* const* residual, float* run_sum) const;
+    void sum_runs(std::size_t block, int n_rhs, const double* const* residual, double* run_sum) const;
+    template <class Sum>
+    void multiply_transposed(const RowSource& residual, int n_rhs, double* result, int threads) const;
     template <class Sum>
     void add_up_runs(const Sum* run_sum, int n_rhs, double* result, int threads) const;
 

@@ -36,8 +36,8 @@ public:
         : term_(term), state_(state), partial_(n_pieces, 0.0) {}
 
     void collect(const Piece& piece) override {
-        const VoxelShares& shares = term_.shares_;
-        for_each_range(piece, [&](std::size_t begin, std::size_t end) {
+        const VoxelShares& shares = *term_.shares_;
+        for_each_range(piece.begin, piece.end, [&](std::size_t begin, std::size_t end) {
             partial_[piece.number] += sum_over(begin, end, [&](std::size_t i) {
                 const double excess = this->excess(shares.voxel[i]);
                 return excess > 0.0 ? shares.share[i] * excess * excess : 0.0;
@@ -47,28 +47,30 @@ public:
 
     double finish(bool) override { return term_.weight_ * sum_of(partial_); }
 
-    void add_residual(const Piece& piece, Residual& residual) const override {
-        const VoxelShares& shares = term_.shares_;
-        for_each_range(piece, [&](std::size_t begin, std::size_t end) {
+    void add_residual(std::size_t first, std::size_t last, const Residual& residual) const override {
+        const VoxelShares& shares = *term_.shares_;
+        for_each_range(first, last, [&](std::size_t begin, std::size_t end) {
             for (std::size_t i = begin; i < end; ++i) {
                 const double excess = this->excess(shares.voxel[i]);
                 if (excess > 0.0) {
-                    residual.dose()[shares.voxel[i]] += term_.weight_ * (term_.sign_ * 2.0 * shares.share[i] *
-                                                                         excess / term_.reference_dose_);
+                    residual.dose[shares.voxel[i] - residual.first_voxel] +=
+                        term_.weight_ *
+                        (term_.sign_ * 2.0 * shares.share[i] * excess / term_.reference_dose_);
                 }
             }
         });
     }
 
 private:
-    /// The parts of a piece that may cost something: a block whose highest dose is below the limit does not.
+    /// The entries of voxels [begin, end) that may cost something: a block whose highest dose is below the
+    /// limit does not.
     template <class Visit>
-    void for_each_range(const Piece& piece, const Visit& visit) const {
-        const VoxelShares& shares = term_.shares_;
-        std::size_t from = shares.position(piece.begin);
-        for (std::size_t first = piece.begin; first < piece.end; first += DoseState::block) {
-            const std::size_t to = shares.position(std::min(piece.end, first + DoseState::block));
-            const bool cold = state_.block_maximum[first / DoseState::block] <= term_.limit_;
+    void for_each_range(std::size_t begin, std::size_t end, const Visit& visit) const {
+        const VoxelShares& shares = *term_.shares_;
+        std::size_t from = shares.position(begin);
+        for (std::size_t first = begin; first < end; first += DoseState::block) {
+            const std::size_t to = shares.position(std::min(end, first + DoseState::block));
+            const bool cold = state_.block_maximum(first / DoseState::block) <= term_.limit_;
             if (from < to && !(cold && term_.sign_ > 0.0)) {
                 visit(from, to);
             }
@@ -86,7 +88,7 @@ private:
     std::vector<double> partial_;
 };
 
-DoseLimitTerm::DoseLimitTerm(VoxelShares shares, Side side, double limit, double weight,
+DoseLimitTerm::DoseLimitTerm(SharedShares shares, Side side, double limit, double weight,
                              double reference_dose)
     : shares_(std::move(shares)), sign_(side == Side::maximum ? 1.0 : -1.0), limit_(limit), weight_(weight),
       reference_dose_(reference_dose) {}
@@ -101,7 +103,7 @@ public:
         : term_(term), state_(state), partial_(n_pieces, 0.0) {}
 
     void collect(const Piece& piece) override {
-        const VoxelShares& shares = term_.shares_;
+        const VoxelShares& shares = *term_.shares_;
         partial_[piece.number] =
             sum_over(shares.position(piece.begin), shares.position(piece.end),
                      [&](std::size_t i) { return shares.share[i] * state_.dose()[shares.voxel[i]]; });
@@ -113,14 +115,14 @@ public:
         return term_.weight_ * excess * excess;
     }
 
-    void add_residual(const Piece& piece, Residual& residual) const override {
+    void add_residual(std::size_t first, std::size_t last, const Residual& residual) const override {
         if (slope_ == 0.0) {
             return;
         }
-        const VoxelShares& shares = term_.shares_;
-        const std::size_t end = shares.position(piece.end);
-        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
-            residual.dose()[shares.voxel[i]] += slope_ * shares.share[i];
+        const VoxelShares& shares = *term_.shares_;
+        const std::size_t end = shares.position(last);
+        for (std::size_t i = shares.position(first); i < end; ++i) {
+            residual.dose[shares.voxel[i] - residual.first_voxel] += slope_ * shares.share[i];
         }
     }
 
@@ -131,7 +133,7 @@ private:
     double slope_ = 0.0;
 };
 
-MeanDoseTerm::MeanDoseTerm(VoxelShares shares, double limit, double weight, double reference_dose)
+MeanDoseTerm::MeanDoseTerm(SharedShares shares, double limit, double weight, double reference_dose)
     : shares_(std::move(shares)), limit_(limit), weight_(weight), reference_dose_(reference_dose) {}
 
 std::unique_ptr<Term::Evaluation> MeanDoseTerm::begin(const DoseState& state, std::size_t n_pieces) const {
@@ -141,10 +143,10 @@ std::unique_ptr<Term::Evaluation> MeanDoseTerm::begin(const DoseState& state, st
 class FunctionTerm::At final : public Term::Evaluation {
 public:
     At(const FunctionTerm& term, const DoseState& state)
-        : term_(term), state_(state), dose_(term.shares_.voxel.size()) {}
+        : term_(term), state_(state), dose_(term.shares_->voxel.size()) {}
 
     void collect(const Piece& piece) override {
-        const VoxelShares& shares = term_.shares_;
+        const VoxelShares& shares = *term_.shares_;
         const std::size_t end = shares.position(piece.end);
         for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
             dose_[i] = state_.dose()[shares.voxel[i]];
@@ -156,14 +158,14 @@ public:
     double finish(bool with_residual) override {
         gradient_.resize(with_residual ? dose_.size() : 0);
         return term_.weight_ *
-               term_.function_(dose_, term_.shares_.share, with_residual ? gradient_.data() : nullptr);
+               term_.function_(dose_, term_.shares_->share, with_residual ? gradient_.data() : nullptr);
     }
 
-    void add_residual(const Piece& piece, Residual& residual) const override {
-        const VoxelShares& shares = term_.shares_;
-        const std::size_t end = shares.position(piece.end);
-        for (std::size_t i = shares.position(piece.begin); i < end; ++i) {
-            residual.dose()[shares.voxel[i]] += term_.weight_ * gradient_[i];
+    void add_residual(std::size_t first, std::size_t last, const Residual& residual) const override {
+        const VoxelShares& shares = *term_.shares_;
+        const std::size_t end = shares.position(last);
+        for (std::size_t i = shares.position(first); i < end; ++i) {
+            residual.dose[shares.voxel[i] - residual.first_voxel] += term_.weight_ * gradient_[i];
         }
     }
 
@@ -174,7 +176,7 @@ private:
     std::vector<double> gradient_;
 };
 
-FunctionTerm::FunctionTerm(VoxelShares shares, Function function, double weight)
+FunctionTerm::FunctionTerm(SharedShares shares, Function function, double weight)
     : shares_(std::move(shares)), function_(std::move(function)), weight_(weight) {}
 
 std::unique_ptr<Term::Evaluation> FunctionTerm::begin(const DoseState& state, std::size_t) const {

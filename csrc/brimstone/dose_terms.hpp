@@ -12,14 +12,14 @@ class DoseLimitTerm final : public Term {
 public:
     enum class Side { maximum, minimum };
 
-    DoseLimitTerm(VoxelShares shares, Side side, double limit, double weight, double reference_dose);
+    DoseLimitTerm(SharedShares shares, Side side, double limit, double weight, double reference_dose);
 
     std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
     class At;
 
-    VoxelShares shares_;
+    SharedShares shares_;
     double sign_; ///< +1: doses above the limit count, −1: those below
     double limit_;
     double weight_;
@@ -29,14 +29,14 @@ private:
 /// weight · [max(0, Σ_j v_j d_j − limit) / d_ref]²: presses evenly on all voxels of a structure.
 class MeanDoseTerm final : public Term {
 public:
-    MeanDoseTerm(VoxelShares shares, double limit, double weight, double reference_dose);
+    MeanDoseTerm(SharedShares shares, double limit, double weight, double reference_dose);
 
     std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
     class At;
 
-    VoxelShares shares_;
+    SharedShares shares_;
     double limit_;
     double weight_;
     double reference_dose_;
@@ -50,14 +50,14 @@ public:
     using Function = std::function<double(const std::vector<double>& dose, const std::vector<double>& share,
                                           double* gradient)>;
 
-    FunctionTerm(VoxelShares shares, Function function, double weight);
+    FunctionTerm(SharedShares shares, Function function, double weight);
 
     std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
     class At;
 
-    VoxelShares shares_;
+    SharedShares shares_;
     Function function_;
     double weight_;
 };

@@ -30,7 +30,7 @@ std::vector<double> smoothed_to_one(const std::vector<double>& density, const Ga
 
 } // namespace
 
-KlDivergenceTerm::KlDivergenceTerm(VoxelShares shares, const TargetDvh& target, KlDirection direction,
+KlDivergenceTerm::KlDivergenceTerm(SharedShares shares, const TargetDvh& target, KlDirection direction,
                                    double weight, const BinSettings& bins)
     : shares_(std::move(shares)), direction_(direction), weight_(weight), bins_(bins),
       target_low_(target.lowest_dose()), target_high_(target.highest_dose()),
@@ -56,9 +56,9 @@ std::vector<double> KlDivergenceTerm::target(double wide_share) const {
 }
 
 std::size_t KlDivergenceTerm::n_bins(const DoseState& state) const {
-    const double bins_needed = state.maximum / bins_.bin_width;
+    const double bins_needed = state.maximum() / bins_.bin_width;
     if (!(bins_needed < max_bins)) {
-        throw std::overflow_error("a voxel's dose of " + std::to_string(state.maximum) +
+        throw std::overflow_error("a voxel's dose of " + std::to_string(state.maximum()) +
                                   " Gy is too high for bins of " + std::to_string(bins_.bin_width) +
                                   " Gy; the reference dose is " + std::to_string(bins_.reference_dose) +
                                   " Gy");
@@ -121,12 +121,12 @@ public:
 
     void collect(const Piece& piece) override;
     double finish(bool with_residual) override;
-    void add_residual(const Piece& piece, Residual& residual) const override;
+    void add_residual(std::size_t begin, std::size_t end, const Residual& residual) const override;
 
     Deposit deposit() const;
 
 private:
-    StructureVoxels voxels_in(const Piece& piece) const;
+    StructureVoxels voxels_in(std::size_t first, std::size_t last) const;
 
     const KlDivergenceTerm& term_;
     const DoseState& state_;
@@ -137,14 +137,16 @@ private:
     double share_slope_ = 0.0; ///< of the cost with respect to the wide kernel's share in the target
 };
 
-StructureVoxels KlDivergenceTerm::At::voxels_in(const Piece& piece) const {
-    const std::size_t begin = term_.shares_.position(piece.begin);
-    return {term_.shares_.voxel.data() + begin, term_.shares_.share.data() + begin,
-            term_.shares_.position(piece.end) - begin, state_.dose(), state_.wide_dose()};
+/// Those of the structure from one voxel to below another.
+StructureVoxels KlDivergenceTerm::At::voxels_in(std::size_t first, std::size_t last) const {
+    const VoxelShares& shares = *term_.shares_;
+    const std::size_t begin = shares.position(first);
+    return {shares.voxel.data() + begin, shares.share.data() + begin, shares.position(last) - begin,
+            state_.dose(), state_.wide_dose()};
 }
 
 void KlDivergenceTerm::At::collect(const Piece& piece) {
-    const StructureVoxels voxels = voxels_in(piece);
+    const StructureVoxels voxels = voxels_in(piece.begin, piece.end);
     if (voxels.count == 0) {
         return;
     }
@@ -204,9 +206,9 @@ double KlDivergenceTerm::At::finish(bool with_residual) {
     return term_.weight_ * cost * term_.bins_.bin_width / term_.bins_.reference_dose;
 }
 
-void KlDivergenceTerm::At::add_residual(const Piece& piece, Residual& residual) const {
-    kernels().add_slopes(voxels_in(piece), scale_, slopes_.data(), term_.weight_, share_slope_,
-                         residual.dose(), residual.wide_dose());
+void KlDivergenceTerm::At::add_residual(std::size_t begin, std::size_t end, const Residual& residual) const {
+    kernels().add_slopes(voxels_in(begin, end), scale_, slopes_.data(), term_.weight_, share_slope_,
+                         residual.first_voxel, residual.dose, residual.wide_dose);
 }
 
 std::unique_ptr<Term::Evaluation> KlDivergenceTerm::begin(const DoseState& state,

@@ -34,7 +34,7 @@ enum class KlDirection {
 /// Kullback-Leibler divergence between the Gaussian-binned DVH of a structure and its target.
 class KlDivergenceTerm final : public Term {
 public:
-    KlDivergenceTerm(VoxelShares shares, const TargetDvh& target, KlDirection direction, double weight,
+    KlDivergenceTerm(SharedShares shares, const TargetDvh& target, KlDirection direction, double weight,
                      const BinSettings& bins);
 
     std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
@@ -65,7 +65,7 @@ private:
     BinCost bin_cost(double calculated, double target, std::size_t bin) const;
     double tail(std::size_t bin) const;
 
-    VoxelShares shares_;
+    SharedShares shares_;
     KlDirection direction_;
     double weight_;
     BinSettings bins_;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "brimstone/parallel.hpp"
+
 namespace brimstone {
 
 LevelObjective::LevelObjective(std::shared_ptr<const Prescription> prescription,
@@ -43,6 +45,19 @@ void LevelObjective::set_parameter(const std::vector<double>& parameter) {
 
 double LevelObjective::cost(const std::vector<double>& parameter) {
     set_parameter(parameter);
+    return prescription_->cost(state_);
+}
+
+double
+LevelObjective::cost_of_doses(const std::function<void(std::size_t, std::size_t, double*, double*)>& write) {
+    constexpr std::size_t voxels_per_piece = 4096;
+    const int threads = prescription_->threads();
+    state_.resize(prescription_->matrix().rows());
+    parallel_pieces(state_.voxels(), voxels_per_piece, threads,
+                    [&](std::size_t, std::size_t begin, std::size_t end) {
+                        write(begin, end, state_.dose(), state_.wide_dose());
+                    });
+    state_.find_maximum(threads);
     return prescription_->cost(state_);
 }
 

@@ -33,6 +33,10 @@ public:
     const std::vector<double>& variance() const { return covariance_.variance(); }
 
     double cost(const std::vector<double>& parameter);
+    /// The cost of doses that are not computed from parameters.
+    /// @param write  writes the doses and wide doses of voxels [begin, end); called from any thread
+    double cost_of_doses(const std::function<void(std::size_t begin, std::size_t end, double* dose,
+                                                  double* wide_dose)>& write);
     double cost_and_gradient(const std::vector<double>& parameter, std::vector<double>& gradient);
 
     /// Narrows the variance along a direction that has been searched; the cost changes.
@@ -49,8 +53,9 @@ public:
         }
     }
 
-    /// Weights and doses of the last call of cost or cost_and_gradient.
+    /// Weights of the last call of cost or cost_and_gradient.
     const std::vector<double>& weight() const { return weight_; }
+    /// Doses of the last call of cost, cost_and_gradient or cost_of_doses.
     const DoseState& state() const { return state_; }
 
     void save(Archive& archive) const { covariance_.save(archive); }

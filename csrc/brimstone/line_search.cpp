@@ -6,7 +6,6 @@
 
 #include "brimstone/brent.hpp"
 #include "brimstone/kernels/kernels.hpp"
-#include "brimstone/parallel.hpp"
 #include "brimstone/vector_math.hpp"
 
 namespace brimstone {
@@ -34,9 +33,21 @@ public:
     static constexpr std::size_t nodes = LineNodes::count;
     static constexpr int n_rhs = 2 * (static_cast<int>(nodes) - 1);
 
-    /// The objective must stay where it is, at the line's start, as long as doses are asked for.
-    DoseAlongLine(LevelObjective& objective, const Line& line, double length)
-        : prescription_(objective.prescription()) {
+    /// Doses at the start of a line, where the objective was evaluated last.
+    class Start {
+    public:
+        explicit Start(const DoseState& state) : dose_(2 * state.voxels()) {
+            std::copy(state.dose(), state.dose() + 2 * state.voxels(), dose_.data());
+        }
+        const float* dose() const { return dose_.data(); }
+        const float* wide_dose() const { return dose_.data() + dose_.size() / 2; }
+
+    private:
+        Buffer<float> dose_;
+    };
+
+    DoseAlongLine(LevelObjective& objective, const Line& line, const Start& start, double length)
+        : objective_(objective) {
         for (std::size_t k = 0; k < nodes; ++k) {
             const double angle = pi * static_cast<double>(k) / static_cast<double>(nodes - 1);
             position_[k] = 0.5 * length * (1.0 - std::cos(angle));
@@ -46,30 +57,27 @@ public:
         for (std::size_t k = 1; k < nodes; ++k) {
             objective.weight_pairs(point_on(line, position_[k]), n_rhs, pairs.data() + 2 * (k - 1));
         }
-        const std::size_t voxels = prescription_.matrix().rows();
+        const Prescription& prescription = objective.prescription();
+        const std::size_t voxels = prescription.matrix().rows();
         doses_ = Buffer<float>(voxels * n_rhs);
-        prescription_.matrix().multiply(pairs.data(), n_rhs, doses_.data(), Precision::fast,
-                                        prescription_.threads());
-        at_step_.resize(voxels);
-        node_.start_dose = objective.state().dose();
-        node_.start_wide = objective.state().wide_dose();
+        prescription.matrix().multiply(pairs.data(), n_rhs, doses_.data(), Precision::fast,
+                                       prescription.threads());
+        node_.start_dose = start.dose();
+        node_.start_wide = start.wide_dose();
         for (std::size_t k = 0; k + 1 < nodes; ++k) {
             node_.dose[k] = doses_.data() + 2 * k * voxels;
             node_.wide[k] = doses_.data() + (2 * k + 1) * voxels;
         }
-        const std::vector<double>& base_dose = prescription_.base_dose();
+        const std::vector<double>& base_dose = prescription.base_dose();
         node_.base_dose = base_dose.empty() ? nullptr : base_dose.data();
     }
 
     double cost(double step) {
         set_basis(step);
-        constexpr std::size_t voxels_per_piece = 4096;
-        parallel_pieces(at_step_.voxels(), voxels_per_piece, prescription_.threads(),
-                        [&](std::size_t, std::size_t begin, std::size_t end) {
-                            kernels().interpolate(node_, begin, end, at_step_.dose(), at_step_.wide_dose());
-                        });
-        at_step_.find_maximum(prescription_.threads());
-        return prescription_.cost(at_step_);
+        return objective_.cost_of_doses(
+            [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
+                kernels().interpolate(node_, begin, end, dose, wide_dose);
+            });
     }
 
 private:
@@ -87,11 +95,10 @@ private:
         }
     }
 
-    const Prescription& prescription_;
+    LevelObjective& objective_;
     std::array<double, nodes> position_{};
     Buffer<float> doses_; ///< [node 1 …][dose, wide dose][voxel]
     LineNodes node_{};
-    DoseState at_step_;
 };
 
 } // namespace
@@ -107,9 +114,10 @@ LineMinimum InterpolatedLineSearch::minimise(LevelObjective& objective, const Li
     constexpr int attempts = 6;
     constexpr double growth = 4.0;
     constexpr double longest = 16.0; // parameters span about ±12
+    const DoseAlongLine::Start start(objective.state());
     double length = std::min(2.0 * line.first_step, longest);
     for (int attempt = 0; attempt < attempts; ++attempt) {
-        DoseAlongLine doses(objective, line, length);
+        DoseAlongLine doses(objective, line, start, length);
         const Minimum minimum = brent_minimum([&](double step) { return doses.cost(step); }, 0.0, length,
                                               tolerance, max_evaluations);
         const bool at_end = minimum.position > 0.98 * length && length < longest;
@@ -124,7 +132,6 @@ LineMinimum InterpolatedLineSearch::minimise(LevelObjective& objective, const Li
             if (line.start_cost - cost > 0.5 * promised) {
                 return lower_or_none(line, minimum.position, cost);
             }
-            objective.cost(line.start);
             length = minimum.position;
         }
     }

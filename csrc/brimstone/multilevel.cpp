@@ -8,7 +8,7 @@ namespace brimstone {
 
 namespace {
 
-std::unique_ptr<Term> make_term(const TermSpecification& term, const VoxelShares& shares,
+std::unique_ptr<Term> make_term(const TermSpecification& term, const SharedShares& shares,
                                 const BinSettings& bins) {
     using Kind = TermSpecification::Kind;
     switch (term.kind) {
@@ -41,6 +41,25 @@ void MultilevelPlan::add_coarser_grid(Coarsening coarsening) {
     grids_.push_back(coarsen(grids_.back(), std::move(coarsening), threads_));
 }
 
+const std::shared_ptr<const DoseMatrix>& MultilevelPlan::matrix(std::size_t grid) const {
+    const std::shared_ptr<const DoseMatrix>& matrix = grids_.at(grid).matrix;
+    if (matrix == nullptr) {
+        throw std::logic_error("an optimisation has left grid " + std::to_string(grid) +
+                               ", and its matrix is gone");
+    }
+    return matrix;
+}
+
+std::size_t MultilevelPlan::n_beamlets(std::size_t grid) const {
+    return grid == 0 ? grids_[0].matrix->columns() : grids_.at(grid).from_finer.n_beamlets;
+}
+
+void MultilevelPlan::leave_coarser_than(std::size_t grid) {
+    while (++grid < grids_.size()) {
+        grids_[grid].matrix.reset();
+    }
+}
+
 std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t grid,
                                                                  const BinSettings& bins) const {
     const PlanGrid& plan = grids_.at(grid);
@@ -48,7 +67,7 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t gri
     for (const TermSpecification& term : terms_) {
         terms.push_back(make_term(term, plan.structures.at(term.structure), bins));
     }
-    return std::make_shared<const Prescription>(plan.matrix, std::move(terms), plan.base_dose, cost_offset_,
+    return std::make_shared<const Prescription>(matrix(grid), std::move(terms), plan.base_dose, cost_offset_,
                                                 precision_, threads_);
 }
 
@@ -95,10 +114,11 @@ std::vector<SearchResult> finished_levels(const Archive& checkpoint) {
 
 } // namespace
 
-MultilevelResult optimise(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
+MultilevelResult optimise(MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
                           LineSearch& line_search, std::vector<double> weights, const Archive* checkpoint,
                           const std::function<void()>& check_interruption,
                           const std::function<bool(const LevelProgress&)>& on_iteration) {
+    return_freed_memory();
     MultilevelResult result;
     std::size_t grid = 0;
     const std::size_t first =
@@ -109,6 +129,7 @@ MultilevelResult optimise(const MultilevelPlan& plan, const std::vector<LevelSet
     }
     for (std::size_t level = first; level-- > 0;) {
         const LevelSettings& settings = levels[level];
+        plan.leave_coarser_than(settings.grid);
         const auto objective = plan.objective(settings);
         objective->set_interruption(check_interruption);
         const auto search = make_search(*objective, line_search, settings.search);

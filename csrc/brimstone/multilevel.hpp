@@ -41,6 +41,12 @@ public:
     void add_coarser_grid(Coarsening coarsening);
 
     const PlanGrid& grid(std::size_t index) const { return grids_.at(index); }
+    /// Of a grid whose matrix is there.
+    /// @throws std::logic_error  when an optimisation has left the grid
+    const std::shared_ptr<const DoseMatrix>& matrix(std::size_t grid) const;
+    std::size_t n_beamlets(std::size_t grid) const;
+    /// Frees the matrices of grids coarser than this one; they have no costs any more.
+    void leave_coarser_than(std::size_t grid);
     std::size_t n_grids() const { return grids_.size(); }
 
     std::shared_ptr<const Prescription> prescription(std::size_t grid, const BinSettings& bins) const;
@@ -77,11 +83,12 @@ struct MultilevelResult {
 
 /// Optimises from the coarsest level, the last of `levels`, to level 0.
 ///
+/// @param plan                loses the matrices of grids that the search has left
 /// @param weights             start, in MU, of the finest grid
 /// @param checkpoint          where to go on instead, or null
 /// @param check_interruption  called before each evaluation; throws to end the work
 /// @param on_iteration        returns false to stop
-MultilevelResult optimise(const MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
+MultilevelResult optimise(MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
                           LineSearch& line_search, std::vector<double> weights, const Archive* checkpoint,
                           const std::function<void()>& check_interruption,
                           const std::function<bool(const LevelProgress&)>& on_iteration);

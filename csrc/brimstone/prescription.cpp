@@ -36,21 +36,24 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
 }
 
 double Prescription::cost(const DoseState& state) const {
-    return offset_ + evaluate(term_list_, state, nullptr, threads_);
+    return offset_ + TermSum(term_list_, state, false, threads_).value();
 }
 
 double Prescription::cost_and_gradient(const DoseState& state, const std::vector<double>& weight,
                                        const std::vector<double>& wide_share,
                                        const std::vector<double>& wide_slope,
                                        std::vector<double>& gradient) const {
-    const double cost = offset_ + evaluate(term_list_, state, &residual_, threads_);
+    const TermSum sum(term_list_, state, true, threads_);
     std::vector<double> pair(2 * weight.size());
-    matrix_->multiply_transposed(residual_.data(), 2, pair.data(), precision_, threads_);
+    // Block by block, a residual is used as soon as it is known, and never written to memory.
+    matrix_->multiply_transposed([&](std::size_t begin, std::size_t end,
+                                     double* const* rows) { sum.residual({begin, rows[0], rows[1]}, end); },
+                                 2, pair.data(), precision_, threads_);
     gradient.resize(weight.size());
     for (std::size_t i = 0; i < weight.size(); ++i) {
         gradient[i] = pair[2 * i] + (wide_share[i] + weight[i] * wide_slope[i]) * pair[2 * i + 1];
     }
-    return cost;
+    return offset_ + sum.value();
 }
 
 } // namespace brimstone

@@ -39,7 +39,6 @@ private:
     std::shared_ptr<const DoseMatrix> matrix_;
     std::vector<std::unique_ptr<Term>> terms_;
     std::vector<const Term*> term_list_;
-    mutable Residual residual_; ///< kept, as fresh memory costs as much as filling it
     std::shared_ptr<const std::vector<double>> base_dose_;
     double offset_;
     Precision precision_;

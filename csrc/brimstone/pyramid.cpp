@@ -54,7 +54,7 @@ std::vector<double> block_weights(const Coarsening& coarsening) {
     return weight;
 }
 
-VoxelShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
+SharedShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
     std::vector<double> sum(coarsening.n_voxels, 0.0);
     for (std::size_t i = 0; i < finer.voxel.size(); ++i) {
         const std::uint32_t voxel = coarsening.voxel[finer.voxel[i]];
@@ -64,14 +64,15 @@ VoxelShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
         }
         sum[voxel] += finer.share[i];
     }
-    VoxelShares result;
+    std::vector<std::uint32_t> coarse_voxel;
+    std::vector<double> share;
     for (std::size_t j = 0; j < sum.size(); ++j) {
         if (sum[j] > 0.0) {
-            result.voxel.push_back(static_cast<std::uint32_t>(j));
-            result.share.push_back(sum[j]);
+            coarse_voxel.push_back(static_cast<std::uint32_t>(j));
+            share.push_back(sum[j]);
         }
     }
-    return result;
+    return std::make_shared<const VoxelShares>(std::move(coarse_voxel), std::move(share));
 }
 
 /// R D, a pair of columns at a time.
@@ -210,6 +211,7 @@ private:
                 dose += part;
             }
         }
+        result.row.shrink_to_fit();
         result.value.reserve(result.row.size());
         for (const std::uint32_t voxel : result.row) {
             result.value.push_back(std::exchange(desk.dose[voxel], 0.0F) *
@@ -235,10 +237,11 @@ std::shared_ptr<const DoseMatrix> coarsen_matrix(const DoseMatrix& finer, const 
 } // namespace
 
 PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
+    return_freed_memory();
     PlanGrid result;
     result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
-    for (const VoxelShares& shares : finer.structures) {
-        result.structures.push_back(sum_shares(shares, coarsening));
+    for (const SharedShares& shares : finer.structures) {
+        result.structures.push_back(sum_shares(*shares, coarsening));
     }
     auto base_dose = std::make_shared<std::vector<double>>();
     if (!finer.base_dose->empty()) {

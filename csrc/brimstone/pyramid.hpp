@@ -26,7 +26,7 @@ struct Coarsening {
 /// A plan on one grid: grid 0 is the finest.
 struct PlanGrid {
     std::shared_ptr<const DoseMatrix> matrix;
-    std::vector<VoxelShares> structures;
+    std::vector<SharedShares> structures;
     std::shared_ptr<const std::vector<double>> base_dose; ///< Gy per voxel, or empty
     Coarsening from_finer;                                ///< unused on the finest grid
 };

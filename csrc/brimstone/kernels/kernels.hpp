@@ -71,8 +71,8 @@ struct alignas(32) SlopeCell {
 struct LineNodes {
     static constexpr std::size_t count = 5; ///< the first one is the line's start
     double share[count];                    ///< of each node; they sum to 1
-    const double* start_dose;
-    const double* start_wide;
+    const float* start_dose;
+    const float* start_wide;
     const float* dose[count - 1]; ///< of the other nodes, without the base dose
     const float* wide[count - 1];
     const double* base_dose; ///< what does not change along the line, contained in the start; or null
@@ -106,9 +106,11 @@ struct Kernels {
     void (*deposit)(const StructureVoxels& voxels, const BinScale& scale, HistogramCell* cell,
                     std::size_t bins);
 
-    /// Adds the derivatives of a term for voxels of a structure: with respect to their doses and wide doses.
+    /// Adds the derivatives of a term for voxels of a structure: with respect to their doses and wide doses,
+    /// from `first_voxel` on.
     void (*add_slopes)(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell,
-                       double weight, double share_slope, double* along_dose, double* along_wide);
+                       double weight, double share_slope, std::size_t first_voxel, double* along_dose,
+                       double* along_wide);
 
     /// Doses and wide doses at a point of a line, interpolated between its nodes. `dose` is limited to at
     /// least 0, `wide_dose` to [0, dose].

@@ -10,12 +10,15 @@
 namespace brimstone {
 namespace {
 
-/// Tiles ahead of the one in work that are asked for; memory is the limit, and a block's runs are read once.
-constexpr std::size_t prefetch_entries = 32 * tile_entries;
+/// Tiles ahead of the one in work that are asked for: 16 kB, into the second-level cache, as the first one
+/// can wait for few lines at a time.
+constexpr std::size_t prefetch_entries = 256 * tile_entries;
 
 inline void prefetch(const std::uint16_t* value) {
 #if defined(__GNUC__)
-    __builtin_prefetch(value + prefetch_entries);
+    constexpr int to_read = 0;
+    constexpr int second_level = 2;
+    __builtin_prefetch(value + prefetch_entries, to_read, second_level);
 #else
     static_cast<void>(value);
 #endif
@@ -179,26 +182,24 @@ void deposit(const StructureVoxels& voxels, const BinScale& scale, HistogramCell
         const std::size_t rest = voxels.count - begin;
         const std::size_t count = rest < voxels_at_once ? rest : voxels_at_once;
         at.locate(voxels, begin, count, scale);
-        HistogramCell parts[voxels_at_once];
+        double wide_above[voxels_at_once];
+        double narrow_above[voxels_at_once];
         for (std::size_t i = 0; i < count; ++i) {
-            parts[i].wide = at.wide[i];
-            parts[i].narrow = at.narrow[i];
-            parts[i].wide_above = at.wide[i] * at.fraction[i];
-            parts[i].narrow_above = at.narrow[i] * at.fraction[i];
+            wide_above[i] = at.wide[i] * at.fraction[i];
+            narrow_above[i] = at.narrow[i] * at.fraction[i];
         }
         for (std::size_t i = 0; i < count; ++i) {
             HistogramCell& to = cell[static_cast<std::size_t>(at.bin[i]) + i % HistogramCell::copies * bins];
-            const HistogramCell& part = parts[i];
-            to.wide += part.wide;
-            to.narrow += part.narrow;
-            to.wide_above += part.wide_above;
-            to.narrow_above += part.narrow_above;
+            to.wide += at.wide[i];
+            to.narrow += at.narrow[i];
+            to.wide_above += wide_above[i];
+            to.narrow_above += narrow_above[i];
         }
     }
 }
 
 void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell, double weight,
-                double share_slope, double* along_dose, double* along_wide) {
+                double share_slope, std::size_t first_voxel, double* along_dose, double* along_wide) {
     Located at;
     for (std::size_t begin = 0; begin < voxels.count; begin += voxels_at_once) {
         const std::size_t rest = voxels.count - begin;
@@ -222,8 +223,8 @@ void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const Slop
         }
         const std::uint32_t* const voxel = voxels.voxel + begin;
         for (std::size_t i = 0; i < count; ++i) {
-            along_dose[voxel[i]] += for_dose[i];
-            along_wide[voxel[i]] += for_wide[i];
+            along_dose[voxel[i] - first_voxel] += for_dose[i];
+            along_wide[voxel[i] - first_voxel] += for_wide[i];
         }
     }
 }
@@ -305,7 +306,7 @@ void interpolate_all(const LineNodes& nodes, std::size_t begin, std::size_t end,
     const float* const w3 = nodes.wide[2];
     const float* const w4 = nodes.wide[3];
     for (std::size_t i = begin; i < end; ++i) {
-        double d = share[0] * nodes.start_dose[i];
+        double d = share[0] * static_cast<double>(nodes.start_dose[i]);
         if (HasBase) {
             d += base_share * nodes.base_dose[i];
         }
@@ -313,7 +314,7 @@ void interpolate_all(const LineNodes& nodes, std::size_t begin, std::size_t end,
         d += share[2] * static_cast<double>(d2[i]);
         d += share[3] * static_cast<double>(d3[i]);
         d += share[4] * static_cast<double>(d4[i]);
-        double w = share[0] * nodes.start_wide[i];
+        double w = share[0] * static_cast<double>(nodes.start_wide[i]);
         w += share[1] * static_cast<double>(w1[i]);
         w += share[2] * static_cast<double>(w2[i]);
         w += share[3] * static_cast<double>(w3[i]);
