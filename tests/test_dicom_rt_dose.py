@@ -48,6 +48,36 @@ def test_file_says_what_the_dose_is(tmp_path, dose):
     np.testing.assert_allclose(values[2, 6, 1], dose[1, 6, 2], rtol=0, atol=ROUNDING[16] * dose.max())
 
 
+def test_a_dose_without_plan_belongs_to_the_patient_of_the_ct(tmp_path, dose):
+    path = tmp_path / "dose.dcm"
+    ct = pydicom.Dataset()
+    known = {
+        "Modality": "CT",
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+        "SOPInstanceUID": "1.2.3.5",
+        "StudyInstanceUID": "1.2.3",
+        "PatientName": "Doe^Jane",
+        "PatientID": "4711",
+        "FrameOfReferenceUID": "1.2.9",
+    }
+    for keyword, value in known.items():
+        setattr(ct, keyword, value)
+    write_rt_dose(dose, GRID, path, ct=ct)
+    dataset = pydicom.dcmread(path)
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert dataset[keyword].value == known[keyword]
+    with pytest.raises(ValueError, match="different frames of reference"):
+        write_rt_dose(dose, GRID, path, ct=ct, frame_of_reference_uid="1.2.8")
+
+
+def test_texts_are_one_line_and_one_value(tmp_path, dose):
+    path = tmp_path / "dose.dcm"
+    write_rt_dose(dose, GRID, path, description="boost\\neck\nof " + 64 * "x", patient_id="A\\B")
+    dataset = pydicom.dcmread(path)
+    assert dataset.SeriesDescription == "boost neck of " + 50 * "x"
+    assert dataset.PatientID == dataset.PatientName == "A B"
+
+
 def test_no_dose_at_all_is_a_dose(tmp_path):
     path = tmp_path / "dose.dcm"
     write_rt_dose(np.zeros(GRID.shape), GRID, path)

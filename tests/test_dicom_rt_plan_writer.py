@@ -113,6 +113,16 @@ def test_angles_that_change_within_a_beam_stand_in_every_control_point_with_the_
     assert_same_plan(read_rt_plan(path), plan)
 
 
+def test_of_two_structures_of_one_name_the_first_is_prescribed_to(path):
+    """As it is the first that keeps its name when a structure set is read."""
+    doubled = structure_set()
+    doubled.StructureSetROISequence.append(make_item(ROINumber=9, ROIName="PTV"))
+    (target,) = write_rt_plan(
+        sequenced_plan(), path, prescription={"PTV": 60}, structure_set=doubled
+    ).DoseReferenceSequence
+    assert target.ReferencedROINumber == 3
+
+
 def test_fractions_prescription_and_description(path):
     plan = sequenced_plan()
     write_rt_plan(

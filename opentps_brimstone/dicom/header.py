@@ -24,6 +24,7 @@ __all__ = [
     "frame_of_reference_of",
     "load_reference",
     "new_object",
+    "one_line",
     "reference_item",
     "save_object",
 ]
@@ -148,6 +149,7 @@ def describe_object(
 
     from opentps_brimstone import __version__
 
+    patient = {keyword: one_line(value, 64) for keyword, value in patient.items()}
     now = datetime.datetime.now()
     today, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     defaults = {"StudyInstanceUID": generate_uid(), "StudyDate": today, "StudyTime": time, "StudyID": "1", **patient}
@@ -158,7 +160,7 @@ def describe_object(
         setattr(dataset, keyword, found.pop() if found else defaults.get(keyword, ""))
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = today, time
     dataset.Modality = modality
-    dataset.SeriesDescription = description[:64]
+    dataset.SeriesDescription = one_line(description, 64)
     dataset.SeriesInstanceUID = generate_uid()
     dataset.SeriesNumber = dataset.InstanceNumber = 1
     dataset.OperatorsName = ""
@@ -174,6 +176,11 @@ def _frame(references: Sequence[Dataset], given: str | None) -> str | None:
     if len(frames) > 1:
         raise ValueError(f"the objects referred to have different frames of reference: {', '.join(sorted(frames))}")
     return frames.pop() if frames else None
+
+
+def one_line(value: object, length: int) -> str:
+    """Text that DICOM's short strings may hold: one line and one value, of at most some letters."""
+    return "".join(c if c.isprintable() and c != "\\" else " " for c in str(value))[:length].strip()
 
 
 def reference_item(sop_class: str, sop_instance_uid: str) -> Dataset:

@@ -41,6 +41,7 @@ def write_rt_dose(
     plan_uid: str | None = None,
     frame_of_reference_uid: str | None = None,
     rt_plan: DicomSource | None = None,
+    ct: DicomSource | None = None,
     bits: Literal[16, 32] = 16,
 ) -> None:
     """Write a dose as a DICOM RT Dose object, physical dose of a plan in Gy.
@@ -56,23 +57,25 @@ def write_rt_dose(
     description : str
         Series description, up to 64 characters.
     patient_id : str
-        Patient's name and number, when `rt_plan` does not say them.
+        Patient's name and number, when neither `rt_plan` nor `ct` says them.
     plan_uid : str, optional
         SOP instance of the RT Plan the dose belongs to; that of `rt_plan`, or a new one by default.
     frame_of_reference_uid : str, optional
-        Of the CT; that of `rt_plan`, or a new one by default.
+        Of the CT; that of `rt_plan` and `ct`, or a new one by default.
     rt_plan : path or pydicom Dataset, optional
         The RT Plan the dose belongs to, as `write_rt_plan` returns it: patient, study and frame of reference are its.
+    ct : path or pydicom Dataset, optional
+        A slice of the CT; of a dose without RT Plan patient, study and frame of reference are its.
     bits : {16, 32}
         Of a voxel. With 16 a dose is rounded by at most 8e-6 of the maximum, and every system and validator reads it.
 
     Raises
     ------
     OSError
-        When `rt_plan` cannot be read or the file cannot be written.
+        When `rt_plan` or `ct` cannot be read or the file cannot be written.
     ValueError
-        When the dose does not fit the grid, is negative or not finite, or `rt_plan` is none or contradicts the UIDs
-        given. Nothing is written.
+        When the dose does not fit the grid, is negative or not finite, `rt_plan` is none or contradicts the UIDs given,
+        or `ct` is none or of another patient. Nothing is written.
     """
     values = np.asarray(dose, dtype=np.float64)
     if values.shape != grid.shape:
@@ -83,7 +86,7 @@ def write_rt_dose(
         raise ValueError(f"a voxel of an RT Dose has 16 or 32 bits, not {bits}")
     plan = load_reference(rt_plan, "RTPLAN", "RT Plan")
     dataset = new_object(RT_DOSE_CLASS)
-    references = [] if plan is None else [plan]
+    references = [found for found in (plan, load_reference(ct, "CT", "CT")) if found is not None]
     patient = {"PatientName": patient_id, "PatientID": patient_id}
     describe_object(dataset, "RTDOSE", description, references, patient, frame_of_reference_uid)
     _belong(dataset, plan, plan_uid)

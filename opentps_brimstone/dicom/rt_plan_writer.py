@@ -26,6 +26,7 @@ from opentps_brimstone.dicom.header import (
     describe_object,
     load_reference,
     new_object,
+    one_line,
     reference_item,
     save_object,
 )
@@ -155,7 +156,7 @@ def write_rt_plan(
     dataset = new_object(RT_PLAN_CLASS, sop_instance_uid)
     patient = _patient(photon_plan, patient_id)
     title = label or photon_plan.rtPlanName or photon_plan.name or "Brimstone plan"
-    describe_object(dataset, "RTPLAN", _text(title, 64), references, patient, frame_of_reference_uid)
+    describe_object(dataset, "RTPLAN", title, references, patient, frame_of_reference_uid)
     _add_general(dataset, title, " ".join(filter(None, [_RESEARCH, description, calibration])), structures)
     _add_prescription(dataset, prescription or {}, structures)
     _add_fractions(dataset, fields, photon_plan.numberOfFractionsPlanned, beam_doses_gy)
@@ -167,11 +168,6 @@ def write_rt_plan(
     dataset.ApprovalStatus = "UNAPPROVED"
     save_object(dataset, path)
     return dataset
-
-
-def _text(value: Any, length: int) -> str:
-    """One line that DICOM's short strings may hold."""
-    return "".join(c if c.isprintable() and c != "\\" else " " for c in str(value))[:length].strip()
 
 
 def _patient(photon_plan: Any, patient_id: str | None) -> dict[str, str]:
@@ -232,7 +228,7 @@ def _checked_field(number: int, beam: Any, mlc: MLC | None) -> _Field:
     if any(setting.devices.keys() != settings[0].devices.keys() for setting in settings):
         raise ValueError(f"{place}: some of its segments have jaws that others do not have")
     boundaries = np.append(banks[0][:, 0], banks[0][-1, 1]) if len(banks[0]) > 1 else None
-    return _Field(number, _text(beam.name, 64) or f"Beam {number}", beam, boundaries, settings)
+    return _Field(number, one_line(beam.name, 64) or f"Beam {number}", beam, boundaries, settings)
 
 
 def _checked_bank(segment: Any, place: str) -> FloatArray:
@@ -329,8 +325,8 @@ def _checked_jaw(segment: Any, bank: FloatArray, axis: str, exists: bool, place:
 
 def _add_general(dataset: Dataset, title: str, description: str, structures: Dataset | None) -> None:
     now = datetime.datetime.now()
-    dataset.RTPlanLabel = _text(title, 16) or "Brimstone"
-    dataset.RTPlanName = _text(title, 64)
+    dataset.RTPlanLabel = one_line(title, 16) or "Brimstone"
+    dataset.RTPlanName = one_line(title, 64)
     dataset.RTPlanDescription = description.replace("\\", "/")[:1024]
     dataset.RTPlanDate = now.strftime("%Y%m%d")
     dataset.RTPlanTime = now.strftime("%H%M%S")
@@ -343,9 +339,9 @@ def _add_general(dataset: Dataset, title: str, description: str, structures: Dat
 def _add_prescription(dataset: Dataset, prescription: Mapping[str, float], structures: Dataset | None) -> None:
     from pydicom.dataset import Dataset as Item
 
-    rois = {}
-    if structures is not None:
-        rois = {str(roi.ROIName): roi.ROINumber for roi in structures.get("StructureSetROISequence") or []}
+    rois: dict[str, int] = {}
+    for roi in [] if structures is None else structures.get("StructureSetROISequence") or []:
+        rois.setdefault(str(roi.ROIName), roi.ROINumber)  # of two of one name the first is meant
     items = []
     for number, (name, dose) in enumerate(prescription.items(), start=1):
         if not (np.isfinite(dose) and dose > 0):
@@ -361,7 +357,7 @@ def _add_prescription(dataset: Dataset, prescription: Mapping[str, float], struc
             raise ValueError(
                 f"a dose is prescribed to {name!r}, which is not in the structure set; it has {', '.join(rois)}"
             )
-        item.DoseReferenceDescription = _text(name, 64)
+        item.DoseReferenceDescription = one_line(name, 64)
         item.DoseReferenceType = "TARGET"
         item.TargetPrescriptionDose = decimals([dose])[0]
         items.append(item)
@@ -406,7 +402,7 @@ def _beam_item(field: _Field, sad_mm: float, machine: str, energy: float | None,
 
     item = Item()
     item.Manufacturer = "opentps-brimstone"
-    item.TreatmentMachineName = _text(machine, 16)
+    item.TreatmentMachineName = one_line(machine, 16)
     item.PrimaryDosimeterUnit = "MU"
     item.SourceAxisDistance = decimals([sad_mm])[0]
     item.BeamLimitingDeviceSequence = [_device_item(name, field) for name in field.settings[0].devices]
