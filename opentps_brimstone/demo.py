@@ -6,10 +6,8 @@ import contextlib
 import dataclasses
 import io
 import logging
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ import numpy.typing as npt
 
 from opentps_brimstone.evaluation import GoalTable, evaluate
 from opentps_brimstone.kept_dose import terms_of_dose
+from opentps_brimstone.output_folder import check_folder, written_together
 from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.report import (
     REPORT_FILES,
@@ -442,37 +441,9 @@ class _Clock:
 # --------------------------------------------------------------------------------------------------- what is written
 
 
-def check_folder(folder: Path, names: Sequence[str]) -> None:
-    """Find out before the work whether the folder can be written after it."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"the output folder {folder} is a file; give another one")
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"the output folder {folder} cannot be made: {nearest} is a file")
-    try:
-        Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=nearest)).rmdir()
-    except OSError as error:
-        raise PermissionError(f"the output folder {folder} cannot be written in {nearest}: {error.strerror}") from None
-    for name in names:
-        if (folder / name).is_dir():
-            raise IsADirectoryError(f"{folder / name} is a folder; the file of that name cannot be written")
-
-
 def _write(result: DemoResult, phantom: Phantom) -> None:
-    """Write all files, or none."""
-    folder = result.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write_files(result, phantom, staging)
-        folder.mkdir(exist_ok=True)
-        for name in DEMO_FILES:
-            if (staging / name).exists():
-                (staging / name).replace(folder / name)
-            else:  # of another plan
-                (folder / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with written_together(result.folder, DEMO_FILES) as folder:
+        _write_files(result, phantom, folder)
 
 
 def _write_files(result: DemoResult, phantom: Phantom, folder: Path) -> None:

@@ -6,8 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import json
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,8 +18,9 @@ import numpy.typing as npt
 
 from opentps_brimstone.beam import beamlets_on_target
 from opentps_brimstone.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
-from opentps_brimstone.demo import check_folder, silent_opentps
+from opentps_brimstone.demo import silent_opentps
 from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, evaluate
+from opentps_brimstone.output_folder import check_folder, written_together
 from opentps_brimstone.plan import Plan
 from opentps_brimstone.prescription_file import MATCHED, PrescriptionFile, read_prescription
 from opentps_brimstone.report import (
@@ -223,6 +222,7 @@ def plan_folder(
     --------
     What does not fit is told before long work:
 
+    >>> import tempfile
     >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
     >>> from opentps_brimstone.phantoms import make_phantom
     >>> from opentps_brimstone.prescription_file import parse_prescription
@@ -644,39 +644,8 @@ def _references(folder: Path, series: Series) -> dict[str, Dataset]:
 
 
 def _write(result: PlanFolderResult, references: Mapping[str, Dataset]) -> None:
-    """Write all files, or none."""
-    folder = result.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        new, old = staging / "new", staging / "old"
-        new.mkdir()
-        old.mkdir()
-        _write_files(result, references, new)
-        if folder.exists():
-            _exchange(folder, new, old)
-        else:
-            new.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _exchange(folder: Path, new: Path, old: Path) -> None:
-    """Put new files in the place of old ones; if that fails, the old ones come back."""
-    moved: list[Path] = []
-    try:
-        for name in PLAN_FILES:
-            if (folder / name).exists():
-                (folder / name).replace(old / name)
-        for path in sorted(new.iterdir()):
-            path.replace(folder / path.name)
-            moved.append(folder / path.name)
-    except BaseException:
-        for path in moved:
-            path.unlink()
-        for path in old.iterdir():
-            path.replace(folder / path.name)
-        raise
+    with written_together(result.folder, PLAN_FILES) as folder:
+        _write_files(result, references, folder)
 
 
 def _write_files(result: PlanFolderResult, references: Mapping[str, Dataset], folder: Path) -> None:
@@ -724,8 +693,9 @@ def _write_dicom(result: PlanFolderResult, references: Mapping[str, Dataset], fo
         folder / RT_DOSE_FILE,
         description=asked.name,
         patient_id=result.series.dicom.get("PatientID") or "unknown",
-        frame_of_reference_uid=frame if rt_plan is None else None,
+        frame_of_reference_uid=frame if not references else None,
         rt_plan=rt_plan,
+        ct=references.get("ct"),
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone.deliverable import LEAST_GAMMA_PASS_PERCENT
-from opentps_brimstone.demo import DEFAULT_LEVELS, DEFAULT_MLC, DemoResult, check_folder, checked_mlc, run_demo
+from opentps_brimstone.demo import DEFAULT_LEVELS, DEFAULT_MLC, DemoResult, checked_mlc, run_demo
 from opentps_brimstone.evaluation import DVHGoal, GoalTable, format_table, mean_dose
+from opentps_brimstone.output_folder import check_folder
 from opentps_brimstone.phantoms import Phantom, make_phantom
 
 if TYPE_CHECKING:
