@@ -19,7 +19,7 @@ _EXIT_CODES = f"""exit codes:
   {FAILED:<4} failed, for instance because the dose engine did
   {BAD_ARGUMENTS:<4} wrong arguments or input
   {GOALS_MISSED:<4} done, but a goal is missed or the recalculation does not agree
-  {INTERRUPTED:<4} ended by Ctrl-C; nothing was written
+  {INTERRUPTED:<4} ended by Ctrl-C; nothing unfinished was written
 """
 
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; nothing unfinished was written", file=sys.stderr)
         return INTERRUPTED
     except ValueError as error:
         return _complain(error, BAD_ARGUMENTS)
@@ -247,67 +247,67 @@ def _count(text: str) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.demo import run_demo
 
-    # OpenTPS prints to sys.stdout, which is redirected meanwhile.
-    terminal = sys.stdout
-    silent = arguments.quiet
     result = run_demo(
         arguments.case,
         arguments.out,
-        grid_mm=arguments.grid,
-        beamlet_mm=arguments.beamlet,
         fluence_only=arguments.fluence_only,
-        mlc=arguments.mlc,
-        levels=arguments.levels,
-        threads=arguments.threads,
-        cache=not arguments.no_cache,
-        progress=not silent and sys.stderr.isatty(),
-        say=(lambda _: None) if silent else partial(print, file=terminal, flush=True),
+        **_planning(arguments),
+        **_machine(arguments),
+        **_running(arguments),
     )
-    if not silent:
-        print(f"\n{result.summary()}\n\nWritten to {result.folder}")
-    return DONE if result.passed else GOALS_MISSED
+    return _told(arguments, result, result.summary())
 
 
 def _tg119(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.tg119 import run_suite
 
-    terminal = sys.stdout
-    silent = arguments.quiet
     result = run_suite(
         arguments.out,
-        grid_mm=arguments.grid,
-        beamlet_mm=arguments.beamlet,
         deliverable=arguments.deliverable,
-        mlc=arguments.mlc,
-        levels=arguments.levels,
-        threads=arguments.threads,
-        cache=not arguments.no_cache,
-        progress=not silent and sys.stderr.isatty(),
-        say=(lambda _: None) if silent else partial(print, file=terminal, flush=True),
+        **_planning(arguments),
+        **_machine(arguments),
+        **_running(arguments),
     )
-    if not silent:
-        print(f"\n{result}\n\nWritten to {result.folder}")
-    return DONE if result.passed else GOALS_MISSED
+    return _told(arguments, result, str(result))
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.plan_command import plan_folder
 
-    terminal = sys.stdout
-    silent = arguments.quiet
     result = plan_folder(
         arguments.folder,
         arguments.prescription,
         arguments.out,
         fluence_only=arguments.fluence_only,
         force=arguments.force,
-        threads=arguments.threads,
-        cache=not arguments.no_cache,
-        progress=not silent and sys.stderr.isatty(),
-        say=(lambda _: None) if silent else partial(print, file=terminal, flush=True),
+        **_running(arguments),
     )
-    if not silent:
-        print(f"\n{result.summary()}\n\nWritten to {result.folder}")
+    return _told(arguments, result, result.summary())
+
+
+def _planning(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"grid_mm": arguments.grid, "beamlet_mm": arguments.beamlet}
+
+
+def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"mlc": arguments.mlc, "levels": arguments.levels}
+
+
+def _running(arguments: argparse.Namespace) -> dict[str, Any]:
+    silent = arguments.quiet
+    return {
+        "threads": arguments.threads,
+        "cache": not arguments.no_cache,
+        "progress": not silent and sys.stderr.isatty(),
+        # OpenTPS prints to sys.stdout, which is redirected meanwhile.
+        "say": (lambda _: None) if silent else partial(print, file=sys.stdout, flush=True),
+    }
+
+
+def _told(arguments: argparse.Namespace, result: Any, tables: str) -> int:
+    """Print what was found, and say how it ended."""
+    if not arguments.quiet:
+        print(f"\n{tables}\n\nWritten to {result.folder}")
     return DONE if result.passed else GOALS_MISSED
 
 

@@ -125,7 +125,7 @@ def test_wrong_arguments_end_with_2_and_one_clear_line(arguments, complaint, cap
         (EngineError("the dose engine is missing"), 1, "opentps-brimstone: the dose engine is missing"),
         (FileNotFoundError("no such folder"), 1, "opentps-brimstone: no such folder"),
         (ValueError("the mask is empty"), 2, "opentps-brimstone: the mask is empty"),
-        (KeyboardInterrupt(), 130, "interrupted; nothing was written"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing unfinished was written"),
     ],
 )
 def test_failures_are_one_line_and_a_code(error, code, line, monkeypatch, capsys):
