@@ -14,10 +14,15 @@ def pytest_configure(config):
     # `python -m pytest` finds the sources before the installed package; only one of them has a compiled core.
     if not list((SOURCES / "opentps_brimstone").glob("_core.*.*")):
         sys.path[:] = [path for path in sys.path if Path(path).resolve() != SOURCES]
-    # No windows, whatever the machine could show.
+    folder = tempfile.TemporaryDirectory(prefix="brimstone-tests-")
+    config.add_cleanup(folder.cleanup)
+    own = Path(folder.name)
+    # No windows, and pictures as matplotlib's defaults have them.
     os.environ["MPLBACKEND"] = "Agg"
+    (own / "matplotlibrc").touch()
+    os.environ["MATPLOTLIBRC"] = str(own / "matplotlibrc")
+    # A user may have a kernel "python3" of another Python, and code that runs in every notebook.
+    for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        os.environ[name] = str(own / name.lower())
     # Neither what an earlier run left behind counts, nor is a user's cache filled with phantoms.
-    if "OPENTPS_BRIMSTONE_CACHE" not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="brimstone-cache-")
-        config.add_cleanup(folder.cleanup)
-        os.environ["OPENTPS_BRIMSTONE_CACHE"] = folder.name
+    os.environ.setdefault("OPENTPS_BRIMSTONE_CACHE", str(own / "cache"))

@@ -88,7 +88,7 @@ def test_killed_anywhere_and_resumed_ends_bitwise_where_it_would_have(uninterrup
             continue
         path.unlink(missing_ok=True)
         run = subprocess.run(
-            [sys.executable, "-P", "-c", textwrap.dedent(program), str(last)], check=False, timeout=120
+            [sys.executable, "-P", "-c", textwrap.dedent(program), str(last)], check=False, timeout=600
         )
         assert run.returncode == -signal.SIGKILL
         assert list(tmp_path.iterdir()) == [path]

@@ -123,11 +123,11 @@ def test_python_of_the_pages_runs(page, patient, monkeypatch):
     monkeypatch.chdir(patient)
     mpl.use("Agg")
     variables: dict[str, object] = {}
-    text = (DOCS / f"{page}.md").read_text()
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks
     if page == "callbacks":
-        start = (DOCS / "getting_started.md").read_text()
+        start = (DOCS / "getting_started.md").read_text(encoding="utf-8")
         blocks.insert(0, re.findall(r"^```python\n(.*?)^result = ", start, re.DOTALL | re.MULTILINE)[0])
     for block in blocks:
         exec(compile(block.replace("beamlet_spacing_mm=5.0", "beamlet_spacing_mm=20.0"), page, "exec"), variables)
@@ -135,19 +135,19 @@ def test_python_of_the_pages_runs(page, patient, monkeypatch):
 
 
 def test_every_page_with_python_is_run():
-    with_python = {path.stem for path in DOCS.rglob("*.md") if "```python" in path.read_text()}
+    with_python = {path.stem for path in DOCS.rglob("*.md") if "```python" in path.read_text(encoding="utf-8")}
     assert with_python == set(PAGES)
 
 
 def test_every_public_name_is_in_the_reference():
-    text = "\n".join(page.read_text() for page in sorted((DOCS / "api").glob("*.md")))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "api").glob("*.md")))
     listed = re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)", text, re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert sorted(listed) == sorted(f"opentps_brimstone.{name}" for name in pb.__all__)
 
 
 def test_pictures_are_used_and_there():
-    pages = "\n".join(page.read_text() for page in DOCS.rglob("*.md"))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
     shown = set(re.findall(r"pictures/(\w+\.png)", pages))
     assert shown == {path.name for path in (DOCS / "pictures").glob("*.png")}
     assert shown
@@ -162,7 +162,7 @@ def test_documentation_is_built_without_warnings(tmp_path):
     command = [sys.executable, "-P", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees"]
     done = subprocess.run([*command, DOCS, built], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    reference = "".join(page.read_text() for page in (built / "api").glob("*.html"))
+    reference = "".join(page.read_text(encoding="utf-8") for page in (built / "api").glob("*.html"))
     for name in pb.__all__:
         assert f'id="opentps_brimstone.{name}"' in reference, name
-    assert "\\operatorname{KL}" in (built / "mathematics.html").read_text()
+    assert "\\operatorname{KL}" in (built / "mathematics.html").read_text(encoding="utf-8")

@@ -46,12 +46,12 @@ def run(tmp_path, monkeypatch, common_cache, capsys):
 
 
 def test_every_example_is_run_here():
-    text = Path(__file__).read_text()
+    text = Path(__file__).read_text(encoding="utf-8")
     scripts = sorted(EXAMPLES.glob("*.py"))
     assert len(scripts) == 6
     for script in scripts:
         assert f"def test_{script.stem}(" in text
-        assert script.read_text().startswith("# %% [markdown]\n# # ")
+        assert script.read_text(encoding="utf-8").startswith("# %% [markdown]\n# # ")
 
 
 def test_basic_optimization(run, tmp_path):
@@ -151,7 +151,9 @@ def test_notebooks_are_the_scripts(name):
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", 4)
     nbformat.validate(notebook)
-    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == cells_of((EXAMPLES / f"{name}.py").read_text())
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == cells_of(
+        (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    )
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 

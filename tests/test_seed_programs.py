@@ -23,7 +23,7 @@ SETUP = "# Setup as before..."
 
 
 def programs() -> dict[str, str]:
-    text = (Path(__file__).parent / "seed_programs.md").read_text()
+    text = (Path(__file__).parent / "seed_programs.md").read_text(encoding="utf-8")
     return dict(re.findall(r"### (.+?)\n```python\n(.*?)```", text, re.DOTALL))
 
 

@@ -144,7 +144,7 @@ def test_the_largest_matrix_takes_well_under_a_second():
     for method in (engel, kalinowski):
         started = time.process_time()
         method(matrix)
-        assert time.process_time() - started < 2.0  # 0.1 and 0.5 s; slow machines may take longer
+        assert time.process_time() - started < 5.0  # 0.1 and 0.5 s; slow machines may take longer
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def run_cell(tmp_path):
         notebook = nbformat.v4.new_notebook(cells=[cell])
         # Away from the sources, which have no compiled core.
         away = {"metadata": {"path": str(tmp_path)}}
-        client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=away)
+        client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=away)
         client.execute()
         return notebook
 
