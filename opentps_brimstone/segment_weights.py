@@ -193,8 +193,15 @@ def optimize_segment_weights(
         mu = mu.copy()
         mu[gone] = 0.0
     if step_mu > 0:
-        mu = np.where(mu > 0, np.maximum(np.round(mu / step_mu), np.ceil(minimum_mu / step_mu)) * step_mu, 0.0)
+        mu = _rounded(mu, minimum_mu, step_mu)
     return SegmentWeights(mu, cost_before, prescription.evaluate(mu)[0], iterations)
+
+
+def _rounded(mu: FloatArray, minimum_mu: float, step_mu: float) -> FloatArray:
+    """MU as multiples of a step, none but 0 below the least."""
+    # A least MU that is a multiple of the step, such as 0.3 of 0.1, is so to some digits only.
+    least = np.ceil(minimum_mu / step_mu * (1 - 1e-9))
+    return np.where(mu > 0, np.maximum(np.round(mu / step_mu), least) * step_mu, 0.0)
 
 
 def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int = 1) -> FloatArray:

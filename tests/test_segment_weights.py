@@ -7,7 +7,7 @@ import pytest
 from problems import random_influence, random_plan
 
 import opentps_brimstone as pb
-from opentps_brimstone.segment_weights import fitted_mu, optimize_segment_weights, segment_influence
+from opentps_brimstone.segment_weights import _rounded, fitted_mu, optimize_segment_weights, segment_influence
 from opentps_brimstone.sequencing import MLC, sequence_plan
 
 
@@ -107,6 +107,14 @@ def test_small_mu_vanish_and_the_others_are_rounded():
     assert found.mu[found.mu > 0].min() >= least * (1 - 1e-9)
     np.testing.assert_allclose(found.mu / (least / 8), np.round(found.mu / (least / 8)), atol=1e-9)
     assert found.cost_after < found.cost_before
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.7911, 0.9409, 1.736])
+def test_a_least_mu_that_is_a_multiple_of_the_step_is_not_rounded_up(factor):
+    """In whatever unit: machine MU become engine MU by a factor."""
+    minimum, step = 1.0 / factor, 0.1 / factor
+    mu = np.array([0.0, 1.0, 1.04, 1.06, 0.99]) / factor
+    np.testing.assert_allclose(_rounded(mu, minimum, step) * factor, [0, 1.0, 1.0, 1.1, 1.0])
 
 
 def test_limits_that_leave_nothing():
