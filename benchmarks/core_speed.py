@@ -128,6 +128,7 @@ def _evaluation(
     reads: list[float] = []
     while len(times) < 5 or sum(times) < seconds:
         reads.append(memory.read_gb_s())
+        objective.cost_and_gradient(start)  # in a search, too, evaluations follow each other
         started = time.perf_counter()
         objective.cost_and_gradient(start)
         times.append(time.perf_counter() - started)
@@ -144,8 +145,9 @@ def _pyramid_seconds(assembled: assembly.AssembledPlan, optimizer: pb.PlanOptimi
     """Time to add the coarser grids of the default settings to an assembled plan."""
     plan, settings = optimizer.plan, optimizer.settings
     targets = assembly.target_terms(optimizer.prescription.objectives)
+    ijk = assembly._grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
     started = time.perf_counter()
-    assembly._add_grids(assembled, plan, targets, max(settings.grid_of_level[: settings.number_of_levels]))
+    assembly._add_grids(assembled, plan, targets, ijk, max(settings.grid_of_level[: settings.number_of_levels]))
     return time.perf_counter() - started
 
 

@@ -127,7 +127,8 @@ def assemble(
     matrix = influence.matrix
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
     of_interest = _of_interest(influence, structures)
-    rows, n_rows = order_in_bricks(_grid_index(of_interest, grid.shape), grid.spacing_mm)
+    voxel_ijk = _grid_index(of_interest, grid.shape)
+    rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
     # Voxels without any dose are alike: one row stands for all of them.
     n_rows += BRICK_VOXELS
     row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
@@ -168,7 +169,7 @@ def assemble(
         uniform_weight=_uniform_weight(targets, mean_dose[target_numbers][:, beamlets]),
     )
     del row_map  # large, and coarser grids need much memory while they are made
-    _add_grids(assembled, plan, targets, max(settings.grid_of_level[: settings.number_of_levels]))
+    _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
     return assembled
 
 
@@ -353,6 +354,7 @@ def _add_grids(
     assembled: AssembledPlan,
     plan: Plan,
     targets: list[KLDivergenceTerm],
+    ijk: npt.NDArray[np.integer[Any]],
     wanted: int,
 ) -> None:
     """Add coarser grids as long as they still make sense.
@@ -362,7 +364,6 @@ def _add_grids(
     if not wanted:
         return
     spacing = np.array(plan.dose_influence.grid.spacing_mm)
-    ijk: npt.NDArray[np.integer[Any]] = _grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
     layout = _subset(plan.dose_influence.layout, assembled.beamlets)
     rows = assembled.rows
     n_rows = int(assembled.core.matrix_shape(0)[0])

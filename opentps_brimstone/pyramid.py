@@ -7,6 +7,7 @@ Voxels: blocks of 2 × 2 × 2 are averaged.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +80,12 @@ def coarsen_voxels(voxel_ijk: IntArray) -> tuple[IntArray, IntArray]:
     blocks : ndarray of int, shape (n_blocks, 3)
         Index of each block in units of blocks.
     """
-    block_ijk = np.ascontiguousarray(voxel_ijk.T) // 2
-    extent = tuple(block_ijk.max(axis=1) + 1)
-    voxel_of, n_blocks = numbered(np.ravel_multi_index(tuple(block_ijk), extent))
-    blocks = np.empty((n_blocks, 3), dtype=voxel_ijk.dtype)
-    for axis, index in enumerate(block_ijk):
-        blocks[voxel_of, axis] = index
-    return voxel_of, blocks
+    block_ijk = np.ascontiguousarray(voxel_ijk.T) >> 1
+    extent = tuple(int(highest) + 1 for highest in block_ijk.max(axis=1))
+    if math.prod(extent) > np.iinfo(block_ijk.dtype).max:
+        block_ijk = block_ijk.astype(np.int64)
+    voxel_of, blocks = numbered((block_ijk[0] * extent[1] + block_ijk[1]) * extent[2] + block_ijk[2])
+    return voxel_of, np.stack(np.unravel_index(blocks, extent), axis=1).astype(voxel_ijk.dtype)
 
 
 def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayout]:
@@ -127,12 +127,12 @@ def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayou
             nodes.append(np.column_stack([layout.beam_index, low[:, 0] + dx, low[:, 1] + dy])[used])
             shares.append(share[used])
     node = np.concatenate(nodes)
-    node_of, n_nodes = numbered(np.ravel_multi_index(tuple(node.T), tuple(node.max(axis=0) + 1)))
-    unique = np.empty((n_nodes, 3), dtype=np.int64)
-    unique[node_of] = node
+    extent = tuple(node.max(axis=0) + 1)
+    node_of, used_nodes = numbered(np.ravel_multi_index(tuple(node.T), extent))
     interpolation = sp.csr_matrix(
-        (np.concatenate(shares), (np.concatenate(rows), node_of)), shape=(layout.n_beamlets, n_nodes)
+        (np.concatenate(shares), (np.concatenate(rows), node_of)), shape=(layout.n_beamlets, len(used_nodes))
     )
     interpolation.sort_indices()
-    xy = anchor[unique[:, 0]] + unique[:, 1:] * spacing[unique[:, 0]]
-    return interpolation, BeamletLayout(xy, unique[:, 0], spacing)
+    beam, *number = np.unravel_index(used_nodes, extent)
+    xy = anchor[beam] + np.stack(number, axis=1) * spacing[beam]
+    return interpolation, BeamletLayout(xy, beam, spacing)

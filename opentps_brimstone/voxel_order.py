@@ -51,12 +51,12 @@ def order_in_bricks(
     region = np.ravel_multi_index(tuple(rest), tuple(rest.max(axis=1, initial=0) + 1))
     key |= region.astype(np.int64) << bits
     lane_bits = BRICK_VOXELS.bit_length() - 1
-    brick, n_bricks = numbered(key >> lane_bits)
+    brick, bricks = numbered(key >> lane_bits)
     row = brick * BRICK_VOXELS + (key & (BRICK_VOXELS - 1))
-    return row.astype(np.uint32), n_bricks * BRICK_VOXELS
+    return row.astype(np.uint32), len(bricks) * BRICK_VOXELS
 
 
-def numbered(key: IntArray) -> tuple[IntArray, int]:
+def numbered(key: npt.NDArray[np.integer[Any]]) -> tuple[IntArray, IntArray]:
     """Find each key its number among those that occur; without sorting, as keys are not much larger than many.
 
     Parameters
@@ -68,10 +68,10 @@ def numbered(key: IntArray) -> tuple[IntArray, int]:
     -------
     number : ndarray of int, shape (n,)
         Of each key, from 0.
-    count : int
-        Number of different keys.
+    keys : ndarray of int, shape (n_keys,)
+        Those that occur, ascending.
     """
     occurs = np.zeros(int(key.max(initial=-1)) + 1, dtype=bool)
     occurs[key] = True
     number_of = np.cumsum(occurs) - 1
-    return number_of[key], int(number_of[-1]) + 1 if len(number_of) else 0
+    return number_of[key], np.flatnonzero(occurs)

@@ -1,6 +1,7 @@
 #include "brimstone/pyramid.hpp"
 
 #include <algorithm>
+#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -99,15 +100,21 @@ public:
         }
     }
 
-    /// @param sum  zero for every voxel and column, before and after
-    void compute(std::size_t pair, std::vector<float>& sum, std::vector<Entry>& result) const {
-        result.clear();
+    struct Desk {
+        explicit Desk(std::size_t n_voxels) : sum(n_voxels * tile_columns, 0.0F) {}
+        std::vector<float> sum; ///< zero for every voxel and column, before and after
+        std::vector<std::uint32_t> touched;
+    };
+
+    void compute(std::size_t pair, Desk& desk, std::vector<Entry>& result) const {
+        std::vector<float>& sum = desk.sum;
+        desk.touched.clear();
         const float step[tile_columns] = {finer_.step(pair * tile_columns),
                                           finer_.step(pair * tile_columns + 1)};
         const auto add = [&](std::uint32_t voxel, float left, float right) {
             float* const at = sum.data() + std::size_t{voxel} * tile_columns;
             if (at[0] == 0.0F && at[1] == 0.0F) {
-                result.push_back({voxel, {}});
+                desk.touched.push_back(voxel);
             }
             at[0] += left * step[0];
             at[1] += right * step[1];
@@ -122,9 +129,12 @@ public:
                 const bool left = column % tile_columns == 0;
                 add(coarsening_.voxel[row], left ? value : 0.0F, left ? 0.0F : value);
             });
-        for (Entry& entry : result) {
+        result.resize(desk.touched.size());
+        for (std::size_t i = 0; i < result.size(); ++i) {
+            const std::uint32_t voxel = desk.touched[i];
+            result[i].voxel = voxel;
             for (std::size_t side = 0; side < tile_columns; ++side) {
-                entry.dose[side] = std::exchange(sum[entry.voxel * tile_columns + side], 0.0F);
+                result[i].dose[side] = std::exchange(sum[voxel * tile_columns + side], 0.0F);
             }
         }
     }
@@ -171,27 +181,85 @@ public:
         const std::size_t piece_size = (columns_.size() + most_pieces - 1) / most_pieces;
         parallel_pieces(columns_.size(), std::max<std::size_t>(1, piece_size), threads,
                         [&](std::size_t, std::size_t begin, std::size_t end) {
-                            Desk desk(finer.n_pairs(), coarsening_.n_voxels);
+                            std::unique_ptr<Desk> desk = desks_.take([&] {
+                                return std::make_unique<Desk>(finer.n_pairs(), coarsening_.n_voxels);
+                            });
                             for (std::size_t c = begin; c < end; ++c) {
-                                compute(c, desk);
+                                compute(c, *desk);
                             }
+                            desk->clear();
+                            desks_.put_back(std::move(desk));
                         });
     }
 
     const ColumnEntries& operator[](std::size_t column) const { return columns_[column]; }
 
 private:
-    struct Desk {
-        std::vector<std::vector<ReducedPairs::Entry>> pair; ///< those reduced already
-        std::vector<float> sum;
-        std::vector<float> dose; ///< zero for every voxel between columns
-
+    /// What a piece is computed on. It is used again, as fresh memory costs more than the work.
+    class Desk {
+    public:
         Desk(std::size_t n_pairs, std::size_t n_voxels)
-            : pair(n_pairs), sum(n_voxels * tile_columns, 0.0F), dose(n_voxels, 0.0F) {}
+            : dose(n_voxels, 0.0F), reduction_(n_voxels), pair_(n_pairs) {}
+
+        /// A pair of the finer columns, reduced now or before.
+        const std::vector<ReducedPairs::Entry>& pair(std::size_t number, const ReducedPairs& reduced) {
+            std::vector<ReducedPairs::Entry>& entries = pair_[number];
+            if (entries.empty()) {
+                if (!spare_.empty()) {
+                    entries.swap(spare_.back());
+                    spare_.pop_back();
+                }
+                reduced.compute(number, reduction_, entries);
+                used_.push_back(number);
+            }
+            return entries;
+        }
+
+        void clear() {
+            for (const std::size_t number : used_) {
+                pair_[number].clear();
+                spare_.emplace_back().swap(pair_[number]);
+            }
+            used_.clear();
+        }
+
+        std::vector<float> dose;            ///< zero for every voxel between columns
+        std::vector<std::uint32_t> touched; ///< voxels with dose
+
+    private:
+        ReducedPairs::Desk reduction_;
+        std::vector<std::vector<ReducedPairs::Entry>> pair_;
+        std::vector<std::size_t> used_;
+        std::vector<std::vector<ReducedPairs::Entry>> spare_;
+    };
+
+    /// As many desks as there are threads.
+    class Desks {
+    public:
+        template <class Make>
+        std::unique_ptr<Desk> take(const Make& make) {
+            {
+                const std::lock_guard lock(mutex_);
+                if (!free_.empty()) {
+                    std::unique_ptr<Desk> desk = std::move(free_.back());
+                    free_.pop_back();
+                    return desk;
+                }
+            }
+            return make();
+        }
+        void put_back(std::unique_ptr<Desk> desk) {
+            const std::lock_guard lock(mutex_);
+            free_.push_back(std::move(desk));
+        }
+
+    private:
+        std::mutex mutex_;
+        std::vector<std::unique_ptr<Desk>> free_;
     };
 
     void compute(std::size_t column, Desk& desk) {
-        ColumnEntries& result = columns_[column];
+        desk.touched.clear();
         for (std::size_t p = around_.start[column]; p < around_.start[column + 1];) {
             // Neighbours are sorted: both columns of a pair follow each other.
             const std::size_t pair = around_.beamlet[p] / tile_columns;
@@ -199,19 +267,17 @@ private:
             for (; p < around_.start[column + 1] && around_.beamlet[p] / tile_columns == pair; ++p) {
                 share[around_.beamlet[p] % tile_columns] = static_cast<float>(around_.share[p]);
             }
-            if (desk.pair[pair].empty()) {
-                reduced_.compute(pair, desk.sum, desk.pair[pair]);
-            }
-            for (const ReducedPairs::Entry& entry : desk.pair[pair]) {
+            for (const ReducedPairs::Entry& entry : desk.pair(pair, reduced_)) {
                 const float part = share[0] * entry.dose[0] + share[1] * entry.dose[1];
                 float& dose = desk.dose[entry.voxel];
                 if (dose == 0.0F && part > 0.0F) {
-                    result.row.push_back(entry.voxel);
+                    desk.touched.push_back(entry.voxel);
                 }
                 dose += part;
             }
         }
-        result.row.shrink_to_fit();
+        ColumnEntries& result = columns_[column];
+        result.row = desk.touched;
         result.value.reserve(result.row.size());
         for (const std::uint32_t voxel : result.row) {
             result.value.push_back(std::exchange(desk.dose[voxel], 0.0F) *
@@ -224,6 +290,7 @@ private:
     const Neighbours around_;
     const std::vector<double> block_weight_;
     std::vector<ColumnEntries> columns_;
+    Desks desks_;
 };
 
 std::shared_ptr<const DoseMatrix> coarsen_matrix(const DoseMatrix& finer, const Coarsening& coarsening,
@@ -237,7 +304,6 @@ std::shared_ptr<const DoseMatrix> coarsen_matrix(const DoseMatrix& finer, const 
 } // namespace
 
 PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
-    return_freed_memory();
     PlanGrid result;
     result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
     for (const SharedShares& shares : finer.structures) {

@@ -144,7 +144,12 @@ void convolve(const double* tap, std::size_t half_width, const double* signal, s
     }
 }
 
-constexpr std::size_t voxels_at_once = 256;
+constexpr std::size_t voxels_at_once = 128;
+
+/// Most voxels of a structure do, and need not be looked up one by one.
+inline bool follow_each_other(const std::uint32_t* voxel, std::size_t count) {
+    return voxel[count - 1] - voxel[0] == count - 1;
+}
 
 /// Some voxels, and where their doses fall: from a bin a fraction of the way to the next one.
 struct Located {
@@ -159,9 +164,18 @@ struct Located {
     void locate(const StructureVoxels& voxels, std::size_t begin, std::size_t count, const BinScale& scale) {
         const std::uint32_t* const voxel = voxels.voxel + begin;
         const double* const volume = voxels.volume + begin;
-        for (std::size_t i = 0; i < count; ++i) {
-            dose[i] = voxels.dose[voxel[i]];
-            wide_dose[i] = voxels.wide_dose[voxel[i]];
+        if (follow_each_other(voxel, count)) {
+            const double* const doses = voxels.dose + voxel[0];
+            const double* const wide_doses = voxels.wide_dose + voxel[0];
+            for (std::size_t i = 0; i < count; ++i) {
+                dose[i] = doses[i];
+                wide_dose[i] = wide_doses[i];
+            }
+        } else {
+            for (std::size_t i = 0; i < count; ++i) {
+                dose[i] = voxels.dose[voxel[i]];
+                wide_dose[i] = voxels.wide_dose[voxel[i]];
+            }
         }
         for (std::size_t i = 0; i < count; ++i) {
             // Doses are not negative: cutting off is rounding down.
@@ -222,9 +236,18 @@ void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const Slop
                           for_wide[i] * (at.wide_dose[i] * at.per_dose[i]);
         }
         const std::uint32_t* const voxel = voxels.voxel + begin;
-        for (std::size_t i = 0; i < count; ++i) {
-            along_dose[voxel[i] - first_voxel] += for_dose[i];
-            along_wide[voxel[i] - first_voxel] += for_wide[i];
+        if (follow_each_other(voxel, count)) {
+            double* const dose_slopes = along_dose + (voxel[0] - first_voxel);
+            double* const wide_slopes = along_wide + (voxel[0] - first_voxel);
+            for (std::size_t i = 0; i < count; ++i) {
+                dose_slopes[i] += for_dose[i];
+                wide_slopes[i] += for_wide[i];
+            }
+        } else {
+            for (std::size_t i = 0; i < count; ++i) {
+                along_dose[voxel[i] - first_voxel] += for_dose[i];
+                along_wide[voxel[i] - first_voxel] += for_wide[i];
+            }
         }
     }
 }
