@@ -206,10 +206,13 @@ class PrescriptionFile:
                 complaints.append(_complaint(self.source, self.lines, path, error))
                 return name
 
-        targets = {
-            spelled(name, ("targets", number, "structure")): dose
-            for number, (name, dose) in enumerate(self.targets.items())
-        }
+        targets: dict[str, float] = {}
+        for number, (name, dose) in enumerate(self.targets.items()):
+            path: KeyPath = ("targets", number, "structure")
+            target = spelled(name, path)
+            if target in targets:
+                complaints.append(_complaint(self.source, self.lines, path, f"{target!r} is a target already"))
+            targets[target] = dose
         goals = [
             dataclasses.replace(goal, structure=spelled(goal.structure, ("prescription", "goals", number)))
             for number, goal in enumerate(self.goals)
@@ -221,7 +224,7 @@ class PrescriptionFile:
         used = {*targets, *(goal.structure for goal in goals), *(name for name, _ in terms)}
         for number, name in enumerate(leave_out):
             if name in used:
-                path: KeyPath = ("plan", "leave_out", number)
+                path = ("plan", "leave_out", number)
                 complaints.append(
                     _complaint(self.source, self.lines, path, f"{name!r} is a target or has goals or terms")
                 )
@@ -386,9 +389,13 @@ def _number(
     def check(value: Any) -> Any:
         if not _is_number(value) or (whole and not isinstance(value, int)):
             raise ValueError(f"{_said(value)}; it must be {allowed}")
-        if not (math.isfinite(value) and low <= value <= high and (above is None or value > above)):
-            raise ValueError(f"this is {value}; it must be {allowed}")
-        return value if whole else float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # of a whole number with hundreds of digits
+            number = math.inf
+        if not (math.isfinite(number) and low <= number <= high and (above is None or number > above)):
+            raise ValueError(f"this is {value if math.isfinite(number) else number}; it must be {allowed}")
+        return value if whole else number
 
     return check
 

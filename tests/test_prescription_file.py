@@ -189,6 +189,8 @@ def changed(old: str, new: str, text: str = WHOLE) -> str:
             "line 3: plan, fractions: this is 0; it must be a whole number, from 1",
         ),
         (changed("fractions = 30", "fractions = 2.5"), "line 3: plan, fractions: 2.5 is a number; it must be a whole"),
+        (changed("fractions = 30", f"fractions = 1{400 * '0'}"), "line 3: plan, fractions: this is inf; it must be a"),
+        (changed("weight = 2", f"weight = 1{400 * '0'}"), "line 29: terms 1, weight: this is inf; it must be a number"),
         (changed("fractions = 30", "fractions = true"), "line 3: plan, fractions: True is true or false; it must be"),
         (changed("fractions = 30\n", ""), "line 1: plan: fractions is missing"),
         (
@@ -334,6 +336,10 @@ def test_names_are_spelled_as_in_the_structure_set():
         (
             changed('"cord"', '"Marker"'),
             "line 32: terms 2, structure: structure 'Marker' cannot be used: it has no outlines",
+        ),
+        (
+            changed("[prescription]", '[[targets]]\nstructure = "ptv"\ndose_gy = 50\n[prescription]', SMALLEST),
+            "line 9: targets 2, structure: 'PTV' is a target already",
         ),
         (changed('["lung V20Gy', '["gland V20Gy'), "line 24: prescription, goals 1: there is no structure 'gland'"),
         (changed('["Couch"]', '["lung"]'), "line 6: plan, leave_out 1: 'lung' is a target or has goals or terms"),
