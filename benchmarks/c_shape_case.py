@@ -149,7 +149,7 @@ def run_scipy(
     """Minimise Brimstone's cost with SciPy's L-BFGS-B until it is as low as that of a plan.
 
     The parameters are weights of at least 0, in units of the uniform weight, with which all start; SciPy's own tests
-    for the end are off.
+    for the end are off, and it goes on from where its line search fails, with an empty memory.
 
     Parameters
     ----------
@@ -192,19 +192,25 @@ def run_scipy(
         if intermediate_result.fun <= wanted or time.perf_counter() - started > max_seconds:
             raise _Reached
 
-    result = minimize(
-        cost_and_gradient,
-        np.ones_like(weights),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, None)] * len(weights),
-        callback=watch,
-        options={"maxiter": max_iterations, "maxfun": 100 * max_iterations, "ftol": 0.0, "gtol": 0.0},
-    )
+    x, lowest, iterations, before = np.ones_like(weights), np.inf, 0, np.inf
+    while lowest > wanted and iterations < max_iterations and time.perf_counter() - started < max_seconds:
+        result = minimize(
+            cost_and_gradient,
+            x,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, None)] * len(weights),
+            callback=watch,
+            options={"maxiter": max_iterations - iterations, "maxfun": 10**7, "ftol": 0.0, "gtol": 0.0},
+        )
+        before, x, lowest = lowest, result.x, result.fun
+        iterations += result.nit
+        if not lowest < before:
+            break
     seconds = time.perf_counter() - started
-    cost, _ = prescription.evaluate(result.x * start)
-    dose = case.plan.dose_influence.dose(result.x * start, case.plan.number_of_fractions)
-    line = plan_row(f"SciPy L-BFGS-B, cost by {how}", seconds, result.nit, dose, _shares(case))
+    cost, _ = prescription.evaluate(x * start)
+    dose = case.plan.dose_influence.dose(x * start, case.plan.number_of_fractions)
+    line = plan_row(f"SciPy L-BFGS-B, cost by {how}", seconds, iterations, dose, _shares(case))
     return line | {
         "evaluations": evaluations,
         "cost": cost,

@@ -291,7 +291,11 @@ def goals(results: dict[str, Any]) -> list[dict[str, Any]]:
     _compare_plans(plans.get("Brimstone, lbfgs"), plans.get("OpenTPS Scipy_L-BFGS-B"), 100, least, most)
     for how in ("core", "numpy"):
         if (row := plans.get(f"SciPy L-BFGS-B, cost by {how}")) is not None:
-            least(f"{row['method']}: time over Brimstone's", row["time_s"] / plans["Brimstone, lbfgs"]["time_s"], 5)
+            goal = f"{row['method']}: time to Brimstone's cost over Brimstone's"
+            if row["reached"]:
+                least(goal, row["time_s"] / plans["Brimstone, lbfgs"]["time_s"], 5)
+            else:
+                found.append({"goal": goal, "asked": ">= 5", "measured": "never there", "reached": True})
     if "pyradplan" in results:
         _compare_plans(*results["pyradplan"]["plans"], 10, least, most)
     if "engine" in results:
