@@ -8,6 +8,7 @@ from problems import add_objectives, random_plan
 
 import opentps_brimstone as pb
 from opentps_brimstone.assembly import assemble
+from opentps_brimstone.optimization_run import OptimizationRun
 from opentps_brimstone.pyramid import coarsen_beamlets, coarsen_voxels
 
 
@@ -85,6 +86,28 @@ def test_uniform_weights_survive_both_directions():
     ones = np.ones(assembled.core.matrix_shape(0)[1])
     np.testing.assert_allclose(assembled.core.transfer(ones, 0, 1), 1.0, rtol=1e-12)
     np.testing.assert_allclose(assembled.core.transfer(ones, 0, 0), ones)
+
+
+def test_a_search_frees_the_grids_it_has_left_and_weights_still_go_between_them():
+    plan = random_plan(2)
+    optimizer = pb.PlanOptimizer(plan)
+    add_objectives(optimizer)
+    of_two_grids = optimizer.settings
+    assembled = assemble(plan, optimizer.prescription.objectives, of_two_grids)
+    ones = np.ones(assembled.core.matrix_shape(1)[1])
+    run = OptimizationRun(plan, optimizer.prescription, assembled, of_two_grids, None, None)
+    run.optimise(show_progress=False)
+    assert assembled.core.matrix_shape(0)[1] > len(ones)
+    with pytest.raises(RuntimeError, match="has left grid 1, and its matrix is gone"):
+        assembled.core.matrix_shape(1)
+    np.testing.assert_allclose(assembled.core.transfer(ones, 1, 0), 1.0, rtol=1e-12)
+
+
+def test_rows_that_are_not_there_have_no_coarser_ones():
+    _, assembled = coarse_plan(2)
+    beyond = np.array([assembled.core.matrix_shape(0)[0]], dtype=np.uint32)
+    with pytest.raises(ValueError, match=f"row {beyond[0]} has none on grid 1"):
+        assembled.core.rows_on_grid(beyond, 1)
 
 
 def test_a_grid_coarser_than_the_target_is_not_made():
