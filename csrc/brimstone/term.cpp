@@ -22,8 +22,11 @@ std::size_t VoxelShares::position(std::size_t first_voxel) const {
     if (number >= block_position_.size()) {
         return voxel.size();
     }
-    const auto begin = voxel.begin() + block_position_[number];
-    return static_cast<std::size_t>(std::lower_bound(begin, voxel.end(), first_voxel) - voxel.begin());
+    const std::size_t next = number + 1;
+    const std::size_t end = next < block_position_.size() ? block_position_[next] : voxel.size();
+    const std::uint32_t* const first = voxel.data();
+    return static_cast<std::size_t>(
+        std::lower_bound(first + block_position_[number], first + end, first_voxel) - first);
 }
 
 void DoseState::find_maximum(int threads) {
