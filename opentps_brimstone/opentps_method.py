@@ -16,11 +16,14 @@ import numpy as np
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from opentps_brimstone.dose_influence import VoxelGrid
     from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings
+    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.prescription import ObjectiveTerm
 
 __all__ = ["METHOD", "is_registered", "register", "unregister"]
 
@@ -91,13 +94,23 @@ class BrimstoneSolver:
         settings: OptimizerSettings | None = self.params.get("settings")
         return settings
 
-    def solve(self, photon_plan: Any, initial_weights: NDArray[np.float64] | None) -> OptimizationResult:
-        """Find the MU of a plan whose design holds beamlets and objectives.
+    def solve(
+        self,
+        photon_plan: Any,
+        terms: Sequence[tuple[Structure, ObjectiveTerm]],
+        grid: VoxelGrid,
+        initial_weights: NDArray[np.float64] | None,
+    ) -> OptimizationResult:
+        """Find the MU of a plan whose design holds beamlets.
 
         Parameters
         ----------
         photon_plan : opentps PhotonPlan
             Not changed.
+        terms : sequence of (Structure, ObjectiveTerm)
+            What is asked for.
+        grid : VoxelGrid
+            Of the beamlets' doses.
         initial_weights : ndarray, shape (n_beamlets,), optional
             MU per fraction.
 
@@ -106,11 +119,8 @@ class BrimstoneSolver:
         OptimizationResult
         """
         from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
-        from opentps_brimstone.adapters.objectives import terms_from_objectives
         from opentps_brimstone.adapters.planning import plan_with_terms
 
-        grid = _scoring_grid(photon_plan)
-        terms = terms_from_objectives(photon_plan, grid)
         influence = dose_influence_from_sparse_beamlets(photon_plan.planDesign.beamlets, photon_plan, grid)
         optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), self.settings)
         result: OptimizationResult = optimizer.optimize(
@@ -234,9 +244,8 @@ def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
     from opentps_brimstone.adapters.plan import write_beamlet_mu
 
     photon_plan = optimizer.plan
-    _check_ready(photon_plan)
-    initial_weights = _initial_mu(optimizer)
-    result = optimizer.solver.solve(photon_plan, initial_weights)
+    terms, grid = _what_is_asked(photon_plan)
+    result = optimizer.solver.solve(photon_plan, terms, grid, _initial_mu(optimizer))
     if photon_plan.planDesign.ROI_cropping:
         _crop_beamlets(photon_plan)
     write_beamlet_mu(photon_plan, result.beamlet_weights)
@@ -252,8 +261,8 @@ def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
     return optimizer.computeDose(), optimizer.cost
 
 
-def _check_ready(photon_plan: Any) -> None:
-    """Raise an error if a plan cannot be optimised; nothing has been changed yet."""
+def _what_is_asked(photon_plan: Any) -> tuple[list[tuple[Structure, ObjectiveTerm]], VoxelGrid]:
+    """Terms of a plan that can be optimised, and the grid they are on; nothing has been changed yet."""
     from opentps_brimstone.adapters.objectives import terms_from_objectives
     from opentps_brimstone.adapters.plan import layout_from_opentps
 
@@ -268,10 +277,11 @@ def _check_ready(photon_plan: Any) -> None:
         raise ValueError(
             f"planDesign.beamlets has {n_columns} columns, but the plan has {n_beamlets} beamlets: compute them again"
         )
-    terms_from_objectives(photon_plan, _scoring_grid(photon_plan))
+    grid = _scoring_grid(photon_plan)
+    return terms_from_objectives(photon_plan, grid), grid
 
 
-def _scoring_grid(photon_plan: Any) -> Any:
+def _scoring_grid(photon_plan: Any) -> VoxelGrid:
     """Grid of a plan's beamlets, which is where OpenTPS scores its objectives."""
     from opentps_brimstone.adapters.beamlets import grid_of_beamlets
     from opentps_brimstone.adapters.plan import voxel_grid
@@ -290,12 +300,9 @@ def _initial_mu(optimizer: Any) -> NDArray[np.float64] | None:
     given = optimizer.opti_params.get("init_weights")
     if given is None:
         return None
-    weights = np.asarray(given, dtype=np.float64)
-    n_beamlets = optimizer.plan.numberOfBeamlets
-    if weights.shape != (n_beamlets,) or not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise ValueError(
-            f"init_weights must be {n_beamlets} finite numbers of 0 or more, got an array of shape {weights.shape}"
-        )
+    from opentps_brimstone.adapters.plan import checked_mu
+
+    weights = checked_mu(given, optimizer.plan.numberOfBeamlets, "init_weights")
     total_mu = np.square(weights) if optimizer.xSquared else weights
     mu: NDArray[np.float64] = total_mu / optimizer.plan.numberOfFractionsPlanned
     return mu

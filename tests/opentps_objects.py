@@ -20,6 +20,11 @@ def make_ct(shape=(18, 16, 14), spacing=(4.0, 4.0, 4.0), origin=(0.0, 0.0, 0.0))
     return CTImage(imageArray=hu, name="CT", origin=origin, spacing=spacing)
 
 
+def uneven_ct():
+    """Voxels that are no cubes, away from the origin."""
+    return make_ct(shape=(16, 18, 14), spacing=(5.0, 4.0, 5.0), origin=(-30.0, 10.0, 5.0))
+
+
 def centre(ct):
     return (np.asarray(ct.origin) + (np.asarray(ct.gridSize) - 1) / 2 * np.asarray(ct.spacing)).tolist()
 
@@ -29,6 +34,11 @@ def make_roi(ct, low, high, name):
     mask = np.zeros(ct.imageArray.shape, dtype=bool)
     mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
     return ROIMask(imageArray=mask, name=name, origin=ct.origin, spacing=ct.spacing)
+
+
+def middle_box(ct, name="PTV"):
+    """A target in the middle of `uneven_ct`."""
+    return make_roi(ct, (6, 7, 5), (10, 11, 9), name)
 
 
 def add_beam(plan, isocentre, gantry=0.0, couch=0.0, spacing=(5.0, 5.0), name="beam"):

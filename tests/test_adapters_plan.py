@@ -217,7 +217,7 @@ def test_impossible_mu(bad):
 
 
 def test_wrong_number_of_mu():
-    with pytest.raises(ValueError, match="the plan has 48 beamlets, got 47 MU values"):
+    with pytest.raises(ValueError, match=r"MU must be one number for each of the 48 beamlets, got .* \(47,\)"):
         write_beamlet_mu(mixed_plan(ORIGIN), np.ones(47))
 
 

@@ -9,9 +9,11 @@ from opentps_objects import (
     centre,
     make_ct,
     make_roi,
+    middle_box,
     mixed_plan,
     pencil_beams,
     section_six_plan,
+    uneven_ct,
     with_design,
 )
 
@@ -24,12 +26,12 @@ from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm
 
 @pytest.fixture(scope="module")
 def ct():
-    return make_ct(shape=(16, 18, 14), spacing=(5.0, 4.0, 5.0), origin=(-30.0, 10.0, 5.0))
+    return uneven_ct()
 
 
 @pytest.fixture(scope="module")
 def target(ct):
-    return make_roi(ct, (6, 7, 5), (10, 11, 9), "PTV")
+    return middle_box(ct)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +47,6 @@ def plan(ct):
 @pytest.fixture
 def beamlets(plan, ct):
     return pencil_beams(plan, ct)
-
-
-@pytest.fixture
-def no_engine(monkeypatch):
-    def refuse(*args, **options):
-        raise AssertionError("the dose engine was started")
-
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", refuse)
 
 
 def asked(target, organ):
@@ -265,7 +259,7 @@ def test_two_structures_of_one_name(plan, ct, target, organ, no_engine):
 
 @pytest.mark.parametrize("weights", [np.ones(47), -np.ones(48), np.full(48, np.nan)])
 def test_impossible_initial_weights(plan, ct, target, organ, weights, no_engine):
-    with pytest.raises(ValueError, match="initial_weights must be 48 finite MU values of 0 or more"):
+    with pytest.raises(ValueError, match=r"initial_weights must be (one number for each of the 48|finite)"):
         optimize_photon_plan(plan, ct, asked(target, organ), initial_weights=weights)
 
 

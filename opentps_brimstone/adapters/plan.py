@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "checked_mu",
     "ensure_beamlets",
     "layout_from_opentps",
     "remove_beamlets",
@@ -221,16 +222,37 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
     )
 
 
-def _checked_mu(weights_mu: ArrayLike) -> NDArray[np.float64]:
-    mu = np.asarray(weights_mu, dtype=np.float64)
-    if mu.ndim != 1:
-        raise ValueError(f"MU must be one number per beamlet, got an array of shape {mu.shape}")
-    wrong = np.flatnonzero(~(np.isfinite(mu) & (mu >= 0)))
+def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> NDArray[np.float64]:
+    """MU as an array with a number for each beamlet.
+
+    Parameters
+    ----------
+    mu : array_like, shape (n_beamlets,)
+    n_beamlets : int
+    name : str
+        What they are called, for the error.
+
+    Returns
+    -------
+    ndarray, shape (n_beamlets,)
+
+    Raises
+    ------
+    ValueError
+        If there is not one number for each beamlet, or one is negative or not finite.
+    """
+    values = np.asarray(mu, dtype=np.float64)
+    if values.shape != (n_beamlets,):
+        raise ValueError(
+            f"{name} must be one number for each of the {n_beamlets} beamlets, got an array of shape {values.shape}"
+        )
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if wrong.size:
         raise ValueError(
-            f"MU must be finite and not negative; beamlet {wrong[0]} has {mu[wrong[0]]} ({wrong.size} such beamlets)"
+            f"{name} must be finite and not negative; beamlet {wrong[0]} has {values[wrong[0]]} ({wrong.size} such "
+            "beamlets)"
         )
-    return mu
+    return values
 
 
 def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
@@ -252,10 +274,7 @@ def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
         As `validate_photon_plan`; and if there is not one MU per beamlet or one is negative or not finite. The plan
         is then unchanged.
     """
-    mu = _checked_mu(weights_mu)
-    n_beamlets = layout_from_opentps(photon_plan).n_beamlets
-    if mu.size != n_beamlets:
-        raise ValueError(f"the plan has {n_beamlets} beamlets, got {mu.size} MU values")
+    mu = checked_mu(weights_mu, layout_from_opentps(photon_plan).n_beamlets)
     ensure_beamlets(photon_plan)
     for beamlet, value in zip(photon_plan.beamlets, mu.tolist(), strict=True):
         beamlet._mu = value

@@ -10,6 +10,7 @@ import numpy as np
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets
 from opentps_brimstone.adapters.objectives import settings_for, target_names, terms_from_objectives
 from opentps_brimstone.adapters.plan import (
+    checked_mu,
     layout_from_opentps,
     structure_from_roi,
     validate_photon_plan,
@@ -161,7 +162,8 @@ def optimize_photon_plan(
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     _check_structures([structure for structure, _ in terms], grid)
-    _check_initial_weights(photon_plan, initial_weights)
+    if initial_weights is not None:
+        checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
     influence = plan_influence(photon_plan, ct, grid, beamlets, {"progress": progress, **engine_options})
     optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
     result = optimizer.optimize(
@@ -289,18 +291,6 @@ def _check_structures(structures: Iterable[Structure], grid: VoxelGrid) -> None:
             )
         if named.setdefault(structure.name, structure) is not structure:
             raise ValueError(f"two structures are called {structure.name!r}: give each a name of its own")
-
-
-def _check_initial_weights(photon_plan: Any, initial_weights: ArrayLike | None) -> None:
-    if initial_weights is None:
-        return
-    weights = np.asarray(initial_weights, dtype=np.float64)
-    n_beamlets = layout_from_opentps(photon_plan).n_beamlets
-    if weights.shape != (n_beamlets,) or not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise ValueError(
-            f"initial_weights must be {n_beamlets} finite MU values of 0 or more, got an array of shape {weights.shape}"
-            + (f" from {weights.min()} to {weights.max()}" if weights.size else "")
-        )
 
 
 # ----------------------------------------------------------------------------------------------- the dose influence
