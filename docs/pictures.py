@@ -102,7 +102,7 @@ def smoothing() -> None:
 def apertures(plan: pb.Plan) -> None:
     """Draw the segments of the first beam."""
     layout = plan.dose_influence.layout
-    mlc = MLC.matched(layout.xy_mm[:, 1], float(layout.spacing_mm[0, 1]))
+    mlc = MLC.matched(layout.xy_mm[:, 1], float(layout.spacing_mm[0, 1]), name="leaves as the rows")
     beam = sequence_plan(layout, plan.beamlet_weights, mlc, SequencingSettings(levels=4))[0]
     figure = plt.figure(figsize=(11, 2.6 * -(-len(beam.apertures) // 5)), layout="constrained")
     plot_apertures(beam, figure=figure)

@@ -148,8 +148,8 @@ def test_other_grids_are_refused(ct):
 
 
 def test_colours_are_all_different():
-    structures = [Structure(f"s{i}", np.ones((1, 1, 1)), is_target=i < 3) for i in range(8)]
-    assert len(set(structure_colours(structures).values())) == 8
+    structures = [Structure(f"s{i}", np.ones((1, 1, 1)), is_target=i < 4) for i in range(16)]
+    assert len(set(structure_colours(structures).values())) == 16
 
 
 def test_without_a_ct_the_wash_lies_on_the_grey_of_its_bar(box):

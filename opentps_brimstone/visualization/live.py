@@ -329,6 +329,10 @@ class VisualizationCallback(Recorder):
             ax.clear()
             self._draw_dvhs(names, snapshot, highest_gy, ax)
             ax.set_title(self._status(snapshot))
+            # Beside the curves: the best place among them changes from frame to frame.
+            legend: Any = ax.get_legend()
+            legend.set_loc("center left")
+            legend.set_bbox_to_anchor((1.01, 0.5), ax.transAxes)
             canvas.draw()
             figure.set_layout_engine("none")
             frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(64))
@@ -360,9 +364,6 @@ class VisualizationCallback(Recorder):
         curves = {name: self.history["dvhs"][name][snapshot] for name in names}
         colours = plots.structure_colours(list(plan.structures.values()))
         plots.plot_dvh_curves(curves, colours, targets=self._target_dvhs(), highest_gy=highest_gy, ax=ax)
-        # The best place changes from picture to picture.
-        legend: Any = ax.get_legend()
-        legend.set_loc("upper right")
 
     def _target_dvhs(self) -> dict[str, FloatArray]:
         terms = [] if self._prescription is None else self._prescription.objectives

@@ -41,8 +41,12 @@ ISODOSES_PERCENT = (10.0, 30.0, 50.0, 70.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.
 """Isodoses of a dose wash, in percent of the prescription."""
 
 # Okabe and Ito's colours that everyone can tell apart: targets take the warm ones, organs the others.
-_TARGET_COLOURS = ("#D55E00", "#CC79A7", "#E69F00")
-_ORGAN_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#8C6D31", "#7F7F7F")
+_TARGET_COLOURS = ("#D55E00", "#CC79A7", "#E69F00", "#882255")
+# After Okabe and Ito's those of Tol, so that a dozen organs of a patient have a colour each.
+_ORGAN_COLOURS = (
+    *("#0072B2", "#009E73", "#56B4E9", "#8C6D31", "#7F7F7F"),
+    *("#332288", "#44AA99", "#999933", "#117733", "#AA99DD", "#661100", "#BBBB77"),
+)
 _CT_WINDOW_HU = (-600.0, 400.0)
 _WASH_OPACITY = (0.45, 0.9)
 # The grey of water: what a wash lies on where there is no CT, so that its colours are those of the bar.
@@ -100,15 +104,17 @@ def structure_colours(structures: Sequence[Structure]) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------------- dose wash
 
 
-def _isodose_colours(levels: Sequence[float]) -> tuple[Colormap, BoundaryNorm]:
+def _isodoses(prescription_gy: float) -> tuple[list[float], Colormap, BoundaryNorm]:
+    """Doses of the isodoses in Gy, and the colours of the bands between them."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
+    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
     colours = colormaps["viridis"](np.linspace(0.0, 1.0, len(levels)))
     colours[:, 3] = np.linspace(*_WASH_OPACITY, len(levels))
     transparent = (0.0, 0.0, 0.0, 0.0)
     colormap = ListedColormap(colours[:-1]).with_extremes(under=transparent, over=colours[-1])
-    return colormap, BoundaryNorm(levels, len(levels) - 1)
+    return levels, colormap, BoundaryNorm(levels, len(levels) - 1)
 
 
 def _edges(grid: VoxelGrid, axis: int) -> tuple[float, float]:
@@ -210,8 +216,7 @@ def plot_dose_wash(
             zorder=0,
         )
     x, y = _centres(grid, lying.across), _centres(grid, lying.up)
-    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
-    colormap, norm = _isodose_colours(levels)
+    levels, colormap, norm = _isodoses(prescription_gy)
     dose_slice = _slice(images["dose"], grid, lying, where)
     if dose_slice.max() > levels[0]:
         ax.contourf(x, y, dose_slice, levels=levels, cmap=colormap, norm=norm, extend="max", zorder=1)
@@ -300,8 +305,7 @@ def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
     """
     from matplotlib.cm import ScalarMappable
 
-    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
-    colormap, norm = _isodose_colours(levels)
+    levels, colormap, norm = _isodoses(prescription_gy)
     bar = ax.figure.colorbar(ScalarMappable(norm, colormap), ax=ax, extend="max", ticks=levels, shrink=0.9)
     bar.ax.set_yticklabels([f"{percent:.0f}" for percent in ISODOSES_PERCENT], fontsize="small")
     bar.ax.set_facecolor(_WATER_GREY)
@@ -322,8 +326,7 @@ def plot_isodose_legend(prescription_gy: float, *, ax: Axes) -> None:
     """
     from matplotlib.patches import Rectangle
 
-    levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
-    colormap, norm = _isodose_colours(levels)
+    levels, colormap, norm = _isodoses(prescription_gy)
     for i, (percent, level) in enumerate(zip(ISODOSES_PERCENT, levels, strict=True)):
         band = colormap(norm(level)) if i < len(levels) - 1 else colormap(norm(2 * level))
         ax.add_patch(Rectangle((0, i), 1, 1, facecolor=band, edgecolor="0.4", linewidth=0.5))
