@@ -1,19 +1,25 @@
 """Why the defaults are what they are: TG-119 cases planned with one setting changed at a time.
 
-    python benchmarks/tg119_defaults.py [--cases prostate c-shape-hard] [--markdown docs/tg119-defaults.md]
+    python benchmarks/tg119_defaults.py [--cases prostate c-shape c-shape-hard] [--jobs 2] [--markdown table.md]
 
-Each row is a setting of `OptimizerSettings` or `GoalPlannerSettings`; the first row is the defaults. "missed" is by how
-much the goals are missed in sum, as a share of each goal; "mean" is the sum of the mean doses outside the targets in
-Gy.
+Each row changes a setting of `OptimizerSettings` or `GoalPlannerSettings`, or the weights that the first round starts
+from; the first row is the defaults. Every cell says how many goals are met, by how much they are missed in sum, as a
+share of each goal, how the mean doses outside the targets compare with those of the defaults (mean of the structures'
+ratios), and the processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.planning import plan_from_opentps
@@ -25,19 +31,26 @@ from opentps_brimstone.optimizer import OptimizerSettings
 from opentps_brimstone.phantoms import make_phantom
 from opentps_brimstone.tg119 import CASES
 
-OPTIMIZER: list[dict[str, Any]] = [
+Changes = dict[str, Any]
+
+OPTIMIZER: list[Changes] = [
     {"kl_direction": "target_calc"},
     {"gaussian_bin_sigma": 0.1},
     {"gaussian_bin_sigma": 0.4},
+    {"variance_ratio": 2.0},
     {"variance_ratio": 9.0},
     {"grid_of_level": (0, 0, 0, 0, 0)},
     {"grid_of_level": (0, 1, 2, 2, 2)},
     {"tail_length": 0.02},
     {"tail_length": 0.1},
+    {"target_smoothing": "half"},
     {"uniform_share": 0.1},
+    {"uniform_share": 0.4},
+    {"slope_variance": False},
+    {"dynamic_covariance": False},
     {"search": "conjugate_gradient"},
 ]
-PLANNER: list[dict[str, Any]] = [
+PLANNER: list[Changes] = [
     {"first_levels": 1},
     {"first_levels": 4},
     {"later_level": 0},
@@ -52,48 +65,104 @@ PLANNER: list[dict[str, Any]] = [
     {"cold_spot_weight": 3000.0},
     {"mean_weight": 400.0},
 ]
+SEEDS = (1, 2)
 
 
-def planned(plan: Any, phantom: Any, optimizer: dict[str, Any], planner: dict[str, Any]) -> str:
-    """Plan a case with some settings changed: what is missed, mean doses, time."""
-    began = time.perf_counter()
-    result = GoalPlanner(
-        plan, phantom.goals, replace(GoalPlannerSettings(), **planner), replace(OptimizerSettings(), **optimizer)
-    ).optimize()
-    seconds = time.perf_counter() - began
-    missed = sum(abs(row.value / row.goal.value - 1) for row in result.goals if not row.met)
-    mean = sum(mean_dose(result.dose, s.share) for s in phantom.structures if not s.is_target)
-    return (
-        f"{sum(row.met for row in result.goals)}/{len(result.goals)}, {100 * missed:.1f} %, {mean:.2f}, {seconds:.0f} s"
-    )
+@cache
+def fields(case: str, grid_mm: float, beamlet_mm: float) -> tuple[Any, Any]:
+    """Phantom and plan of a case, once in each process."""
+    phantom = make_phantom(case, grid_mm)
+    with silent_opentps():
+        ct, _, photon_plan = to_opentps(phantom, beamlet_mm)
+        return phantom, plan_from_opentps(photon_plan, ct, phantom.structures, progress=False)
+
+
+def random_start(phantom: Any, plan: Any, seed: int) -> Any:
+    """Weights from 0 to twice their mean that give the first target its prescribed mean dose."""
+    random = np.random.default_rng(seed).uniform(0, 2, plan.dose_influence.layout.n_beamlets)
+    target = next(s for s in phantom.structures if s.is_target)
+    dose = plan.dose_influence.dose(random, phantom.number_of_fractions)
+    return random * phantom.prescription_of(target.name) / np.average(dose, weights=target.share)
+
+
+def planned(task: tuple[str, float, float, Changes, Changes, int | None]) -> dict[str, Any]:
+    """Plan a case with some settings changed, on one thread."""
+    case, grid_mm, beamlet_mm, optimizer, planner, seed = task
+    phantom, plan = fields(case, grid_mm, beamlet_mm)
+    start = None if seed is None else random_start(phantom, plan, seed)
+    began = time.process_time()
+    settings = replace(OptimizerSettings(threads=1), **optimizer)
+    planner_settings = replace(GoalPlannerSettings(), **planner)
+    result = GoalPlanner(plan, phantom.goals, planner_settings, settings).optimize(initial_weights=start)
+    return {
+        "met": sum(row.met for row in result.goals),
+        "of": len(result.goals),
+        "missed": sum(abs(row.value / row.goal.value - 1) for row in result.goals if not row.met),
+        "means": {s.name: mean_dose(result.dose, s.share) for s in phantom.structures if not s.is_target},
+        "goals": {str(row.goal): row.value for row in result.goals},
+        "rounds": len(result.rounds),
+        "iterations": result.iterations,
+        "seconds": time.process_time() - began,
+    }
+
+
+def cell(result: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """What a plan is worth beside that of the defaults."""
+    ratio = np.mean([mean / defaults["means"][name] for name, mean in result["means"].items()]) - 1
+    missed = f", missed by {100 * result['missed']:.1f} %" if result["met"] < result["of"] else ""
+    means = "" if result is defaults else f", {100 * ratio:+.1f} %"
+    return f"{result['met']}/{result['of']}{missed}{means}, {result['seconds']:.0f} s"
+
+
+def rows() -> list[tuple[str, Changes, Changes, int | None]]:
+    """Name and changes of every row; the defaults first. Wrong settings are found here."""
+    changes: list[tuple[Changes, Changes, int | None]] = [({}, {}, None)]
+    changes += [(each, {}, None) for each in OPTIMIZER]
+    changes += [({}, each, None) for each in PLANNER]
+    changes += [({}, {}, seed) for seed in SEEDS]
+    named = []
+    for optimizer, planner, seed in changes:
+        replace(OptimizerSettings(), **optimizer)
+        replace(GoalPlannerSettings(), **planner)
+        texts = [f"{key} = {value}" for key, value in (optimizer | planner).items()]
+        texts += [] if seed is None else [f"random start {seed}"]
+        named.append((", ".join(texts) or "defaults", optimizer, planner, seed))
+    return named
 
 
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", choices=CASES, default=["prostate", "c-shape-hard"])
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=["prostate", "c-shape", "c-shape-hard"])
     parser.add_argument("--grid", type=float, default=4.0, help="dose grid in mm")
     parser.add_argument("--beamlet", type=float, default=5.0, help="beamlet size in mm")
+    parser.add_argument("--jobs", type=int, default=2, help="plans made at a time, each on one thread")
     parser.add_argument("--markdown", type=Path, help="also write the table here")
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args()
-    cases = {}
+    study = rows()
     for case in options.cases:
-        phantom = make_phantom(case, options.grid)
-        with silent_opentps():
-            ct, _, photon_plan = to_opentps(phantom, options.beamlet)
-        cases[case] = phantom, plan_from_opentps(photon_plan, ct, phantom.structures, progress=False)
-    variants: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {})]
-    variants += [(changed, {}) for changed in OPTIMIZER] + [({}, changed) for changed in PLANNER]
-    head = [f"{case}: goals met, missed, mean, time" for case in cases]
-    lines = ["| setting | " + " | ".join(head) + " |", "| --- |" + " --- |" * len(cases)]
+        fields(case, options.grid, options.beamlet)  # so that the processes find the beamlets in the cache
+    fields.cache_clear()
+    tasks = [
+        (case, options.grid, options.beamlet, optimizer, planner, seed)
+        for _, optimizer, planner, seed in study
+        for case in options.cases
+    ]
+    lines = ["| setting | " + " | ".join(options.cases) + " |", "| --- |" + " --- |" * len(options.cases)]
     print("\n".join(lines), flush=True)
-    for optimizer, planner in variants:
-        name = ", ".join(f"{key} = {value}" for key, value in (optimizer | planner).items()) or "defaults"
-        cells = [planned(plan, phantom, optimizer, planner) for phantom, plan in cases.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
-        if options.markdown:
-            options.markdown.write_text("\n".join(lines) + "\n")
+    numbers: dict[str, dict[str, Any]] = {}
+    with ProcessPoolExecutor(options.jobs) as pool:
+        results = pool.map(planned, tasks)
+        for name, *_ in study:
+            numbers[name] = {case: next(results) for case in options.cases}
+            cells = [cell(numbers[name][case], numbers["defaults"][case]) for case in options.cases]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
+            if options.markdown:
+                options.markdown.write_text("\n".join(lines) + "\n")
+            if options.json:
+                options.json.write_text(json.dumps(numbers, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,14 @@ import pytest
 from small_case import BEAMLET_MM, small_phantom
 
 from opentps_brimstone import cli
-from opentps_brimstone.demo import DEMO_FILES, FLUENCE_FILES
+from opentps_brimstone.adapters.phantom import to_opentps
+from opentps_brimstone.adapters.plan import layout_from_opentps
+from opentps_brimstone.adapters.segments import align_beamlets
+from opentps_brimstone.demo import DEMO_FILES, FLUENCE_FILES, rows_on_leaves
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_prescription import GoalPlannerSettings
 from opentps_brimstone.phantoms import PHANTOMS, c_shape, make_phantom
+from opentps_brimstone.sequencing import get_mlc
 from opentps_brimstone.tg119 import CASES, INSTITUTIONS, SUITE_FILES, hot_spot, run_case, run_suite, verdict
 
 FEW = GoalPlannerSettings(rounds=2, tolerance=2e-3)
@@ -110,6 +114,15 @@ def test_deliverable_plans_are_judged_by_their_segments(cache_folder, tmp_path):
     for row, value in zip(rows, case.sequenced, strict=True):
         assert (row["recalculated"], row["sequenced"], row["met"]) == ("", f"{value.value:.2f}", "yes")
     assert f"{case.monitor_units:.0f}" in str(result) and f"{case.gamma_pass_percent:.2f} %" in str(result)
+
+
+def test_rows_on_leaves_end_where_the_stacked_targets_do():
+    phantom = rows_on_leaves(make_phantom("multitarget", 8.0), 5.0)
+    plan = align_beamlets(to_opentps(phantom, 5.0).plan, get_mlc("millennium-120"))
+    rows = np.unique(layout_from_opentps(plan).xy_mm[:, 1])
+    ends = phantom.isocenter_mm[2] + np.concatenate([rows - 2.5, rows[-1:] + 2.5])
+    for end in (-60.0, -20.0, 20.0, 60.0):
+        assert np.abs(ends - end).min() < 1e-6
 
 
 def test_the_hot_spot_is_outside_the_targets():
