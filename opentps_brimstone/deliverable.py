@@ -13,7 +13,6 @@ field gives the same dose in either, and its engine MU change by the ratio of th
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from opentps_brimstone.segment_weights import (
     segment_influence,
 )
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
+from opentps_brimstone.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from opentps_brimstone.calibration import Calibration, ReferenceField
@@ -360,15 +360,15 @@ class _Work:
         self._engine_options = engine_options
         self._cache = cache
         self._say = say
-        self._since = time.perf_counter()
+        self._clock = StageTimes()
         self._spacing_mm: tuple[float, float] | None = None  # decided by the first segments that are written
-        self.times_s: dict[str, float] = {}
+
+    @property
+    def times_s(self) -> dict[str, float]:
+        return self._clock.times_s
 
     def lap(self, step: str, finding: str) -> None:
-        now = time.perf_counter()
-        self.times_s[step] = now - self._since
-        self._say(f"{step} ({self.times_s[step]:.1f} s): {finding}")
-        self._since = now
+        self._say(f"{step} ({self._clock.lap(step):.1f} s): {finding}")
 
     def write(self, beams: Sequence[SequencedBeam]) -> Any:
         """Write segments into a copy of the plan."""

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import io
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from opentps_brimstone.report import (
     save_report,
     statistics_table,
 )
+from opentps_brimstone.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from opentps_brimstone.deliverable import DeliverablePlan
@@ -212,7 +212,7 @@ def run_demo(
     folder = Path(f"brimstone-{phantom.name}" if out is None else out)
     check_folder(folder, DEMO_FILES)
     work = _Work(
-        phantom, beamlet_mm, collimator, levels, threads, cache, progress, settings, planner_settings, say, _Clock()
+        phantom, beamlet_mm, collimator, levels, threads, cache, progress, settings, planner_settings, say, StageTimes()
     )
     with silent_opentps():
         result = work.result(folder)
@@ -261,7 +261,7 @@ class _Work:
     settings: OptimizerSettings | None
     planner_settings: GoalPlannerSettings | None
     say: Callable[[str], None]
-    clock: _Clock
+    clock: StageTimes
 
     @property
     def _engine(self) -> dict[str, Any]:
@@ -397,6 +397,7 @@ class _Work:
             "optimiser": f"{len(found.rounds)} rounds, {found.iterations} iterations in {found.time_s:.1f} s",
         }
         if made is None:
+            facts["MU"] = "the dose engine's, not a machine's"
             facts["recalculation differs by"] = f"at most {difference:.1e} of the maximum"
         else:
             facts |= made.facts()
@@ -422,20 +423,6 @@ class _Work:
             facts=facts,
             fluence_goals=None if made is None else fluence_goals,
         )
-
-
-class _Clock:
-    """Wall time of stages that follow each other."""
-
-    def __init__(self) -> None:
-        self.times_s: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> float:
-        now = time.perf_counter()
-        self.times_s[stage] = now - self._since
-        self._since = now
-        return self.times_s[stage]
 
 
 # --------------------------------------------------------------------------------------------------- what is written

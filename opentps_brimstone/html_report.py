@@ -12,10 +12,8 @@ import platform
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from opentps_brimstone import __version__, visualization
-from opentps_brimstone.evaluation import dose_statistics
+from opentps_brimstone.evaluation import dose_statistics, voxel_volume_cc
 from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR, html_table
 from opentps_brimstone.report import draw_planes, machine_beams
 from opentps_brimstone.visualization.plots import structure_colours
@@ -245,7 +243,7 @@ def _relation(requirement: str) -> str:
 
 def _statistics(result: PlanFolderResult) -> str:
     report = result.report
-    voxel_cc = float(np.prod(report.grid.spacing_mm)) / 1000
+    voxel_cc = voxel_volume_cc(report.grid)
     rows = [
         (
             each.structure,

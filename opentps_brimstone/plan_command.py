@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import json
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +18,14 @@ import numpy.typing as npt
 from opentps_brimstone.beam import beamlets_on_target
 from opentps_brimstone.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
 from opentps_brimstone.demo import silent_opentps
-from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, evaluate
+from opentps_brimstone.evaluation import GoalTable, evaluate, voxel_volume_cc
 from opentps_brimstone.output_folder import check_folder, written_together
 from opentps_brimstone.plan import Plan
 from opentps_brimstone.prescription_file import MATCHED, PrescriptionFile, read_prescription
 from opentps_brimstone.report import (
     REPORT_FILES,
     PlanReport,
+    dvh_columns,
     goals_table,
     machine_beams,
     report_figure,
@@ -34,6 +34,7 @@ from opentps_brimstone.report import (
     statistics_table,
 )
 from opentps_brimstone.series import Series
+from opentps_brimstone.stage_times import StageTimes
 from opentps_brimstone.structure import Structure
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ PLAN_FILES = (
 
 # A structure on the dose grid is planned with if it fills some voxel to this share.
 _INSIDE = 0.5
-_DVH_STEP_GY = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,18 +284,11 @@ class _Work:
         self._cache = cache
         self._progress = progress
         self._say = say
-        self._since = time.perf_counter()
+        self._clock = StageTimes()
         self._engine: dict[str, Any] = {"processes": threads, "progress": progress}
         self._settings = asked.optimizer if threads is None else dataclasses.replace(asked.optimizer, threads=threads)
         self.notes: list[str] = []
-        self.times_s: dict[str, float] = {}
         self.references: dict[str, Dataset] = {}
-
-    def _lap(self, stage: str) -> float:
-        now = time.perf_counter()
-        self.times_s[stage] = now - self._since
-        self._since = now
-        return self.times_s[stage]
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -327,21 +320,26 @@ class _Work:
             progress=self._progress,
         )
         self.references = _references(self._source, series)
+        if fluence_only:  # no plan refers to the structure set
+            self.references.pop("structure_set", None)
+        _check_references(self._source, self.references)
         asked = self._asked = self._asked.for_structures(series.structures)
         plan, shown = self._plan(series)
         mlc = None if fluence_only else self._checked_mlc(plan)
         self._check_goals(plan)
         grid = plan.grid
         self._say(f"{asked.name}: {len(plan.beams)} beams, {len(shown)} structures, {grid.n_voxels} voxels")
-        self._lap("preparation")
+        self._clock.lap("preparation")
 
         influence = plan.compute_dose_influence(
             list(asked.targets), asked.beamlet_spacing_mm, asked.beamlet_margin_mm, cache=self._cache, **self._engine
         )
-        self._say(f"doses of {influence.layout.n_beamlets} beamlets ready after {self._lap('beamlets'):.1f} s")
+        self._say(f"doses of {influence.layout.n_beamlets} beamlets ready after {self._clock.lap('beamlets'):.1f} s")
         self._leave_out_without_dose(plan)
         found, terms = self._optimised(plan)
-        self._say(f"optimised in {self._lap('optimisation'):.1f} s, {found.iterations} iterations: {found.message}")
+        self._say(
+            f"optimised in {self._clock.lap('optimisation'):.1f} s, {found.iterations} iterations: {found.message}"
+        )
 
         case = plan.to_opentps()
         case.plan.name = case.plan.rtPlanName = asked.name
@@ -371,7 +369,7 @@ class _Work:
             report=report,
             photon_plan=photon_plan,
             notes=tuple(self.notes),
-            times_s=self.times_s,
+            times_s=self._clock.times_s,
         )
 
     # ------------------------------------------------------------------------------------------------------- the plan
@@ -548,7 +546,7 @@ class _Work:
             say=self._say,
             **self._engine,
         )
-        self._lap("segments")
+        self._clock.lap("segments")
         return made
 
     def _recalculated(self, plan: Plan, case: Any) -> tuple[FloatArray, float, Calibration]:
@@ -563,7 +561,7 @@ class _Work:
         calibration = calibrate_plan(
             case.plan, case.ct, self._asked.machine.reference, cache=self._cache, **self._engine
         )
-        self._say(f"recalculated in {self._lap('recalculation'):.1f} s")
+        self._say(f"recalculated in {self._clock.lap('recalculation'):.1f} s")
         return dose, difference, calibration
 
     # ---------------------------------------------------------------------------------------------------------- report
@@ -588,7 +586,7 @@ class _Work:
             "dose grid": f"{spacing} mm",
             "beamlets": f"{len(found.beamlet_weights)} of {asked.beamlet_spacing_mm:g} mm",
             "fractions": str(asked.fractions),
-            "optimiser": f"{found.iterations} iterations in {self.times_s['optimisation']:.1f} s",
+            "optimiser": f"{found.iterations} iterations in {self._clock.times_s['optimisation']:.1f} s",
         }
         if deliverable is not None:
             facts |= deliverable.facts()
@@ -638,6 +636,18 @@ def _references(folder: Path, series: Series) -> dict[str, Dataset]:
         if len(found) == len(wanted):
             break
     return found
+
+
+def _check_references(folder: Path, references: Mapping[str, Dataset]) -> None:
+    """Find out before the work whether plan and dose can refer to structure set and CT."""
+    from opentps_brimstone.dicom.header import check_references, load_reference
+
+    try:
+        for what, modality, name in (("structure_set", "RTSTRUCT", "structure set"), ("ct", "CT", "CT")):
+            load_reference(references.get(what), modality, name)
+        check_references(list(references.values()))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
 
 
 # -------------------------------------------------------------------------------------------------------------- files
@@ -709,13 +719,13 @@ def _named_in(structure_set: Dataset | None, targets: Mapping[str, float]) -> di
 
 def _write_dvhs(report: PlanReport, path: Path) -> None:
     """DVHs as JSON: dose axis, and for each structure volume and percents of it."""
-    axis = np.arange(0.0, float(np.max(report.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
-    voxel_cc = float(np.prod(report.grid.spacing_mm)) / 1000
+    axis, volumes = dvh_columns(report)
+    voxel_cc = voxel_volume_cc(report.grid)
     structures = {
         structure.name: {
             "is_target": structure.is_target,
             "volume_cc": round(float(structure.share.sum()) * voxel_cc, 4),
-            "volume_percent": np.round(100 * cumulative_dvh(report.dose, structure.share, axis), 4).tolist(),
+            "volume_percent": np.round(volumes[structure.name], 4).tolist(),
         }
         for structure in report.structures
     }

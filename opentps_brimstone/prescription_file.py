@@ -417,6 +417,16 @@ def _text(value: Any) -> str:
     return value
 
 
+def _short_text(longest: int) -> _Check:
+    def check(value: Any) -> str:
+        text = _text(value)
+        if len(text) > longest:
+            raise ValueError(f"{text!r} has {len(text)} letters; DICOM has room for {longest}")
+        return text
+
+    return check
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{_said(value)}; it must be true or false")
@@ -504,7 +514,7 @@ _SCHEMA: dict[str, dict[str, _Entry]] = {
     "terms": {"structure": _Entry(_text, _REQUIRED), "kind": _Entry(_text, _REQUIRED)},
     "machine": {
         "mlc": _Entry(_choice(*MLCS, MATCHED), MachineRequest.mlc),
-        "name": _Entry(_text),
+        "name": _Entry(_short_text(16)),
         "levels": _Entry(_number(2, 1000, whole=True), 10),
         "method": _Entry(_choice(*METHODS)),
         "minimum_mu": _Entry(_number(0, unit="MU per fraction"), MachineRequest.minimum_mu),

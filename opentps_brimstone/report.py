@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from opentps_brimstone import visualization
 from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, dose_statistics, format_table
+from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR
 from opentps_brimstone.prescription import KLDivergenceTerm
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REPORT_FILES",
     "PlanReport",
+    "dvh_columns",
     "goals_table",
     "machine_beams",
     "report_figure",
@@ -50,7 +52,6 @@ _FACTS_LINE_LETTERS = 190
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 _MARGIN_AROUND_BODY_MM = 16.0
 _DVH_STEP_GY = 0.1
-_PASS_COLOUR, _FAIL_COLOUR = "#DDF1E4", "#F8D7CC"
 _STRIP_INCHES = (22.0, 0.9, 2.0)
 """Of a beam's picture: width, and the heights of titles and of a row of apertures."""
 _FLUENCE_INCHES = (9.5, 3.4)
@@ -210,7 +211,7 @@ def _draw_graphs(page: SubFigure, report: PlanReport) -> None:
 
 def _draw_tables(page: SubFigure, report: PlanReport) -> None:
     goals, statistics = page.subplots(1, 2, width_ratios=[1.0, 1.35])
-    fills = [_PASS_COLOUR if result.met else _FAIL_COLOUR for result in report.goals]
+    fills = [PASS_COLOUR if result.met else FAIL_COLOUR for result in report.goals]
     _draw_table(goals, "goals", *_goal_columns(report), fills)
     rows = _statistics_rows(report)
     _draw_table(statistics, "dose statistics (Gy)", _STATISTICS, rows, ["white"] * len(rows))
@@ -339,15 +340,32 @@ def save_report(report: PlanReport, folder: Path) -> list[Path]:
     return paths
 
 
+def dvh_columns(report: PlanReport) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Cumulative DVHs of all structures on one axis.
+
+    Parameters
+    ----------
+    report : PlanReport
+
+    Returns
+    -------
+    dose_gy : ndarray, shape (n,)
+        Every 0.1 Gy, until beyond the highest dose.
+    volumes_percent : dict of str to ndarray, shape (n,)
+        Of each structure's volume, by its name.
+    """
+    axis = np.arange(0.0, float(np.max(report.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
+    return axis, {each.name: 100 * cumulative_dvh(report.dose, each.share, axis) for each in report.structures}
+
+
 def _write_dvhs(report: PlanReport, path: Path) -> None:
     import csv
 
-    axis = np.arange(0.0, float(np.max(report.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
-    columns = [100 * cumulative_dvh(report.dose, structure.share, axis) for structure in report.structures]
+    axis, columns = dvh_columns(report)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["dose_gy", *(structure.name for structure in report.structures)])
-        for dose, *volumes in zip(axis, *columns, strict=True):
+        writer.writerow(["dose_gy", *columns])
+        for dose, *volumes in zip(axis, *columns.values(), strict=True):
             writer.writerow([f"{dose:.1f}", *(f"{volume:.4f}" for volume in volumes)])
 
 

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 SOURCES = Path(__file__).resolve().parents[1]
 
 
@@ -26,3 +28,14 @@ def pytest_configure(config):
         os.environ[name] = str(own / name.lower())
     # Neither what an earlier run left behind counts, nor is a user's cache filled with phantoms.
     os.environ.setdefault("OPENTPS_BRIMSTONE_CACHE", str(own / "cache"))
+
+
+@pytest.fixture
+def no_engine(monkeypatch):
+    """Make sure that what is wrong is told of before the dose engine starts."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the dose engine was started")
+
+    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", refuse)
+    monkeypatch.setattr("opentps_brimstone.engine.compute_dose", refuse)

@@ -277,15 +277,6 @@ def test_terms_and_fluence_alone(patient, tmp_path, planned):
 # ------------------------------------------------------------------------------------- before the engine, and files
 
 
-@pytest.fixture
-def no_engine(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("the dose engine was started")
-
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", refuse)
-    monkeypatch.setattr("opentps_brimstone.engine.compute_dose", refuse)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -330,6 +321,24 @@ def test_what_does_not_fit_the_patient_is_told_before_the_engine_starts(
     with pytest.raises(PrescriptionFileError, match=re.escape(complaint)):
         plan_folder(patient, parse_prescription(text, "p.toml"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"StudyInstanceUID": "1.2.3"}, "the objects referred to have different StudyInstanceUID: 1.2.3, "),
+        ({"PatientID": "Meier"}, "the objects referred to have different PatientID: Meier, Müller"),
+        ({"StudyInstanceUID": None}, "the structure set has no StudyInstanceUID; without it no other object can refer"),
+    ],
+)
+def test_files_that_no_plan_can_refer_to_are_told_of_before_the_work(values, complaint, patient, tmp_path, no_engine):
+    folder = shutil.copytree(patient, tmp_path / "dicom")
+    dataset = pydicom.dcmread(folder / STRUCTURE_SET_FILE)
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(folder / STRUCTURE_SET_FILE)
+    with pytest.raises(ValueError, match=f"{re.escape(str(folder))}: {complaint}"):
+        plan_folder(folder, parse_prescription(PRESCRIPTION, "p.toml"), tmp_path / "out")
 
 
 def test_folders_are_checked_before_the_work(patient, tmp_path, no_engine, planned):

@@ -190,6 +190,10 @@ def changed(old: str, new: str, text: str = WHOLE) -> str:
         ),
         (changed("fractions = 30", "fractions = 2.5"), "line 3: plan, fractions: 2.5 is a number; it must be a whole"),
         (changed("fractions = 30", f"fractions = 1{400 * '0'}"), "line 3: plan, fractions: this is inf; it must be a"),
+        (
+            changed('"LINAC1"', '"Linac of the cellar"'),
+            "line 41: machine, name: 'Linac of the cellar' has 19 letters; DICOM has room for 16",
+        ),
         (changed("weight = 2", f"weight = 1{400 * '0'}"), "line 29: terms 1, weight: this is inf; it must be a number"),
         (changed("fractions = 30", "fractions = true"), "line 3: plan, fractions: True is true or false; it must be"),
         (changed("fractions = 30\n", ""), "line 1: plan: fractions is missing"),

@@ -19,6 +19,7 @@ __all__ = [
     "RT_DOSE_CLASS",
     "RT_PLAN_CLASS",
     "DicomSource",
+    "check_references",
     "decimals",
     "describe_object",
     "frame_of_reference_of",
@@ -116,6 +117,25 @@ def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
     return dataset
 
 
+def check_references(references: Sequence[Dataset]) -> None:
+    """Find out whether objects are of one patient, study and frame of reference, so that another can refer to them.
+
+    Parameters
+    ----------
+    references : sequence of Dataset
+
+    Raises
+    ------
+    ValueError
+        When they are not.
+    """
+    for keyword in ("PatientID", "StudyInstanceUID"):
+        found = {str(reference.get(keyword)) for reference in references if reference.get(keyword)}
+        if len(found) > 1:
+            raise ValueError(f"the objects referred to have different {keyword}: {', '.join(sorted(found))}")
+    _frame(references, None)
+
+
 def describe_object(
     dataset: Dataset,
     modality: str,
@@ -149,15 +169,14 @@ def describe_object(
 
     from opentps_brimstone import __version__
 
+    check_references(references)
     patient = {keyword: one_line(value, 64) for keyword, value in patient.items()}
     now = datetime.datetime.now()
     today, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     defaults = {"StudyInstanceUID": generate_uid(), "StudyDate": today, "StudyTime": time, "StudyID": "1", **patient}
     for keyword in _PATIENT + _STUDY:
-        found = {str(reference.get(keyword)) for reference in references if reference.get(keyword)}
-        if len(found) > 1 and keyword in {"PatientID", "StudyInstanceUID"}:
-            raise ValueError(f"the objects referred to have different {keyword}: {', '.join(sorted(found))}")
-        setattr(dataset, keyword, found.pop() if found else defaults.get(keyword, ""))
+        found = {str(reference.get(keyword)): None for reference in references if reference.get(keyword)}
+        setattr(dataset, keyword, next(iter(found), defaults.get(keyword, "")))
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = today, time
     dataset.Modality = modality
     dataset.SeriesDescription = one_line(description, 64)
