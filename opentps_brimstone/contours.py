@@ -31,9 +31,9 @@ __all__ = ["ContourStack"]
 FloatArray = npt.NDArray[np.float64]
 
 # Planes closer than this are one.
+_SAME_PLANE_MM = 0.05
 # A share below this is what sums of areas leave behind outside an outline.
 _ROUNDING = 1e-9
-_SAME_PLANE_MM = 0.05
 # A step between planes that is longer than this many usual steps is a gap.
 _LONGEST_STEP = 1.5
 # Scan lines over the height of a shape when its area is measured; and when it is rasterised, their distance and how

@@ -48,7 +48,7 @@ def test_the_version_is_that_of_the_metadata():
 
 def imported_packages(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -68,6 +68,6 @@ def test_the_core_library_knows_no_python():
     sources = [*(SOURCE / "csrc" / "brimstone").rglob("*.?pp")]
     assert len(sources) > 10
     for source in sources:
-        text = source.read_text()
+        text = source.read_text(encoding="utf-8")
         assert "Python.h" not in text
         assert "pybind11" not in text

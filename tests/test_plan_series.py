@@ -49,14 +49,6 @@ def engine(monkeypatch):
     return asked
 
 
-@pytest.fixture
-def no_engine(monkeypatch):
-    def called(*_, **__):
-        raise AssertionError("the dose engine was started")
-
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", called)
-
-
 @pytest.fixture(scope="module")
 def computed() -> pb.Plan:
     """Four beams of 8 mm beamlets."""

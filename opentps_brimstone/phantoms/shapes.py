@@ -104,30 +104,6 @@ def prism_share(
     return share
 
 
-def _rounded_box(half_x: float, half_y: float, corner: float) -> Callable[..., npt.NDArray[np.bool_]]:
-    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
-        beyond_x = np.maximum(np.abs(x) - (half_x - corner), 0)
-        beyond_y = np.maximum(np.abs(y) - (half_y - corner), 0)
-        return np.asarray(np.hypot(beyond_x, beyond_y) <= corner)
-
-    return inside
-
-
-def _disc(radius: float) -> Callable[..., npt.NDArray[np.bool_]]:
-    return lambda x, y: np.asarray(np.hypot(x, y) <= radius)
-
-
-def _open_ring(inner: float, outer: float, opening_degrees: float) -> Callable[..., npt.NDArray[np.bool_]]:
-    """Outline of a ring that is open towards the patient's back, at high y."""
-
-    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
-        radius = np.hypot(x, y)
-        from_back = np.degrees(np.arctan2(np.abs(x), y))
-        return np.asarray((radius >= inner) & (radius <= outer) & (from_back >= opening_degrees / 2))
-
-    return inside
-
-
 def solid_share(
     grid: VoxelGrid,
     inside: Solid,
