@@ -29,6 +29,8 @@ def check_folder(folder: Path, names: Sequence[str]) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output folder {folder} is a file; give another one")
+    if folder.is_symlink() and not folder.exists():
+        raise NotADirectoryError(f"the output folder {folder} is a link to {folder.readlink()}, which does not exist")
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise NotADirectoryError(f"the output folder {folder} cannot be made: {nearest} is a file")

@@ -124,6 +124,9 @@ def test_folders_that_cannot_be_written_are_told_of(old):
         check_folder(old / "notes.txt", NAMES)
     with pytest.raises(NotADirectoryError, match=r"below cannot be made: .*notes\.txt is a file"):
         check_folder(old / "notes.txt" / "below", NAMES)
+    (old / "link").symlink_to("nothing")
+    with pytest.raises(NotADirectoryError, match="link is a link to nothing, which does not exist"):
+        check_folder(old / "link", NAMES)
     (old / "dose.dcm").mkdir()
     with pytest.raises(IsADirectoryError, match=r"dose\.dcm is a folder"):
         check_folder(old, NAMES)
