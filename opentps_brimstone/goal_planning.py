@@ -1,14 +1,17 @@
 """Plans from goals, in a few rounds from a prescription that only goals and geometry give.
 
-In every round the prescription is optimised from the best plan so far. Organs and body are asked for a fraction of the
-doses they have; weights rise as long as the targets hold their goals, and fall when they do not. What a round found is
-normalised to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses are linear in
-the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that violates the
-targets' goals least, then those of the organs, then the one with the lowest mean doses outside the targets.
+In every round the prescription is optimised from the best plan so far. A pressure on the mean doses of organs and body
+grows until it costs the targets a goal, and then closes in on the highest that does not; organs that miss goals get
+higher weights. The pressure on each structure is in proportion to the mean dose it has, so that all fall by like shares
+and none pays for another. What a round found is normalised to the goals for the lowest doses of the targets, and mixed
+with the best plan so far: doses are linear in the beamlet weights, so that a step that went too far need not be lost.
+The best plan is the one that violates the targets' goals least, then those of the organs, then the one with the lowest
+mean doses outside the targets.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -33,7 +36,7 @@ from opentps_brimstone.optimizer import OptimizerSettings, PlanOptimizer
 if TYPE_CHECKING:
     from opentps_brimstone.callbacks import Callback
     from opentps_brimstone.optimizer import OptimizationResult
-    from opentps_brimstone.plan import Plan
+    from opentps_brimstone.plan import Plan, Structure
     from opentps_brimstone.prescription import ObjectiveTerm
 
 __all__ = ["GoalPlanner", "GoalPlanningResult", "PlanningRound"]
@@ -42,13 +45,16 @@ FloatArray = npt.NDArray[np.float64]
 
 # Shares of a round's plan that are tried in its mixture with the best plan so far.
 _MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
-# From this share on the round went well, and weights rise; from the other on they stay; below they fall.
-_WENT_WELL, _WENT_FAR = 0.85, 0.5
 # Normalisation raises a plan by this much at most.
-_HIGHEST_FACTOR = 1.05
-# The mean dose of a structure without goals counts as much as those of this many with goals.
-_REST_COUNTS = 4.0
-_GUARD_STEP, _HIGHEST_GUARD = 3.0, 2e4
+_HIGHEST_FACTOR = 1.1
+# Power that the step is raised to whenever the pressure turns from rising to falling or back.
+_NARROWING = 0.5
+# The pressure falls to this share of the first at the lowest.
+_LEAST_PRESSURE = 0.1
+# The guards of a target that misses its goals though the pressure is at its lowest get stricter.
+_GUARD_STEP = 2.0
+# An organ that misses its goals gets more and more of the pressure.
+_PRIORITY_STEP, _HIGHEST_PRIORITY = 2.0, 64.0
 # Rounds without a gain that end the planning, when all goals are met and when not.
 _PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 2, 4
 
@@ -220,6 +226,7 @@ class GoalPlanner:
         if targets:
             plan.prepare(targets)
         self._grid = plan.dose_influence.grid
+        self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
         self._targets, self._organs = asks_from_goals(plan.structures.values(), self.goals, self._grid, self.settings)
 
     @property
@@ -287,7 +294,7 @@ class GoalPlanner:
             if without_gain >= (_PATIENCE_WITH_GOALS_MISSED if any(best.rank[:3]) else _PATIENCE):
                 message = f"no gain in {without_gain} rounds, ended after {number}"
                 break
-            self._adapt(share, best, found)
+            self._adapt(best, found)
         assert best is not None
         self.plan.beamlet_weights = best.weights
         return GoalPlanningResult(
@@ -358,9 +365,8 @@ class GoalPlanner:
         # Half of the margin may be used up.
         spare = self.settings.margin / 2
         relative = sum(
-            means[organ.structure.name] / organ.expected_mean_gy * (1.0 if organ.has_goals else _REST_COUNTS)
-            for organ in self._organs
-        )
+            self._importance(organ) * math.log(max(means[organ.structure.name], 1e-6)) for organ in self._organs
+        ) / max(sum(map(self._importance, self._organs)), 1e-9)
         missed_outright = sum(
             abs(result.value / max(result.goal.value, 1e-6) - 1)
             for result, target in zip(goals, on_target, strict=True)
@@ -414,45 +420,48 @@ class GoalPlanner:
     def _gains(self, before: _Candidate, after: _Candidate) -> bool:
         if any(before.rank[:3]):
             return after.rank < before.rank
-        return before.rank[3] - after.rank[3] > self.settings.least_gain * before.rank[3]
+        return before.rank[3] - after.rank[3] > self.settings.least_gain
 
     # ------------------------------------------------------------------------------------------------ the next request
 
-    def _adapt(self, share: float, best: _Candidate, found: _Candidate) -> None:
+    def _adapt(self, best: _Candidate, found: _Candidate) -> None:
         """Change what is asked for, by how the last round went."""
-        missed = {
-            name: sum(v for goal, v in zip(self.goals, best.violations, strict=True) if goal.structure == name)
-            for name in {goal.structure for goal in self.goals}
-        }
-        if found.hot_spot_gy > self._hot_spot_limit:
-            for organ in self._organs:
-                organ.guard_weight = min(organ.guard_weight * _GUARD_STEP, _HIGHEST_GUARD)
+        too_far = any(found.rank[:2])
+        if self._rising is too_far:  # it turns
+            self._step **= _NARROWING
+        self._rising = not too_far
+        self._pressure *= self._step if self._rising else 1 / self._step
+        least = _LEAST_PRESSURE * self.settings.mean_weight
+        relieved = self._pressure <= least
+        self._pressure = max(self._pressure, least)
         for target in self._targets:
-            if missed.get(target.structure.name, 0.0) > 0:
-                target.guard_weight = min(target.guard_weight * _GUARD_STEP, _HIGHEST_GUARD)
-                target.lower_by(missed[target.structure.name])
-        organs_miss = best.rank[2] > 0
+            target.lower_by(self._missed(target.structure, best))
+            if relieved and best.rank[1] > 0 and self._missed(target.structure, best) > 0:
+                target.tighten(_GUARD_STEP)
         for organ in self._organs:
-            behind = missed.get(organ.structure.name, 0.0) > 0
-            organ.weight *= self._change(
-                share,
-                targets_miss=any(best.rank[:2]),
-                organs_miss=organs_miss,
-                behind=behind,
-                aimed=organ.has_goals,
+            behind = self._missed(organ.structure, best) > self.settings.margin / 2
+            change = _PRIORITY_STEP if behind else 1 / _PRIORITY_STEP
+            organ.priority = min(max(organ.priority * change, 1.0), _HIGHEST_PRIORITY)
+        self._share_out(best)
+
+    def _share_out(self, best: _Candidate) -> None:
+        """Give every structure its part of the pressure; what the targets can bear depends on the sum."""
+        shares = [self._importance(organ) * organ.priority for organ in self._organs]
+        pressure = self._pressure * sum(map(self._importance, self._organs)) / max(sum(shares), 1e-9)
+        for organ, share in zip(self._organs, shares, strict=True):
+            organ.press(pressure * share, best.dose)
+            organ.weight = organ.priority * (
+                self.settings.organ_weight if organ.has_goals else self.settings.rest_weight
             )
             organ.ask_for(self.settings.pull * dose_quantiles(best.dose, organ.structure.share))
 
-    def _change(self, share: float, *, targets_miss: bool, organs_miss: bool, behind: bool, aimed: bool) -> float:
-        """Factor of an organ's weight: those behind their goals come first, and when all are met those without any."""
-        step = self.settings.step
-        if targets_miss:
-            return 1.0 if behind else step**-0.5
-        if share >= _WENT_WELL:
-            return step**1.5 if behind else 1 / step if organs_miss else step**-0.5 if aimed else step**2
-        if share >= _WENT_FAR:
-            return step**0.5 if behind else 1 / step if organs_miss else 1.0 if aimed else step**0.5
-        return 1 / step if behind else step**-2
+    def _importance(self, organ: OrganAsk) -> float:
+        return 1.0 if organ.has_goals else self.settings.rest_share
+
+    def _missed(self, structure: Structure, plan: _Candidate) -> float:
+        """By how much a structure misses its goals with their margins, in sum."""
+        violations = zip(self.goals, plan.violations, strict=True)
+        return sum(violation for goal, violation in violations if goal.structure == structure.name)
 
 
 def _append(history: dict[str, list[Any]], more: dict[str, list[Any]]) -> None:

@@ -43,6 +43,12 @@ _FAR_SHARE, _FAR_MM = 0.4, 60.0
 
 # An upper goal is taken to be this much of the lowest one, where a target has none.
 _HIGHEST_SHARE = 1.1
+# A goal for at most this share of an organ is for its hottest part: a guard stands for it.
+_HOTTEST = 0.15
+_HIGHEST_CAP_WEIGHT = 1e4
+# Volume share that a lower goal leaves out when its guard has the settings' weight, and the least one that counts.
+_GUARDED_SHARE, _LEAST_LEFT_OUT = 0.05, 0.01
+_HIGHEST_GUARD_WEIGHT = 2e4
 _METRIC = re.compile(r"(?P<kind>[DV])(?P<number>\d+(?:\.\d+)?)(?P<cc>cc)?")
 
 
@@ -62,21 +68,28 @@ class GoalPlannerSettings:
     target_weight, organ_weight, rest_weight : float
         Of the DVH terms of targets, of organs with goals, and of other structures, in the first round.
     cold_spot_weight : float
-        Of the guard against doses below a target's lowest goal.
+        Of the guard against doses below a lower goal of a target that leaves out 5 % of the volume, such as one for its
+        D95; those that leave out less weigh more, in inverse proportion, and those that leave out more weigh less.
     target_guard_weight : float
-        Of the guard against doses above a target's highest goal, in the first round.
+        Of the guard against doses above a target's highest goal.
     mean_weight : float
-        Of the pressure on the mean dose of structures without goals, as a multiple of `rest_weight`.
+        Pressure on the mean dose of every structure that is no target, in the first round: its cost at the mean dose
+        that the structure has, so that a round lowers all of them by like shares.
+    rest_share : float
+        Pressure on structures without goals, as a multiple of that on organs with goals.
+    cap_weight : float
+        Of the guard at the goal for the hottest part of an organ, in the first round.
     hot_spot_share : float
         Highest dose outside the targets, as a share of the highest prescription, that counts as no hot spot.
     guard_share : float
         The same where the guard against hot spots begins.
     guard_weight : float
-        Of that guard, in the first round.
+        Of that guard for a structure of a target's volume; larger ones have more, so that a voxel costs the same.
     pull : float
         What organs and body are asked for in a round, as a share of the doses they have.
     step : float
-        By how much weights change from round to round.
+        By how much the pressure changes from round to round until it first costs a target a goal, and by less and less
+        from then on; and the weights of organs that miss goals.
     first_levels : int
         Levels of the pyramid in the first round.
     later_level : int
@@ -96,20 +109,22 @@ class GoalPlannerSettings:
     ValueError: pull is 1.5; it must be between 0 and 1
     """
 
-    margin: float = 0.004
+    margin: float = 0.006
     rounds: int = 16
     target_width: float = 0.8
-    target_weight: float = 2.0
-    organ_weight: float = 0.6
-    rest_weight: float = 0.3
-    cold_spot_weight: float = 300.0
-    target_guard_weight: float = 300.0
-    mean_weight: float = 40.0
+    target_weight: float = 1.0
+    organ_weight: float = 0.03
+    rest_weight: float = 0.01
+    cold_spot_weight: float = 500.0
+    target_guard_weight: float = 3000.0
+    mean_weight: float = 0.3
+    rest_share: float = 2.0
+    cap_weight: float = 30.0
     hot_spot_share: float = 1.1
-    guard_share: float = 1.01
+    guard_share: float = 1.06
     guard_weight: float = 3000.0
     pull: float = 0.7
-    step: float = 1.8
+    step: float = 3.0
     first_levels: int = 3
     later_level: int = 1
     tolerance: float = 2e-4
@@ -133,6 +148,8 @@ class GoalPlannerSettings:
             "cold_spot_weight",
             "target_guard_weight",
             "mean_weight",
+            "rest_share",
+            "cap_weight",
             "guard_weight",
             "tolerance",
         )
@@ -157,7 +174,9 @@ class TargetAsk:
         Of its target DVH at `VOLUMES`, falling.
     low_gy, high_gy : float
         Where its guards begin.
-    weight, cold_spot_weight, guard_weight : float
+    weight, guard_weight : float
+    cold_guards : list of (float, float)
+        Dose and weight of a guard for each lower goal.
     """
 
     structure: Structure
@@ -166,16 +185,21 @@ class TargetAsk:
     low_gy: float
     high_gy: float
     weight: float
-    cold_spot_weight: float
     guard_weight: float
+    cold_guards: list[tuple[float, float]]
 
     def terms(self) -> list[ObjectiveTerm]:
         """Terms to add to a prescription, not yet used in another."""
         return [
             KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight),
-            MinimumDoseTerm(self.low_gy, weight=self.cold_spot_weight),
+            *(MinimumDoseTerm(dose, weight=weight) for dose, weight in self.cold_guards),
             MaximumDoseTerm(self.high_gy, weight=self.guard_weight),
         ]
+
+    def tighten(self, factor: float) -> None:
+        """Make the guards on both sides stricter."""
+        self.guard_weight = min(self.guard_weight * factor, _HIGHEST_GUARD_WEIGHT)
+        self.cold_guards = [(dose, min(weight * factor, _HIGHEST_GUARD_WEIGHT)) for dose, weight in self.cold_guards]
 
     def lower_by(self, share: float) -> None:
         """Let the guard against high doses begin lower by a share, at most halfway to where the other begins."""
@@ -198,11 +222,17 @@ class OrganAsk:
     limit_gy : float
         Where its guard begins.
     weight, guard_weight : float
+    cap_weight : float
+        Of a second guard, at the lowest cap of the hottest part of the volume.
     mean_weight : float
-        Of the pressure on its mean dose, as a multiple of `weight`; 0 is none.
-    expected_mean_gy : float
-        Mean dose that its place suggests.
+        Of the pressure on its mean dose: the cost of `mean_gy`.
+    mean_gy : float
+        Mean dose that it has, at first that its place suggests.
+    reference_gy : float
+        Highest dose asked of a target.
     has_goals : bool
+    priority : float
+        How much more than others it is pressed, while it misses its goals.
     """
 
     structure: Structure
@@ -211,9 +241,12 @@ class OrganAsk:
     limit_gy: float
     weight: float
     guard_weight: float
+    cap_weight: float
     mean_weight: float
-    expected_mean_gy: float
+    mean_gy: float
+    reference_gy: float
     has_goals: bool
+    priority: float = 1.0
     doses: FloatArray = field(default_factory=lambda: np.zeros(len(VOLUMES)), repr=False)
 
     def ask_for(self, doses: FloatArray) -> None:
@@ -222,13 +255,30 @@ class OrganAsk:
         mean = float(np.sum(np.diff(VOLUMES) * (asked[1:] + asked[:-1]) / 2))
         self.doses = asked * min(1.0, self.mean_cap_gy / mean) if mean > 0 else asked
 
+    def press(self, pressure: float, dose: FloatArray) -> None:
+        """Let mean dose and excess over the lowest cap of the hottest part cost as much as the pressure, at a dose."""
+        inside = self.structure.share > 0
+        doses, shares = dose[inside], self.structure.share[inside] / self.structure.share.sum()
+        self.mean_weight = pressure
+        self.mean_gy = float(shares @ doses)
+        if (cap := self._hottest_cap_gy) is not None:
+            excess = float(shares @ np.maximum(0.0, doses - cap) ** 2) / self.reference_gy**2
+            self.cap_weight = pressure / max(excess, pressure / _HIGHEST_CAP_WEIGHT)
+
+    @property
+    def _hottest_cap_gy(self) -> float | None:
+        caps = [dose for volume, dose in self.caps if volume <= _HOTTEST]
+        return min(caps) if caps and min(caps) < self.limit_gy else None
+
     def terms(self) -> list[ObjectiveTerm]:
         """Terms to add to a prescription, not yet used in another."""
         terms: list[ObjectiveTerm] = [MaximumDoseTerm(self.limit_gy, weight=self.guard_weight)]
         if self.doses[0] > 0:
             terms.append(KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight))
-        if self.mean_weight > 0:
-            terms.append(MeanDoseTerm(0.0, weight=self.mean_weight * self.weight))
+        if (cap := self._hottest_cap_gy) is not None:
+            terms.append(MaximumDoseTerm(cap, weight=self.cap_weight))
+        if self.mean_gy > 0:
+            terms.append(MeanDoseTerm(0.0, weight=self.mean_weight * (self.reference_gy / self.mean_gy) ** 2))
         return terms
 
 
@@ -292,13 +342,12 @@ def asks_from_goals(
     own = {structure.name: [goal for goal in asked if goal.structure == structure.name] for structure in every}
     targets = [_target(structure, own[structure.name], grid, settings) for structure in every if structure.is_target]
     _make_room_for_higher_targets(targets, own, grid, settings)
-    highest = max(target.prescription_gy for target in targets)
     expected = expected_dose(targets, grid)
     organs = []
     for structure in every:
         if not structure.is_target:
             mean = float(np.average(expected, weights=structure.share))
-            organ = _organ(structure, own[structure.name], grid, highest, mean, settings)
+            organ = _organ(structure, own[structure.name], grid, targets, mean, settings)
             organ.ask_for(dose_quantiles(expected, structure.share))
             organs.append(organ)
     return targets, organs
@@ -323,14 +372,12 @@ def is_lower(goal: DVHGoal) -> bool:
     return goal.relation.startswith(">")
 
 
-def _lowest_dose(goal: DVHGoal) -> float | None:
-    """Dose that a lower goal asks of a target; None when it is of no dose."""
+def _lowest_dose(goal: DVHGoal, structure: Structure, grid: VoxelGrid) -> tuple[float, float] | None:
+    """Dose that a lower goal asks of a target, and the volume share that may have less; None when it is of no dose."""
     if goal.metric.name in ("Dmin", "Dmean", "Dmax"):
-        return goal.value
-    match = _METRIC.fullmatch(goal.metric.name)
-    if match is None:
-        return None
-    return goal.value if match["kind"] == "D" else float(match["number"])
+        return goal.value, 0.0 if goal.metric.name == "Dmin" else _GUARDED_SHARE
+    cap = _cap(goal, structure, grid)
+    return None if cap is None else (cap[1], 1 - cap[0])
 
 
 def _cap(goal: DVHGoal, structure: Structure, grid: VoxelGrid) -> tuple[float, float] | None:
@@ -361,13 +408,13 @@ def _upper_goals(
 def _target(
     structure: Structure, goals: Sequence[DVHGoal], grid: VoxelGrid, settings: GoalPlannerSettings
 ) -> TargetAsk:
-    doses = [dose for goal in goals if is_lower(goal) and (dose := _lowest_dose(goal)) is not None]
-    if not doses:
+    lowest = [found for goal in goals if is_lower(goal) and (found := _lowest_dose(goal, structure, grid)) is not None]
+    if not lowest:
         raise ValueError(
             f"target {structure.name!r} has no goal for its lowest dose; add one, "
             f"such as '{structure.name} D95 >= 50 Gy'"
         )
-    prescription = max(doses)
+    prescription = max(dose for dose, _ in lowest)
     low = prescription * (1 + settings.margin)
     caps, mean_cap = _upper_goals(structure, goals, grid, settings.margin)
     high = min([dose for _, dose in caps] + [2 * mean_cap - low], default=math.inf)
@@ -384,8 +431,11 @@ def _target(
         low_gy=low,
         high_gy=high,
         weight=settings.target_weight,
-        cold_spot_weight=settings.cold_spot_weight,
         guard_weight=settings.target_guard_weight,
+        cold_guards=[
+            (dose * (1 + settings.margin), settings.cold_spot_weight * _GUARDED_SHARE / max(left_out, _LEAST_LEFT_OUT))
+            for dose, left_out in lowest
+        ],
     )
 
 
@@ -406,7 +456,7 @@ def _organ(
     structure: Structure,
     goals: Sequence[DVHGoal],
     grid: VoxelGrid,
-    highest_prescription: float,
+    targets: Sequence[TargetAsk],
     expected_mean: float,
     settings: GoalPlannerSettings,
 ) -> OrganAsk:
@@ -417,15 +467,19 @@ def _organ(
             )
     caps, mean_cap = _upper_goals(structure, goals, grid, settings.margin)
     maxima = [dose for volume, dose in caps if volume == 0]
+    prescription = max(target.prescription_gy for target in targets)
+    target_volume = float(np.mean([target.structure.share.sum() for target in targets]))
     return OrganAsk(
         structure=structure,
         caps=caps,
         mean_cap_gy=mean_cap,
-        limit_gy=min([*maxima, settings.guard_share * highest_prescription]),
+        limit_gy=min([*maxima, settings.guard_share * prescription]),
         weight=settings.organ_weight if goals else settings.rest_weight,
-        guard_weight=settings.guard_weight,
-        mean_weight=0.0 if goals else settings.mean_weight,
-        expected_mean_gy=expected_mean,
+        guard_weight=settings.guard_weight * max(1.0, float(structure.share.sum()) / target_volume),
+        cap_weight=settings.cap_weight,
+        mean_weight=settings.mean_weight * (1.0 if goals else settings.rest_share),
+        mean_gy=expected_mean,
+        reference_gy=max(float(target.doses.max()) for target in targets),
         has_goals=bool(goals),
     )
 

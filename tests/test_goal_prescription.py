@@ -34,8 +34,13 @@ GOALS = ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy"]
 def terms(goals, structures=ALL, settings=SETTINGS):
     by_name = {}
     for structure, term in prescription_from_goals(structures, goals, GRID, settings):
-        by_name.setdefault(structure.name, {})[type(term)] = term
+        by_name.setdefault(structure.name, {}).setdefault(type(term), term)
     return by_name
+
+
+def maxima(goals, name):
+    asked = prescription_from_goals(ALL, goals, GRID, SETTINGS)
+    return [term for structure, term in asked if structure.name == name and isinstance(term, MaximumDoseTerm)]
 
 
 def test_a_target_is_asked_for_an_interval_inside_its_goals_and_guarded_on_both_sides():
@@ -97,10 +102,31 @@ def test_what_is_further_away_is_asked_for_less():
     assert near[-1, 0] > 1.5 * far[-1, 0]
 
 
-def test_only_structures_without_goals_are_pressed_on_their_mean_dose():
+def test_organs_and_body_are_pressed_by_like_shares_of_their_mean_doses():
     asked = terms([*GOALS, "near D10 <= 25 Gy"])
-    assert MeanDoseTerm in asked["body"] and MeanDoseTerm in asked["far"]
-    assert MeanDoseTerm not in asked["near"]
+    _, organs = asks_from_goals(ALL, [*GOALS, "near D10 <= 25 Gy"], GRID, SETTINGS)
+    reference = asked["PTV"][KLDivergenceTerm].dvh[-1, 0]
+    for organ in organs:
+        term = asked[organ.structure.name][MeanDoseTerm]
+        cost = term.weight * (organ.mean_gy / reference) ** 2
+        share = 1.0 if organ.structure.name == "near" else SETTINGS.rest_share
+        assert cost == pytest.approx(SETTINGS.mean_weight * share), organ.structure.name
+    near, far = (next(o for o in organs if o.structure.name == name) for name in ("near", "far"))
+    assert near.mean_gy > far.mean_gy
+
+
+def test_a_goal_for_the_hottest_part_of_an_organ_has_a_guard_of_its_own():
+    guard, cap = maxima([*GOALS, "near D10 <= 25 Gy", "near D5 <= 30 Gy"], "near")
+    assert guard.limit_gy == pytest.approx(50 * SETTINGS.guard_share)
+    assert (cap.limit_gy, cap.weight) == (pytest.approx(0.99 * 25), SETTINGS.cap_weight)
+    assert len(maxima([*GOALS, "near D50 <= 25 Gy"], "near")) == 1
+    assert len(maxima([*GOALS, "near D10 <= 60 Gy"], "near")) == 1
+
+
+def test_a_hot_voxel_costs_the_same_in_a_larger_structure():
+    (body,), (far,) = (maxima([*GOALS, "near D50 <= 25 Gy"], name) for name in ("body", "far"))
+    assert far.weight == SETTINGS.guard_weight
+    assert body.weight / far.weight == pytest.approx(BODY.share.sum() / TARGET.share.sum())
 
 
 def test_a_target_beside_one_of_a_higher_dose_may_have_its_fall_off():
@@ -171,6 +197,7 @@ def test_conformity_and_homogeneity_are_left_to_the_judgement():
         ("step", 1.0, "above 1"),
         ("target_width", 0.0, "above 0 and at most 1"),
         ("organ_weight", 0.0, "positive"),
+        ("rest_share", 0.0, "positive"),
         ("guard_share", 1.2, "above 0, at most hot_spot_share"),
     ],
 )
