@@ -19,7 +19,7 @@ from opentps_brimstone.phantoms import PHANTOMS, c_shape, make_phantom
 from opentps_brimstone.sequencing import get_mlc
 from opentps_brimstone.tg119 import CASES, INSTITUTIONS, SUITE_FILES, hot_spot, run_case, run_suite, verdict
 
-FEW = GoalPlannerSettings(rounds=2, tolerance=2e-3)
+FEW = GoalPlannerSettings(rounds=2, tolerance=2e-3, mean_weight=0.03)
 
 
 @pytest.fixture(scope="module")
