@@ -88,13 +88,14 @@ def measure_evaluation(nonzeros: float, threads: int, memory: Memory, seconds: f
     started = time.perf_counter()
     assembled = assembly.assemble(optimizer.plan, terms, one_grid, include_all=True)
     assembly_s = time.perf_counter() - started
+    again = assembly.assemble(optimizer.plan, terms, one_grid, include_all=True)
     weights = np.full(matrix.shape[1], assembled.uniform_weight)
     started = time.perf_counter()
     stored = core_matrix(assembled, matrix, threads)
     build_s = time.perf_counter() - started
     evaluation = _evaluation(assembled, one_grid, stored.nbytes, memory, seconds)
     evaluation_s = evaluation["evaluation_s"]
-    pyramid_s = _pyramid_seconds(assembled, optimizer)
+    pyramid_s = min(_pyramid_seconds(assembled, optimizer), _pyramid_seconds(again, optimizer))
     row = {
         "nonzeros": int(matrix.nnz),
         "beamlets": int(matrix.shape[1]),

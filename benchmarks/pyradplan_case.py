@@ -25,8 +25,8 @@ NAMES = {"OuterTarget": "PTV", "Core": "Core", "BODY": "Body"}
 LARGEST_DOSE_DIFFERENCE = 1e-5  # of the maximum: float32 summed in another order
 
 # The C-shape's own prescription, which has 50 Gy at D95. pyRadPlan's objective has them in the middle of the target's
-# doses, so the range asked of the target lies lower here.
-PRESCRIPTION = replace(C_SHAPE, target_range_gy=(49.5, 52.5))
+# doses, so the range asked of the target, and the guard at its lower end, lie lower here.
+PRESCRIPTION = replace(C_SHAPE, target_range_gy=(49.5, 52.5), target_minimum_gy=49.5)
 
 
 @dataclass
@@ -102,6 +102,7 @@ def run_brimstone(case: PyRadPlanCase, threads: int, repeats: int = 3) -> dict[s
         optimizer = pb.PlanOptimizer(case.plan, pb.OptimizerSettings(threads=threads))
         for name, term in (
             ("PTV", pb.KLDivergenceTerm(dose_range=numbers.target_range_gy, weight=numbers.target_weight)),
+            ("PTV", pb.MinimumDoseTerm(numbers.target_minimum_gy, weight=numbers.target_minimum_weight)),
             ("Core", pb.KLDivergenceTerm(dose_range=numbers.core_range_gy, weight=numbers.core_weight)),
             ("Body", pb.KLDivergenceTerm(dvh=numbers.body_dvh, weight=numbers.body_weight)),
             ("Body", pb.MaximumDoseTerm(numbers.body_limit_gy)),
