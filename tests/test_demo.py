@@ -42,12 +42,12 @@ def demo(cache_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def delivered(cache_folder, tmp_path_factory):
-    """A deliverable plan; few wide beamlets need more levels than the default."""
+    """A deliverable plan."""
     folder = tmp_path_factory.mktemp("delivered") / "out"
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
-        result = run_demo(small_phantom(), folder, beamlet_mm=ALIGNED_MM, levels=20, threads=2, say=said.append)
+        result = run_demo(small_phantom(), folder, beamlet_mm=ALIGNED_MM, threads=2, say=said.append)
     return result, said
 
 
