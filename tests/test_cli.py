@@ -57,7 +57,7 @@ def test_demo_defaults(asked, capsys):
         "beamlet_mm": 5.0,
         "fluence_only": False,
         "mlc": "millennium-120",
-        "levels": 20,
+        "levels": 15,
         "threads": None,
         "cache": True,
         "progress": False,

@@ -12,8 +12,16 @@ from small_case import BEAMLET_MM, small_phantom
 
 from opentps_brimstone.beamlet_cache import BeamletCache
 from opentps_brimstone.deliverable import LEAST_GAMMA_PASS_PERCENT
-from opentps_brimstone.demo import DEMO_FILES, FLUENCE_FILES, LARGEST_DIFFERENCE, run_demo, silent_opentps
+from opentps_brimstone.demo import (
+    DEMO_FILES,
+    FLUENCE_FILES,
+    LARGEST_DIFFERENCE,
+    SEQUENCING_MARGIN,
+    run_demo,
+    silent_opentps,
+)
 from opentps_brimstone.evaluation import evaluate
+from opentps_brimstone.goal_prescription import GoalPlannerSettings
 from opentps_brimstone.phantoms import PHANTOMS
 from opentps_brimstone.report import machine_beams, save_apertures
 
@@ -42,12 +50,20 @@ def demo(cache_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def delivered(cache_folder, tmp_path_factory):
-    """A deliverable plan."""
+    """A deliverable plan; more pressure spares the organ by fluence that is too steep for such wide beamlets."""
     folder = tmp_path_factory.mktemp("delivered") / "out"
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
-        result = run_demo(small_phantom(), folder, beamlet_mm=ALIGNED_MM, threads=2, say=said.append)
+        result = run_demo(
+            small_phantom(),
+            folder,
+            beamlet_mm=ALIGNED_MM,
+            levels=20,
+            threads=2,
+            planner_settings=GoalPlannerSettings(margin=SEQUENCING_MARGIN, mean_weight=0.1),
+            say=said.append,
+        )
     return result, said
 
 

@@ -99,7 +99,7 @@ def test_deliverable_plans_are_judged_by_their_segments(cache_folder, tmp_path):
     # With the pressure of the defaults the organ is spared by fluence that is too steep for beamlets of 10 mm.
     planner = replace(FEW, mean_weight=0.01)
     result = run_suite(
-        tmp_path, [small_phantom()], beamlet_mm=10.0, deliverable=True, threads=2, planner_settings=planner
+        tmp_path, [small_phantom()], beamlet_mm=10.0, deliverable=True, levels=20, threads=2, planner_settings=planner
     )
     (case,) = result.cases
     assert case.recalculated is None and case.judged is case.sequenced
