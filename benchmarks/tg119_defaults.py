@@ -1,11 +1,12 @@
 """Why the defaults are what they are: TG-119 cases planned with one setting changed at a time.
 
-    python benchmarks/tg119_defaults.py [--cases prostate c-shape c-shape-hard] [--jobs 2] [--markdown table.md]
+    python benchmarks/tg119_defaults.py [--cases prostate c-shape] [--jobs 2] [--markdown table.md]
 
 Each row changes a setting of `OptimizerSettings` or `GoalPlannerSettings`, or the weights that the first round starts
 from; the first row is the defaults. Every cell says how many goals are met, by how much they are missed in sum, as a
-share of each goal, how the mean doses outside the targets compare with those of the defaults (mean of the structures'
-ratios), and the processor time.
+share of each goal; how the mean doses outside the targets compare with those of the defaults (mean of the structures'
+ratios); how the fields' highest beamlet weights do, in sum, which is what the MU of segments grow with; the volume
+outside the targets that gets 95 % of the prescription or more; and the processor time.
 """
 
 from __future__ import annotations
@@ -35,20 +36,16 @@ Changes = dict[str, Any]
 
 OPTIMIZER: list[Changes] = [
     {"kl_direction": "target_calc"},
-    {"gaussian_bin_sigma": 0.1},
-    {"gaussian_bin_sigma": 0.4},
-    {"variance_ratio": 2.0},
-    {"variance_ratio": 9.0},
     {"grid_of_level": (0, 0, 0, 0, 0)},
     {"grid_of_level": (0, 1, 2, 2, 2)},
+    {"gaussian_bin_sigma": 0.1},
+    {"gaussian_bin_sigma": 0.4},
+    {"variance_ratio": 9.0},
     {"tail_length": 0.02},
     {"tail_length": 0.1},
     {"target_smoothing": "half"},
     {"uniform_share": 0.1},
     {"uniform_share": 0.4},
-    {"slope_variance": False},
-    {"dynamic_covariance": False},
-    {"search": "conjugate_gradient"},
 ]
 PLANNER: list[Changes] = [
     {"first_levels": 1},
@@ -57,15 +54,21 @@ PLANNER: list[Changes] = [
     {"later_level": 2},
     {"tolerance": 1e-3},
     {"tolerance": 5e-5},
+    {"guard_share": 1.01},
+    {"rest_weight": 0.1},
+    {"rest_weight": 1.0},
+    {"organ_weight": 0.3},
+    {"mean_weight": 0.03},
+    {"mean_weight": 1.0},
+    {"step": 1.7},
     {"pull": 0.5},
-    {"pull": 0.85},
-    {"step": 1.4},
     {"target_width": 0.4},
-    {"cold_spot_weight": 30.0},
-    {"cold_spot_weight": 3000.0},
-    {"mean_weight": 400.0},
+    {"cold_spot_weight": 50.0},
+    {"cold_spot_weight": 5000.0},
 ]
+SLOW: list[Changes] = [{"dynamic_covariance": False}, {"search": "conjugate_gradient"}]
 SEEDS = (1, 2)
+HIGH_DOSE = 0.95
 
 
 @cache
@@ -94,11 +97,16 @@ def planned(task: tuple[str, float, float, Changes, Changes, int | None]) -> dic
     settings = replace(OptimizerSettings(threads=1), **optimizer)
     planner_settings = replace(GoalPlannerSettings(), **planner)
     result = GoalPlanner(plan, phantom.goals, planner_settings, settings).optimize(initial_weights=start)
+    index = plan.dose_influence.layout.beam_index
+    hot = result.dose >= HIGH_DOSE * phantom.prescription_gy
+    outside = sum(s.share for s in phantom.structures if not s.is_target)
     return {
         "met": sum(row.met for row in result.goals),
         "of": len(result.goals),
         "missed": sum(abs(row.value / row.goal.value - 1) for row in result.goals if not row.met),
         "means": {s.name: mean_dose(result.dose, s.share) for s in phantom.structures if not s.is_target},
+        "peaks": sum(result.beamlet_weights[index == beam].max() for beam in np.unique(index)),
+        "hot_cc": float(outside[hot].sum()) * np.prod(phantom.spacing_mm) / 1000,
         "goals": {str(row.goal): row.value for row in result.goals},
         "rounds": len(result.rounds),
         "iterations": result.iterations,
@@ -110,8 +118,10 @@ def cell(result: dict[str, Any], defaults: dict[str, Any]) -> str:
     """What a plan is worth beside that of the defaults."""
     ratio = np.mean([mean / defaults["means"][name] for name, mean in result["means"].items()]) - 1
     missed = f", missed by {100 * result['missed']:.1f} %" if result["met"] < result["of"] else ""
-    means = "" if result is defaults else f", {100 * ratio:+.1f} %"
-    return f"{result['met']}/{result['of']}{missed}{means}, {result['seconds']:.0f} s"
+    peaks = result["peaks"] / defaults["peaks"] - 1
+    compared = "" if result is defaults else f", means {100 * ratio:+.1f} %, peaks {100 * peaks:+.0f} %"
+    hot = f"{result['hot_cc']:.0f} cm³"
+    return f"{result['met']}/{result['of']}{missed}{compared}, {hot}, {result['seconds']:.0f} s"
 
 
 def rows() -> list[tuple[str, Changes, Changes, int | None]]:
@@ -119,7 +129,8 @@ def rows() -> list[tuple[str, Changes, Changes, int | None]]:
     changes: list[tuple[Changes, Changes, int | None]] = [({}, {}, None)]
     changes += [(each, {}, None) for each in OPTIMIZER]
     changes += [({}, each, None) for each in PLANNER]
-    changes += [({}, {}, seed) for seed in SEEDS]
+    changes[1:1] = [({}, {}, seed) for seed in SEEDS]
+    changes += [(each, {}, None) for each in SLOW]
     named = []
     for optimizer, planner, seed in changes:
         replace(OptimizerSettings(), **optimizer)
@@ -133,7 +144,7 @@ def rows() -> list[tuple[str, Changes, Changes, int | None]]:
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", choices=CASES, default=["prostate", "c-shape", "c-shape-hard"])
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=["prostate", "c-shape"])
     parser.add_argument("--grid", type=float, default=4.0, help="dose grid in mm")
     parser.add_argument("--beamlet", type=float, default=5.0, help="beamlet size in mm")
     parser.add_argument("--jobs", type=int, default=2, help="plans made at a time, each on one thread")
