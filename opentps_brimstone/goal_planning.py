@@ -3,10 +3,10 @@
 In every round the prescription is optimised from the best plan so far. A pressure on the mean doses of organs and body
 grows until it costs the targets a goal, and then closes in on the highest that does not; organs that miss goals get
 higher weights. The pressure on each structure is in proportion to the mean dose it has, so that all fall by like shares
-and none pays for another. What a round found is normalised to the goals for the lowest doses of the targets, and mixed
-with the best plan so far: doses are linear in the beamlet weights, so that a step that went too far need not be lost.
-The best plan is the one that violates the targets' goals least, then those of the organs, then the one with the lowest
-mean doses outside the targets.
+and none pays for another; a guard far from the targets makes beams share the dose that they bring in. What a round
+found is normalised to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses are linear in
+the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that violates the
+targets' goals least, then those of the organs, then the one with the lowest mean doses outside the targets.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ import numpy.typing as npt
 
 from opentps_brimstone.evaluation import DVHGoal, GoalTable, evaluate
 from opentps_brimstone.goal_prescription import (
+    FarAsk,
     GoalPlannerSettings,
     OrganAsk,
     TargetAsk,
     asks_from_goals,
     dose_quantiles,
+    far_parts,
     is_lower,
     parsed_goals,
 )
@@ -228,6 +230,7 @@ class GoalPlanner:
         self._grid = plan.dose_influence.grid
         self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
         self._targets, self._organs = asks_from_goals(plan.structures.values(), self.goals, self._grid, self.settings)
+        self._far = far_parts(self._targets, self._organs, self._grid, self.settings)
 
     @property
     def prescription(self) -> list[tuple[str, ObjectiveTerm]]:
@@ -235,8 +238,8 @@ class GoalPlanner:
         return [(ask.structure.name, term) for ask in self._asks for term in ask.terms()]
 
     @property
-    def _asks(self) -> list[TargetAsk | OrganAsk]:
-        return [*self._targets, *self._organs]
+    def _asks(self) -> list[TargetAsk | OrganAsk | FarAsk]:
+        return [*self._targets, *self._organs, *self._far]
 
     def optimize(
         self,
@@ -326,12 +329,22 @@ class GoalPlanner:
             level = min(self.settings.later_level, settings.number_of_levels - 1)
             settings = replace(settings, start_level=level)
             start = best.weights
-        optimizer = PlanOptimizer(self.plan, settings)
+        optimizer = PlanOptimizer(self._with_far_parts, settings)
         for ask in self._asks:
             for term in ask.terms():
                 optimizer.add_objective(ask.structure, term)
         return optimizer.optimize(
             initial_weights=start, callback=callback, tolerance=self.settings.tolerance, progress=progress
+        )
+
+    @cached_property
+    def _with_far_parts(self) -> Plan:
+        """The plan, with the parts of its structures that are asked for something of their own."""
+        from opentps_brimstone.plan import Plan
+
+        structures = [*self.plan.structures.values(), *(ask.structure for ask in self._far)]
+        return Plan.from_influence(
+            self.plan.dose_influence, structures, number_of_fractions=self.plan.number_of_fractions
         )
 
     # ------------------------------------------------------------------------------------------------------- judgement

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.plan import Structure
 from opentps_brimstone.prescription import (
     KLDivergenceTerm,
     MaximumDoseTerm,
@@ -28,7 +29,6 @@ from opentps_brimstone.prescription import (
 
 if TYPE_CHECKING:
     from opentps_brimstone.dose_influence import VoxelGrid
-    from opentps_brimstone.plan import Structure
 
 __all__ = ["GoalPlannerSettings", "prescription_from_goals"]
 
@@ -85,6 +85,10 @@ class GoalPlannerSettings:
         The same where the guard against hot spots begins.
     guard_weight : float
         Of that guard for a structure of a target's volume; larger ones have more, so that a voxel costs the same.
+    far_mm : float
+        Structures without goals are far from the targets from this distance on.
+    far_share : float
+        Where the guard against high doses far from the targets begins, as a share of the highest prescription.
     pull : float
         What organs and body are asked for in a round, as a share of the doses they have.
     step : float
@@ -123,6 +127,8 @@ class GoalPlannerSettings:
     hot_spot_share: float = 1.1
     guard_share: float = 1.06
     guard_weight: float = 3000.0
+    far_mm: float = 30.0
+    far_share: float = 0.7
     pull: float = 0.7
     step: float = 3.0
     first_levels: int = 3
@@ -151,6 +157,8 @@ class GoalPlannerSettings:
             "rest_share",
             "cap_weight",
             "guard_weight",
+            "far_mm",
+            "far_share",
             "tolerance",
         )
         for name in positive:
@@ -280,6 +288,27 @@ class OrganAsk:
         if self.mean_gy > 0:
             terms.append(MeanDoseTerm(0.0, weight=self.mean_weight * (self.reference_gy / self.mean_gy) ** 2))
         return terms
+
+
+@dataclass
+class FarAsk:
+    """What `GoalPlanner` asks of the part of a structure that is far from all targets.
+
+    Attributes
+    ----------
+    structure : Structure
+        That part, named after the whole.
+    limit_gy, weight : float
+        Where its guard begins, and how heavy it is.
+    """
+
+    structure: Structure
+    limit_gy: float
+    weight: float
+
+    def terms(self) -> list[ObjectiveTerm]:
+        """Terms to add to a prescription, not yet used in another."""
+        return [MaximumDoseTerm(self.limit_gy, weight=self.weight)]
 
 
 def prescription_from_goals(
@@ -482,6 +511,30 @@ def _organ(
         reference_gy=max(float(target.doses.max()) for target in targets),
         has_goals=bool(goals),
     )
+
+
+def far_parts(
+    targets: Sequence[TargetAsk], organs: Sequence[OrganAsk], grid: VoxelGrid, settings: GoalPlannerSettings
+) -> list[FarAsk]:
+    """Guard what has no goals of its own, far from the targets, so that beams share the dose they bring in.
+
+    Mean doses alone are lowest where the way through the body is shortest: with two opposed beams that give all of it
+    the target's dose.
+    """
+    from scipy import ndimage
+
+    nowhere_near = np.ones(grid.shape, dtype=bool)
+    for target in targets:
+        outside = target.structure.share < 0.5 * target.structure.share.max()
+        nowhere_near &= ndimage.distance_transform_edt(outside, sampling=grid.spacing_mm) > settings.far_mm
+    limit = settings.far_share * max(target.prescription_gy for target in targets)
+    far = []
+    for organ in organs:
+        share = np.where(nowhere_near, organ.structure.share, 0.0)
+        if not organ.has_goals and share.any():
+            name = f"{organ.structure.name} {settings.far_mm:g} mm from targets"
+            far.append(FarAsk(Structure(name, share), limit, organ.guard_weight))
+    return far
 
 
 # ------------------------------------------------------------------------------------------------------------- doses

@@ -508,7 +508,8 @@ class _Work:
         goals = [goal for goal in asked.goals if goal.structure in plan.structures]
         planner = GoalPlanner(plan, goals, asked.planner, self._settings)
         found = planner.optimize(on_round=lambda each: self._say(str(each)), progress=self._progress)
-        return found, [(plan.structures[name], term) for name, term in found.objectives]
+        # The planner also asks something of parts of structures.
+        return found, [(plan.structures[name], term) for name, term in found.objectives if name in plan.structures]
 
     def _terms_of_segments(
         self,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from problems import random_influence
+from scipy import ndimage
 
 from opentps_brimstone import KLDivergenceTerm, MeanDoseTerm, OptimizerSettings, Plan, Structure
 from opentps_brimstone.evaluation import dose_at_volume, mean_dose
@@ -52,6 +53,23 @@ def test_plan_and_result_hold_the_best_plan(planned):
     for row in result.goals:
         share = plan.structures[row.goal.structure].share
         assert dose_at_volume(result.dose, share, float(row.goal.metric.name[1:])) == pytest.approx(row.value)
+
+
+def test_the_guard_far_from_the_targets_holds_and_leaves_the_structures_alone(planned):
+    plan, free, _ = planned
+    assert list(plan.structures) == ["PTV", "organ", "body"]
+    assert "body 10 mm from targets" not in [name for name, _ in free.objectives]
+    guarded = GoalPlanner(plan, GOALS, replace(FEW, far_mm=10.0, far_share=0.4)).optimize()
+    assert "body 10 mm from targets" in [name for name, _ in guarded.objectives]
+    assert list(plan.structures) == ["PTV", "organ", "body"]
+    outside = ndimage.distance_transform_edt(
+        plan.structures["PTV"].share == 0, sampling=plan.dose_influence.grid.spacing_mm
+    )
+    far = (outside > 10.0) & (plan.structures["body"].share > 0)
+    assert guarded.dose[far].max() < 0.9 * free.dose[far].max()
+    np.testing.assert_array_equal(plan.beamlet_weights, guarded.beamlet_weights)
+    plan.beamlet_weights = free.beamlet_weights
+    plan.update_histograms()
 
 
 def test_later_rounds_spare_organ_and_body():

@@ -11,6 +11,7 @@ from opentps_brimstone.goal_prescription import (
     asks_from_goals,
     dose_quantiles,
     expected_dose,
+    far_parts,
     prescription_from_goals,
 )
 
@@ -113,6 +114,21 @@ def test_organs_and_body_are_pressed_by_like_shares_of_their_mean_doses():
         assert cost == pytest.approx(SETTINGS.mean_weight * share), organ.structure.name
     near, far = (next(o for o in organs if o.structure.name == name) for name in ("near", "far"))
     assert near.mean_gy > far.mean_gy
+
+
+def test_what_has_no_goals_is_guarded_far_from_all_targets():
+    second = block("second", slice(0, 2), is_target=True)
+    body = Structure("body", BODY.share - second.share)
+    goals = [*GOALS, "second D95 >= 30 Gy", "near D10 <= 25 Gy"]
+    far = far_parts(*asks_from_goals([TARGET, second, NEAR, body], goals, GRID, SETTINGS), GRID, SETTINGS)
+    assert [ask.structure.name for ask in far] == ["body 30 mm from targets"]
+    assert [term.limit_gy for term in far[0].terms()] == [pytest.approx(50 * SETTINGS.far_share)]
+    x = np.arange(20) * 5.0
+    beside = np.minimum(np.maximum(x - 55, 0), np.maximum(x - 5, 0))[13:]
+    inside = far[0].structure.share[13:, 5, 5] > 0
+    np.testing.assert_array_equal(inside, (beside > 30) & (body.share[13:, 5, 5] > 0))
+    assert not (far[0].structure.share > body.share).any()
+    assert far_parts(*asks_from_goals([TARGET, NEAR], GOALS, GRID, SETTINGS), GRID, SETTINGS) == []
 
 
 def test_a_goal_for_the_hottest_part_of_an_organ_has_a_guard_of_its_own():
