@@ -1,12 +1,13 @@
 """Plans from goals, in a few rounds from a prescription that only goals and geometry give.
 
-In every round the prescription is optimised from the best plan so far. A pressure on the mean doses of organs and body
-grows until it costs the targets a goal, and then closes in on the highest that does not; organs that miss goals get
-higher weights. The pressure on each structure is in proportion to the mean dose it has, so that all fall by like shares
-and none pays for another; a guard far from the targets makes beams share the dose that they bring in. What a round
-found is normalised to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses are linear in
-the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that violates the
-targets' goals least, then those of the organs, then the one with the lowest mean doses outside the targets.
+In every round the prescription is optimised from the best plan so far. A pressure on the mean doses of organs and
+body grows until it costs the targets a goal, and then closes in on the highest that does not; organs that miss goals
+get higher weights. The pressure on each structure is in proportion to the mean dose it has, so that all fall by like
+shares and none pays for another; a guard far from the targets makes beams share the dose that they bring in. What a
+round found is normalised to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses
+are linear in the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that
+violates the targets' goals least, then those of the organs, then the one with the lowest mean doses outside the
+targets.
 """
 
 from __future__ import annotations
