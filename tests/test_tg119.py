@@ -12,7 +12,7 @@ from opentps_brimstone import cli
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.plan import layout_from_opentps
 from opentps_brimstone.adapters.segments import align_beamlets
-from opentps_brimstone.demo import DEMO_FILES, FLUENCE_FILES, rows_on_leaves
+from opentps_brimstone.demo import DEMO_FILES, FLUENCE_FILES, SEQUENCING_MARGIN, rows_on_leaves
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_prescription import GoalPlannerSettings
 from opentps_brimstone.phantoms import PHANTOMS, c_shape, make_phantom
@@ -97,7 +97,7 @@ def test_files_hold_the_table(suite):
 
 def test_deliverable_plans_are_judged_by_their_segments(cache_folder, tmp_path):
     # With the pressure of the defaults the organ is spared by fluence that is too steep for beamlets of 10 mm.
-    planner = replace(FEW, mean_weight=0.01)
+    planner = GoalPlannerSettings(margin=SEQUENCING_MARGIN, mean_weight=0.1)
     result = run_suite(
         tmp_path, [small_phantom()], beamlet_mm=10.0, deliverable=True, levels=20, threads=2, planner_settings=planner
     )
