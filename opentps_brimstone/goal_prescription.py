@@ -521,12 +521,9 @@ def far_parts(
     Mean doses alone are lowest where the way through the body is shortest: with two opposed beams that give all of it
     the target's dose.
     """
-    from scipy import ndimage
-
     nowhere_near = np.ones(grid.shape, dtype=bool)
     for target in targets:
-        outside = target.structure.share < 0.5 * target.structure.share.max()
-        nowhere_near &= ndimage.distance_transform_edt(outside, sampling=grid.spacing_mm) > settings.far_mm
+        nowhere_near &= _distance_mm(target.structure, grid) > settings.far_mm
     limit = settings.far_share * max(target.prescription_gy for target in targets)
     far = []
     for organ in organs:
@@ -553,16 +550,21 @@ def expected_dose(targets: Sequence[TargetAsk], grid: VoxelGrid) -> FloatArray:
     ndarray, shape (nx, ny, nz)
         Gy. A rough guess that is only where the first round starts.
     """
-    from scipy import ndimage
-
     expected: FloatArray = np.zeros(grid.shape)
     for target in targets:
-        share = target.structure.share
-        outside = share < 0.5 * share.max()
-        distance = ndimage.distance_transform_edt(outside, sampling=grid.spacing_mm)
+        distance = _distance_mm(target.structure, grid)
         fall_off = _NEAR_SHARE * np.exp(-distance / _NEAR_MM) + _FAR_SHARE * np.exp(-distance / _FAR_MM)
         expected = np.maximum(expected, target.prescription_gy * fall_off)
     return expected
+
+
+def _distance_mm(structure: Structure, grid: VoxelGrid) -> FloatArray:
+    """Distance of every voxel to a structure, 0 where at least half of the most that a voxel has lies inside."""
+    from scipy import ndimage
+
+    outside = structure.share < 0.5 * structure.share.max()
+    distance: FloatArray = ndimage.distance_transform_edt(outside, sampling=grid.spacing_mm)
+    return distance
 
 
 def dose_quantiles(dose: FloatArray, share: FloatArray) -> FloatArray:
