@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from opentps_brimstone import _core
 from opentps_brimstone.custom_terms import checked_evaluate
@@ -25,6 +26,8 @@ IntArray = npt.NDArray[np.int64]
 
 # A target on fewer voxels than this is not represented by a grid any more.
 _FEWEST_TARGET_VOXELS = 8
+# Distance up to which beamlets are next to each other, in units of their spacing.
+_NEXT_TO = 1.2
 # The core's sign for a row that stands for no voxel.
 _NO_ROW = 0xFFFFFFFF
 
@@ -169,7 +172,9 @@ def assemble(
         uniform_weight=_uniform_weight(targets, mean_dose[target_numbers][:, beamlets]),
     )
     del row_map  # large, and coarser grids need much memory while they are made
-    _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    layouts = _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    if settings.roughness_weight:
+        _penalise_roughness(assembled, layouts, settings.roughness_weight)
     return assembled
 
 
@@ -356,15 +361,16 @@ def _add_grids(
     targets: list[KLDivergenceTerm],
     ijk: npt.NDArray[np.integer[Any]],
     wanted: int,
-) -> None:
-    """Add coarser grids as long as they still make sense.
+) -> list[BeamletLayout]:
+    """Add coarser grids as long as they still make sense; return where the beamlets of all grids are.
 
     A grid does when its beamlets are no wider than the thinnest target and every target still has some voxels.
     """
-    if not wanted:
-        return
     spacing = np.array(plan.dose_influence.grid.spacing_mm)
     layout = _subset(plan.dose_influence.layout, assembled.beamlets)
+    layouts = [layout]
+    if not wanted:
+        return layouts
     rows = assembled.rows
     n_rows = int(assembled.core.matrix_shape(0)[0])
     unreached_row = n_rows - BRICK_VOXELS
@@ -374,7 +380,7 @@ def _add_grids(
         coarser = coarsen(layout, ijk)
         target_voxels = [np.unique(coarser.voxel_of[voxels]) for voxels in target_voxels]
         if coarser.layout.spacing_mm.max() > thinnest or min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
-            return
+            return layouts
         spacing = 2 * spacing
         coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
         row_of = np.full(n_rows, _NO_ROW, dtype=np.uint32)
@@ -382,6 +388,7 @@ def _add_grids(
         row_of[unreached_row] = n_coarser_rows
         unreached_row = n_coarser_rows
         layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows + BRICK_VOXELS
+        layouts.append(layout)
         interpolation = coarser.interpolation
         del coarser  # large, and the core needs much memory now
         assembled.core.add_coarser_grid(
@@ -392,6 +399,31 @@ def _add_grids(
             share=interpolation.data,
             n_beamlets=layout.n_beamlets,
         )
+    return layouts
+
+
+def _penalise_roughness(assembled: AssembledPlan, layouts: list[BeamletLayout], weight: float) -> None:
+    """Let jumps between neighbouring beamlets cost as much on every grid as on the finest one, for the same fluence."""
+    finest = layouts[0]
+    for grid, layout in enumerate(layouts):
+        # A jump's cost grows with the edge that it runs along.
+        edge = float(layout.spacing_mm.mean() / finest.spacing_mm.mean())
+        assembled.core.penalise_roughness(
+            grid=grid,
+            neighbours=_neighbours(layout),
+            weight=weight * edge / finest.n_beamlets,
+            unit=assembled.uniform_weight,
+        )
+
+
+def _neighbours(layout: BeamletLayout) -> npt.NDArray[np.uint32]:
+    """Pairs of beamlets of one fluence map that are next to each other in x or y, but not across a corner."""
+    pairs = []
+    for beam, spacing in enumerate(layout.spacing_mm):
+        beamlets = np.flatnonzero(layout.beam_index == beam)
+        near = cKDTree(layout.xy_mm[beamlets] / spacing).query_pairs(_NEXT_TO, output_type="ndarray")
+        pairs.append(beamlets[near])
+    return np.concatenate(pairs).astype(np.uint32)
 
 
 def _subset(layout: BeamletLayout, beamlets: IntArray) -> BeamletLayout:

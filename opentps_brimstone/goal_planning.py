@@ -321,7 +321,8 @@ class GoalPlanner:
         callback: Callback | None,
         progress: bool,
     ) -> OptimizationResult:
-        settings = self.optimizer_settings
+        roughness_weight = self.optimizer_settings.roughness_weight + self.settings.roughness_weight
+        settings = replace(self.optimizer_settings, roughness_weight=roughness_weight)
         if best is None:
             levels = min(self.settings.first_levels, len(settings.level_sigma))
             settings = replace(settings, number_of_levels=levels)

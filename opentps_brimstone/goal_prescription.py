@@ -89,6 +89,9 @@ class GoalPlannerSettings:
         Structures without goals are far from the targets from this distance on.
     far_share : float
         Where the guard against high doses far from the targets begins, as a share of the highest prescription.
+    roughness_weight : float
+        Of jumps between neighbouring beamlets, added to that of the optimiser's settings. Smooth fluence needs fewer MU
+        and depends less on the dose grid.
     pull : float
         What organs and body are asked for in a round, as a share of the doses they have.
     step : float
@@ -129,6 +132,7 @@ class GoalPlannerSettings:
     guard_weight: float = 3000.0
     far_mm: float = 30.0
     far_share: float = 0.7
+    roughness_weight: float = 0.3
     pull: float = 0.7
     step: float = 3.0
     first_levels: int = 3
@@ -146,6 +150,7 @@ class GoalPlannerSettings:
         self._require("later_level", self.later_level >= 0, "at least 0")
         self._require("hot_spot_share", self.hot_spot_share >= 1, "at least 1")
         self._require("guard_share", 0 < self.guard_share <= self.hot_spot_share, "above 0, at most hot_spot_share")
+        self._require("roughness_weight", self.roughness_weight >= 0, "at least 0")
         self._require("least_gain", self.least_gain >= 0, "at least 0")
         positive = (
             "target_weight",

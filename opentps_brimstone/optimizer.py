@@ -75,6 +75,9 @@ class OptimizerSettings:
     uniform_share : float
         Where the uniform weight that gives the targets their mean prescribed dose lies, as a share of the highest
         weight u S: beamlets may reach 1 / uniform_share times that weight. Measured.
+    roughness_weight : float
+        Weight in the cost of the jumps between neighbouring beamlets of a fluence map, in units of the uniform weight
+        and per beamlet: their total variation, smoothed where they are small. 0 is published.
     inclusion_threshold : float
         Beamlets whose mean dose in every target is below this share of the strongest beamlet's do not take part.
     slope_variance : bool
@@ -131,6 +134,7 @@ class OptimizerSettings:
     input_scale: float = 0.5
     sigmoid_scale: float = 0.2
     uniform_share: float = 0.2
+    roughness_weight: float = 0.0
     inclusion_threshold: float = 0.01
     slope_variance: bool = True
     dynamic_covariance: bool = True
@@ -171,6 +175,7 @@ class OptimizerSettings:
         self._require("kl_direction", self.kl_direction in DIRECTIONS, f"one of {DIRECTIONS}")
         self._require("cost_offset", self.cost_offset >= 0, "at least 0")
         self._require("uniform_share", 0 < self.uniform_share < 1, "between 0 and 1")
+        self._require("roughness_weight", self.roughness_weight >= 0, "at least 0")
         self._require("inclusion_threshold", 0 <= self.inclusion_threshold < 1, "at least 0 and below 1")
         self._require("covariance_base", self.covariance_base > 1, "above 1")
         self._require("covariance_memory", self.covariance_memory >= 1, "at least 1")

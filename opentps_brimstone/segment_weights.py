@@ -163,7 +163,9 @@ def optimize_segment_weights(
 
     check_mu_limits(minimum_mu, step_mu)
     start = influence.check_weights(start_mu)
-    chosen = replace((settings or OptimizerSettings(start_level=0)).single_grid(), inclusion_threshold=0.0)
+    chosen = replace(
+        (settings or OptimizerSettings(start_level=0)).single_grid(), inclusion_threshold=0.0, roughness_weight=0.0
+    )
     terms = list(terms)
     prescription = plan_with_terms(influence, terms, number_of_fractions, chosen).prescription
     cost_before = prescription.evaluate(start)[0]

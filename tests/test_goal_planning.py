@@ -8,7 +8,7 @@ from problems import random_influence
 from scipy import ndimage
 
 from opentps_brimstone import KLDivergenceTerm, MeanDoseTerm, OptimizerSettings, Plan, Structure
-from opentps_brimstone.evaluation import dose_at_volume, mean_dose
+from opentps_brimstone.evaluation import dose_at_volume
 from opentps_brimstone.goal_planning import GoalPlanner
 from opentps_brimstone.goal_prescription import GoalPlannerSettings
 
@@ -43,6 +43,16 @@ def test_goals_are_met_with_room(planned):
     by_metric = {result.goal.metric.name: result.value for result in result.goals[:2]}
     assert by_metric["D95"] >= 50 * (1 + FEW.margin / 2)
     assert by_metric["D10"] <= 60 * (1 - FEW.margin / 2)
+
+
+def test_fluence_is_smooth(planned):
+    _, smooth, _ = planned
+    rough = GoalPlanner(small_plan(), GOALS, replace(FEW, roughness_weight=0.0)).optimize()
+    variation = []
+    for result in (smooth, rough):
+        fields = result.beamlet_weights.reshape(5, 5, 5)
+        variation.append(sum(np.abs(np.diff(fields, axis=axis)).sum() for axis in (1, 2)) / fields.sum())
+    assert variation[0] < 0.8 * variation[1]
 
 
 def test_plan_and_result_hold_the_best_plan(planned):
@@ -127,8 +137,8 @@ def test_goals_that_cannot_all_be_met_cost_the_organ_not_the_target():
     result = GoalPlanner(plan, [*GOALS[:2], "organ Dmax <= 1 Gy"], FEW).optimize()
     assert [row.met for row in result.goals] == [True, True, False]
     relaxed = GoalPlanner(small_plan(), GOALS[:2], FEW).optimize()
-    share = plan.structures["organ"].share
-    assert mean_dose(result.dose, share) < mean_dose(relaxed.dose, share)
+    inside = plan.structures["organ"].share > 0
+    assert result.dose[inside].max() < 0.97 * relaxed.dose[inside].max()
 
 
 def test_planning_ends_when_told():

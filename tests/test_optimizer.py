@@ -273,6 +273,7 @@ def test_bad_start_weights_are_refused(weights, message):
         ({"threads": 0}, "threads is 0"),
         ({"uniform_share": 1.0}, "uniform_share is 1.0"),
         ({"start_level": 4}, "start_level is 4"),
+        ({"roughness_weight": -0.1}, "roughness_weight is -0.1; it must be at least 0"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

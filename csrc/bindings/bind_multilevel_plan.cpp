@@ -63,6 +63,24 @@ void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, s
     plan.add_coarser_grid(std::move(coarsening));
 }
 
+void penalise_roughness(MultilevelPlan& plan, std::size_t grid, const Array<std::uint32_t>& neighbours,
+                        double weight, double unit) {
+    if (neighbours.ndim() != 2 || neighbours.shape(1) != 2) {
+        throw std::invalid_argument("neighbours must have the shape (pairs, 2)");
+    }
+    const auto pair = neighbours.unchecked<2>();
+    std::vector<FluenceRoughness::Neighbours> pairs;
+    for (py::ssize_t p = 0; p < pair.shape(0); ++p) {
+        pairs.emplace_back(pair(p, 0), pair(p, 1));
+        const std::uint32_t larger = std::max(pair(p, 0), pair(p, 1));
+        if (larger >= plan.n_beamlets(grid)) {
+            throw std::invalid_argument("beamlet " + std::to_string(larger) + " is not on grid " +
+                                        std::to_string(grid));
+        }
+    }
+    plan.penalise_roughness(grid, FluenceRoughness(std::move(pairs), weight, unit));
+}
+
 /// For rows of the finest grid the rows of another one that they lie in.
 py::array_t<std::uint32_t> rows_on_grid(const MultilevelPlan& plan, const Array<std::uint32_t>& rows,
                                         std::size_t grid) {
@@ -173,6 +191,8 @@ void bind_multilevel_plan(py::module_& module) {
              py::arg("threads"))
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
              py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"))
+        .def("penalise_roughness", &penalise_roughness, py::kw_only(), py::arg("grid"), py::arg("neighbours"),
+             py::arg("weight"), py::arg("unit"))
         .def_property_readonly("n_grids", &MultilevelPlan::n_grids)
         .def(
             "matrix_shape",

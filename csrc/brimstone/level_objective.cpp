@@ -7,8 +7,9 @@
 namespace brimstone {
 
 LevelObjective::LevelObjective(std::shared_ptr<const Prescription> prescription,
-                               const ParameterSettings& settings)
-    : prescription_(std::move(prescription)), settings_(settings),
+                               const ParameterSettings& settings,
+                               std::shared_ptr<const FluenceRoughness> roughness)
+    : prescription_(std::move(prescription)), roughness_(std::move(roughness)), settings_(settings),
       transform_(settings.input_scale, settings.weight_limit),
       covariance_(prescription_->matrix().columns(), settings.variance_min, settings.variance_max,
                   settings.covariance_base, settings.covariance_memory),
@@ -45,11 +46,13 @@ void LevelObjective::set_parameter(const std::vector<double>& parameter) {
 
 double LevelObjective::cost(const std::vector<double>& parameter) {
     set_parameter(parameter);
-    return prescription_->cost(state_);
+    const double cost = prescription_->cost(state_);
+    return roughness_ ? cost + roughness_->cost(weight_) : cost;
 }
 
 double
-LevelObjective::cost_of_doses(const std::function<void(std::size_t, std::size_t, double*, double*)>& write) {
+LevelObjective::cost_of_doses(const std::vector<double>& parameter,
+                              const std::function<void(std::size_t, std::size_t, double*, double*)>& write) {
     constexpr std::size_t voxels_per_piece = 4096;
     const int threads = prescription_->threads();
     state_.resize(prescription_->matrix().rows());
@@ -58,13 +61,23 @@ LevelObjective::cost_of_doses(const std::function<void(std::size_t, std::size_t,
                         write(begin, end, state_.dose(), state_.wide_dose());
                     });
     state_.find_maximum(threads);
-    return prescription_->cost(state_);
+    const double cost = prescription_->cost(state_);
+    if (!roughness_) {
+        return cost;
+    }
+    for (std::size_t i = 0; i < parameter.size(); ++i) {
+        weight_[i] = transform_.weight(parameter[i]);
+    }
+    return cost + roughness_->cost(weight_);
 }
 
 double LevelObjective::cost_and_gradient(const std::vector<double>& parameter,
                                          std::vector<double>& gradient) {
     set_parameter(parameter);
-    const double cost = prescription_->cost_and_gradient(state_, weight_, wide_share_, wide_slope_, gradient);
+    double cost = prescription_->cost_and_gradient(state_, weight_, wide_share_, wide_slope_, gradient);
+    if (roughness_) {
+        cost += roughness_->add_gradient(weight_, gradient);
+    }
     for (std::size_t i = 0; i < gradient.size(); ++i) {
         gradient[i] *= transform_.slope(weight_[i]);
     }

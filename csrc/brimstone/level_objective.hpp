@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "brimstone/dynamic_covariance.hpp"
+#include "brimstone/fluence_roughness.hpp"
 #include "brimstone/prescription.hpp"
 #include "brimstone/transform.hpp"
 
@@ -25,7 +26,9 @@ struct ParameterSettings {
 /// The cost as a function of the optimiser's parameters at one level.
 class LevelObjective {
 public:
-    LevelObjective(std::shared_ptr<const Prescription> prescription, const ParameterSettings& settings);
+    /// @param roughness  what fluence costs besides, or null
+    LevelObjective(std::shared_ptr<const Prescription> prescription, const ParameterSettings& settings,
+                   std::shared_ptr<const FluenceRoughness> roughness);
 
     std::size_t size() const { return prescription_->matrix().columns(); }
     const Prescription& prescription() const { return *prescription_; }
@@ -33,9 +36,10 @@ public:
     const std::vector<double>& variance() const { return covariance_.variance(); }
 
     double cost(const std::vector<double>& parameter);
-    /// The cost of doses that are not computed from parameters.
+    /// The cost of parameters whose doses are not computed from them.
     /// @param write  writes the doses and wide doses of voxels [begin, end); called from any thread
-    double cost_of_doses(const std::function<void(std::size_t begin, std::size_t end, double* dose,
+    double cost_of_doses(const std::vector<double>& parameter,
+                         const std::function<void(std::size_t begin, std::size_t end, double* dose,
                                                   double* wide_dose)>& write);
     double cost_and_gradient(const std::vector<double>& parameter, std::vector<double>& gradient);
 
@@ -53,7 +57,7 @@ public:
         }
     }
 
-    /// Weights of the last call of cost or cost_and_gradient.
+    /// Weights of the last call of cost or cost_and_gradient, as long as cost_of_doses was not called.
     const std::vector<double>& weight() const { return weight_; }
     /// Doses of the last call of cost, cost_and_gradient or cost_of_doses.
     const DoseState& state() const { return state_; }
@@ -79,6 +83,7 @@ private:
     void set_parameter(const std::vector<double>& parameter);
 
     std::shared_ptr<const Prescription> prescription_;
+    std::shared_ptr<const FluenceRoughness> roughness_;
     ParameterSettings settings_;
     SigmoidTransform transform_;
     DynamicCovariance covariance_;

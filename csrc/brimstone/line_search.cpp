@@ -47,7 +47,7 @@ public:
     };
 
     DoseAlongLine(LevelObjective& objective, const Line& line, const Start& start, double length)
-        : objective_(objective) {
+        : objective_(objective), line_(line) {
         for (std::size_t k = 0; k < nodes; ++k) {
             const double angle = pi * static_cast<double>(k) / static_cast<double>(nodes - 1);
             position_[k] = 0.5 * length * (1.0 - std::cos(angle));
@@ -75,7 +75,7 @@ public:
     double cost(double step) {
         set_basis(step);
         return objective_.cost_of_doses(
-            [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
+            point_on(line_, step), [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
                 kernels().interpolate(node_, begin, end, dose, wide_dose);
             });
     }
@@ -96,6 +96,7 @@ private:
     }
 
     LevelObjective& objective_;
+    const Line& line_;
     std::array<double, nodes> position_{};
     Buffer<float> doses_; ///< [node 1 …][dose, wide dose][voxel]
     LineNodes node_{};

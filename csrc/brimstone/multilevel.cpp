@@ -41,6 +41,10 @@ void MultilevelPlan::add_coarser_grid(Coarsening coarsening) {
     grids_.push_back(coarsen(grids_.back(), std::move(coarsening), threads_));
 }
 
+void MultilevelPlan::penalise_roughness(std::size_t grid, FluenceRoughness roughness) {
+    grids_.at(grid).roughness = std::make_shared<const FluenceRoughness>(std::move(roughness));
+}
+
 const std::shared_ptr<const DoseMatrix>& MultilevelPlan::matrix(std::size_t grid) const {
     const std::shared_ptr<const DoseMatrix>& matrix = grids_.at(grid).matrix;
     if (matrix == nullptr) {
@@ -72,7 +76,8 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t gri
 }
 
 std::unique_ptr<LevelObjective> MultilevelPlan::objective(const LevelSettings& level) const {
-    return std::make_unique<LevelObjective>(prescription(level.grid, level.bins), level.parameters);
+    return std::make_unique<LevelObjective>(prescription(level.grid, level.bins), level.parameters,
+                                            grids_.at(level.grid).roughness);
 }
 
 std::vector<double> MultilevelPlan::transfer(std::vector<double> weights, std::size_t from,

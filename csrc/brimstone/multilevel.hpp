@@ -39,6 +39,8 @@ public:
                    Precision precision, int threads);
 
     void add_coarser_grid(Coarsening coarsening);
+    /// Lets rough fluence cost more; that of other grids is not changed.
+    void penalise_roughness(std::size_t grid, FluenceRoughness roughness);
 
     const PlanGrid& grid(std::size_t index) const { return grids_.at(index); }
     /// Of a grid whose matrix is there.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "brimstone/dose_matrix.hpp"
+#include "brimstone/fluence_roughness.hpp"
 #include "brimstone/term.hpp"
 
 namespace brimstone {
@@ -29,6 +30,7 @@ struct PlanGrid {
     std::vector<SharedShares> structures;
     std::shared_ptr<const std::vector<double>> base_dose; ///< Gy per voxel, or empty
     Coarsening from_finer;                                ///< unused on the finest grid
+    std::shared_ptr<const FluenceRoughness> roughness;    ///< or null
 };
 
 /// D_coarse = R D P, with the structures' shares summed and the base dose averaged over each block.
