@@ -321,13 +321,13 @@ def test_aligned_beamlets_lie_on_leaves_and_cover_the_target():
     assert plan.numberOfBeamlets == 3
     for beam in aligned.beams:
         xy = np.array([(b._x, b._y) for b in beam.beamSegments[0].beamlets])
-        np.testing.assert_array_equal(xy % 5.0, 2.5)
+        np.testing.assert_array_equal(xy % 5.0, [[0.0, 2.5]] * len(xy))
         assert len(np.unique(xy, axis=0)) == len(xy) > 30
     dose = compute_dose(ct, aligned, progress=False).imageArray[target.imageArray]
     assert dose.min() > 0.85 * dose.max()
 
 
-def test_aligned_beamlets_are_where_buildplan_puts_them_to_half_a_spacing():
+def test_aligned_beamlets_are_where_buildplan_puts_them_to_half_a_row():
     ct = make_ct(shape=(24, 24, 24), spacing=(4.0, 4.0, 4.0))
     target = make_roi(ct, (9, 10, 8), (17, 14, 14), "PTV")
     design = target_plan(ct, target).planDesign
@@ -341,6 +341,8 @@ def test_aligned_beamlets_are_where_buildplan_puts_them_to_half_a_spacing():
         distance = np.abs(theirs[:, None] - ours[None]).max(axis=2)
         assert distance.min(axis=1).max() <= 2.5
         assert distance.min(axis=0).max() <= 7.5
+        np.testing.assert_array_equal(theirs[:, 0] % 5.0, np.zeros(len(theirs)))
+        np.testing.assert_array_equal(ours[:, 0] % 5.0, np.zeros(len(ours)))
 
 
 def test_collimator_angle_of_aligned_beamlets():
@@ -348,11 +350,10 @@ def test_collimator_angle_of_aligned_beamlets():
     ct = make_ct(shape=(20, 20, 28), spacing=(4.0, 4.0, 4.0))
     target = make_roi(ct, (9, 9, 4), (11, 11, 24), "PTV")
     plan = target_plan(ct, target, angles=((0.0, 0.0, 0.0),), margin=0.0)
-    for collimator, long_axis in ((None, 1), (90.0, 0)):
+    for collimator, expected in ((None, [10.0, 75.0]), (90.0, [80.0, 5.0])):  # a column in the middle, but two rows
         aligned = align_beamlets(plan, MILLENNIUM_120, collimator_angle=collimator)
         extent = np.ptp(np.array(aligned.beams[0].beamletsXY_mm), axis=0)
-        assert extent[long_axis] == 75.0
-        assert extent[1 - long_axis] == 5.0
+        np.testing.assert_array_equal(extent, expected)
 
 
 def test_beamlets_that_no_leaves_can_carry():

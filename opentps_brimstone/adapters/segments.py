@@ -492,8 +492,8 @@ def align_beamlets(
     """Place the beamlets of a plan anew, in rows that lie on the leaves of an MLC.
 
     ``PhotonPlanDesign.buildPlan()`` puts beamlets on multiples of the spacing, where rows straddle two leaves. Here the
-    rows begin and end on leaf boundaries, and columns are half a spacing from the axis (`leaf_aligned_beamlets`). Each
-    row reaches as far as the target, grown by the margin, is seen through it from the source.
+    rows begin and end on leaf boundaries, and columns stay where they are (`leaf_aligned_beamlets`). Each row reaches
+    as far as the target, grown by the margin, is seen through it from the source.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def leaf_aligned_beamlets(
     Returns
     -------
     xy_mm : ndarray, shape (n_beamlets, 2)
-        Centres, row after row: in x at half-odd multiples of the spacing, from the first to the last in each row that
+        Centres, row after row: in x at multiples of the spacing, from the first to the last in each row that
         the target and its margin touch.
     spacing_mm : tuple of float
         Beamlet size in x and y.
@@ -158,7 +158,7 @@ def leaf_aligned_beamlets(
         near = np.abs(y - row) < height / 2 + margin_mm
         if not near.any():
             continue
-        first = np.floor((x[near].min() - margin_mm) / x_spacing_mm + 1e-6)
-        last = max(first + 1, np.ceil((x[near].max() + margin_mm) / x_spacing_mm - 1e-6))
-        beamlets += [((column + 0.5) * x_spacing_mm, row) for column in np.arange(first, last)]
+        first = np.floor((x[near].min() - margin_mm) / x_spacing_mm + 0.5 + 1e-6)
+        last = max(first, np.ceil((x[near].max() + margin_mm) / x_spacing_mm - 0.5 - 1e-6))
+        beamlets += [(column * x_spacing_mm, row) for column in np.arange(first, last + 1)]
     return np.array(beamlets), (float(x_spacing_mm), height)
