@@ -50,8 +50,8 @@ FloatArray = npt.NDArray[np.float64]
 _MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 # Normalisation raises a plan by this much at most.
 _HIGHEST_FACTOR = 1.1
-# Power that the step is raised to whenever the pressure turns from rising to falling or back.
-_NARROWING = 0.5
+# Powers that the step is raised to: where the pressure turns from rising to falling or back, and where it goes on.
+_NARROWING, _WIDENING = 0.5, 1.5
 # The pressure falls to this share of the first at the lowest.
 _LEAST_PRESSURE = 0.1
 # The guards of a target that misses its goals though the pressure is at its lowest get stricter.
@@ -402,16 +402,21 @@ class GoalPlanner:
         return highest * self.settings.hot_spot_share * (1 - self.settings.margin)
 
     def _normalisation(self, dose: FloatArray) -> float:
-        """Factor that brings the targets' lowest doses to their goals, with the margin."""
-        factors = [
-            result.goal.value * (1 + self.settings.margin) / result.value
-            for result in self._evaluated(dose)
-            if is_lower(result.goal)
-            and result.goal.metric.unit == "Gy"
-            and self._is_of_target(result.goal)
-            and result.value > 0
-        ]
-        return min(max(factors, default=1.0), _HIGHEST_FACTOR)
+        """Factor that brings the targets' lowest doses to their goals, with the margin.
+
+        Where the targets' highest doses then miss theirs, both sides miss the margin by as much, but no lower goal is
+        left with less than half of it.
+        """
+        margin = self.settings.margin
+        lowest, highest = [], [math.inf]
+        for result in self._evaluated(dose):
+            if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
+                (lowest if is_lower(result.goal) else highest).append(result.goal.value / result.value)
+        raised = max(lowest, default=1.0) * (1 + margin)
+        lowered = min(highest) * (1 - margin)
+        least = raised * (1 + margin / 2) / (1 + margin)
+        factor = raised if raised <= lowered else max(math.sqrt(raised * lowered), least)
+        return min(factor, _HIGHEST_FACTOR)
 
     def _violation(self, goal: DVHGoal, value: float) -> float:
         """By how much a value misses a goal with its margin, as a share of the goal."""
@@ -444,13 +449,15 @@ class GoalPlanner:
         too_far = any(found.rank[:2])
         if self._rising is too_far:  # it turns
             self._step **= _NARROWING
+        else:
+            self._step = min(self._step**_WIDENING, self.settings.step)
         self._rising = not too_far
         self._pressure *= self._step if self._rising else 1 / self._step
         least = _LEAST_PRESSURE * self.settings.mean_weight
         relieved = self._pressure <= least
         self._pressure = max(self._pressure, least)
         for target in self._targets:
-            target.lower_by(self._missed(target.structure, best))
+            target.lower_by(max(0.0, self._missed(target.structure, best) - self.settings.margin / 2))
             if relieved and best.rank[1] > 0 and self._missed(target.structure, best) > 0:
                 target.tighten(_GUARD_STEP)
         for organ in self._organs:

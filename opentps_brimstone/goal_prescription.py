@@ -95,8 +95,8 @@ class GoalPlannerSettings:
     pull : float
         What organs and body are asked for in a round, as a share of the doses they have.
     step : float
-        By how much the pressure changes from round to round until it first costs a target a goal, and by less and less
-        from then on; and the weights of organs that miss goals.
+        By how much the pressure changes from round to round, until it first costs a target a goal; then by less where
+        it turns, and by more again while it goes on.
     first_levels : int
         Levels of the pyramid in the first round.
     later_level : int
