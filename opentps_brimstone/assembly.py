@@ -418,7 +418,7 @@ def _penalise_roughness(assembled: AssembledPlan, layouts: list[BeamletLayout], 
 
 def _neighbours(layout: BeamletLayout) -> npt.NDArray[np.uint32]:
     """Pairs of beamlets of one fluence map that are next to each other in x or y, but not across a corner."""
-    pairs = []
+    pairs: list[IntArray] = []
     for beam, spacing in enumerate(layout.spacing_mm):
         beamlets = np.flatnonzero(layout.beam_index == beam)
         near = cKDTree(layout.xy_mm[beamlets] / spacing).query_pairs(_NEXT_TO, output_type="ndarray")

@@ -408,7 +408,8 @@ class GoalPlanner:
         left with less than half of it.
         """
         margin = self.settings.margin
-        lowest, highest = [], [math.inf]
+        lowest: list[float] = []
+        highest = [math.inf]
         for result in self._evaluated(dose):
             if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
                 (lowest if is_lower(result.goal) else highest).append(result.goal.value / result.value)

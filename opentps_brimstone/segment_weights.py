@@ -7,6 +7,7 @@ beamlets does not apply and the optimiser runs on a single grid.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ __all__ = ["SegmentWeights", "check_mu_limits", "fitted_mu", "optimize_segment_w
 FloatArray = npt.NDArray[np.float64]
 
 _JUDGED = 0.1
+# Optimised MU may deviate by this much more from the dose of the beamlets than the nearest ones do.
+_LARGEST_DEVIATION = 1.25
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ def optimize_segment_weights(
 
     Many plans with different doses have nearly the same DVHs. So that the segments keep to the dose that the beamlets
     were optimised to, the search starts, at the finest level, from MU whose dose is nearest to it (`fitted_mu`), if
-    they cost less than those to start from. An optimisation that does not lower the cost is not heeded, so without the
+    they cost less than those to start from; and of the way from the nearest MU to those it finds only as much is gone
+    as lets the root mean square deviation from that dose rise by a quarter. An optimisation that does not lower the
+    cost is not heeded, so without the
     following limits the result costs no more than the start. Of the segments that come out below the least MU the
     weaker half vanishes and the others are optimised again, until none is below. Then MU are rounded to the step.
 
@@ -182,6 +187,8 @@ def optimize_segment_weights(
         iterations += result.iterations
         found = np.zeros_like(start)
         found[alive] = result.beamlet_weights
+        if wanted_dose is not None:
+            found[alive] = _kept_near(wanted_dose, _columns(influence, alive), found[alive], number_of_fractions)
         if prescription.evaluate(found)[0] < prescription.evaluate(mu)[0]:
             mu = found
         below = alive[(mu[alive] < minimum_mu) | (mu[alive] == 0)]
@@ -206,6 +213,23 @@ def _rounded(mu: FloatArray, minimum_mu: float, step_mu: float) -> FloatArray:
     return np.where(mu > 0, np.maximum(np.round(mu / step_mu), least) * step_mu, 0.0)
 
 
+def _kept_near(
+    dose: npt.ArrayLike, influence: DoseInfluence, found: FloatArray, number_of_fractions: int
+) -> FloatArray:
+    """MU on the way from those whose dose is nearest to a given one, as far as the deviation allows."""
+    doses, wanted = _least_squares(influence, dose, number_of_fractions)
+    nearest = nnls(doses, wanted)[0]
+    off, change = doses @ nearest - wanted, doses @ (found - nearest)
+    # The deviation's square is quadratic in the share of the way.
+    slope, curvature = float(off @ change), float(change @ change)
+    allowed = (_LARGEST_DEVIATION**2 - 1) * float(off @ off)
+    if curvature + 2 * slope <= allowed:
+        return found
+    share = (math.sqrt(slope**2 + curvature * allowed) - slope) / curvature
+    kept: FloatArray = nearest + share * (found - nearest)
+    return kept
+
+
 def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int = 1) -> FloatArray:
     """MU whose dose is nearest to a given one, where that is above 10 % of its maximum (least squares, none negative).
 
@@ -222,13 +246,20 @@ def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions
     ndarray, shape (n_segments,)
         MU per fraction.
     """
+    mu: FloatArray = nnls(*_least_squares(influence, dose, number_of_fractions))[0]
+    return mu
+
+
+def _least_squares(
+    influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int
+) -> tuple[FloatArray, FloatArray]:
+    """Matrix and right side of few rows whose squares are those of the judged voxels' deviations from a dose."""
     wanted = np.asarray(dose, dtype=np.float64).ravel()
     judged = wanted > _JUDGED * wanted.max()
     doses = influence.matrix[judged].toarray().astype(np.float64) * number_of_fractions
-    # The triangle of the QR decomposition has the same least squares and as few rows as there are segments.
+    # The triangle of the QR decomposition has the same squares, and one row more than there are segments.
     triangle: FloatArray = np.asarray(np.linalg.qr(np.column_stack([doses, wanted[judged]]), mode="r"))
-    mu: FloatArray = nnls(triangle[:, :-1], triangle[:, -1])[0]
-    return mu
+    return triangle[:, :-1], triangle[:, -1]
 
 
 def _columns(influence: DoseInfluence, columns: npt.NDArray[np.int64]) -> DoseInfluence:

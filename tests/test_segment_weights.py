@@ -78,6 +78,27 @@ def test_mu_fitted_to_a_dose():
     assert near.cost_after < near.cost_before
 
 
+@pytest.mark.parametrize("hotter", [0.85, 1.2])
+def test_optimised_mu_keep_to_the_dose_of_the_beamlets(hotter):
+    """Where the terms ask for another dose, they get what a quarter more deviation can give."""
+    plan, _, beams = case()
+    terms = [(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(48 * hotter, 52 * hotter)))]
+    segments = segment_influence(plan.dose_influence, beams)
+    wanted = plan.get_dose()
+    judged = wanted > 0.1 * wanted.max()
+
+    def deviation(mu):
+        return float(np.linalg.norm((segments.dose(mu) - wanted)[judged]))
+
+    found = optimize_segment_weights(segments, terms, start_of(beams), wanted_dose=wanted)
+    free = optimize_segment_weights(segments, terms, start_of(beams))
+    least = deviation(fitted_mu(segments, wanted))
+    assert deviation(free.mu) > 1.5 * least
+    assert deviation(found.mu) == pytest.approx(1.25 * least, rel=1e-3)
+    assert (found.mu >= 0).all()
+    assert free.cost_after < found.cost_after < found.cost_before
+
+
 def test_mu_of_several_fractions():
     plan, terms, beams = case()
     segments = segment_influence(plan.dose_influence, beams)
