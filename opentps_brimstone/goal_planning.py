@@ -59,7 +59,7 @@ _GUARD_STEP = 2.0
 # An organ that misses its goals gets more and more of the pressure.
 _PRIORITY_STEP, _HIGHEST_PRIORITY = 2.0, 64.0
 # Rounds without a gain that end the planning, when all goals are met and when not.
-_PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 2, 4
+_PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 3, 4
 
 
 @dataclass(frozen=True)
