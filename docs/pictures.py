@@ -25,12 +25,12 @@ PICTURES = Path(__file__).parent / "pictures"
 LEVEL_NAMES = ("finest", "second", "third", "coarsest")
 
 
-def optimised_plan() -> tuple[pb.Plan, pb.VisualizationCallback]:
+def optimised_plan(roughness_weight: float = 0.0) -> tuple[pb.Plan, pb.VisualizationCallback]:
     """Plan the C-shape with its fixed prescription."""
     phantom = make_phantom("c-shape")
     ct, _, photon_plan = to_opentps(phantom)
     plan = pb.Plan.from_opentps(photon_plan, ct, phantom.structures)
-    optimizer = pb.PlanOptimizer(plan)
+    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(roughness_weight=roughness_weight))
     for name, term in phantom.objectives:
         optimizer.add_objective(plan.structures[name], term)
     viz = pb.VisualizationCallback(5, live=False, prescription_gy=phantom.prescription_gy)
@@ -99,6 +99,31 @@ def smoothing() -> None:
     save(figure, "smoothing")
 
 
+def roughness(rough: pb.Plan) -> None:
+    """Draw fluence of one beam and histograms, with rough fluence free and at a price."""
+    plans = {0.0: rough} | {weight: optimised_plan(weight)[0] for weight in (0.01, 0.1)}
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained", width_ratios=(1, 1, 1, 1.5))
+    layout = rough.dose_influence.layout
+    beam = layout.beam_index == 0
+    x, y = np.round(layout.xy_mm[beam] / layout.spacing_mm[0]).astype(int).T
+    highest = max(plan.beamlet_weights[beam].max() for plan in plans.values())
+    for ax, style, (weight, plan) in zip(axes, ("-", "--", ":"), plans.items(), strict=False):
+        fluence = np.full((np.ptp(y) + 1, np.ptp(x) + 1), np.nan)
+        fluence[y - y.min(), x - x.min()] = plan.beamlet_weights[beam]
+        image = ax.imshow(fluence, origin="lower", cmap="cividis", vmin=0, vmax=highest)
+        ax.set(title=f"roughness_weight = {weight:g}", xticks=[], yticks=[])
+        for name, colour in (("PTV", "tab:red"), ("Core", "tab:blue"), ("Body", "tab:green")):
+            structure = plan.structures[name]
+            order = np.argsort(-np.asarray(plan.get_dose())[structure.share > 0])
+            dose = np.asarray(plan.get_dose())[structure.share > 0][order]
+            volume = np.cumsum(structure.share[structure.share > 0][order]) / structure.share.sum()
+            axes[3].plot(dose, 100 * volume, style, color=colour, label=name if style == "-" else None)
+    figure.colorbar(image, ax=axes[2], label="MU per fraction")
+    axes[3].set(xlabel="dose (Gy)", ylabel="volume (%)", xlim=(0, 60))
+    axes[3].legend()
+    save(figure, "roughness")
+
+
 def apertures(plan: pb.Plan) -> None:
     """Draw the segments of the first beam."""
     layout = plan.dose_influence.layout
@@ -123,3 +148,4 @@ if __name__ == "__main__":
     overview(viz)
     levels(plan, viz)
     apertures(plan)
+    roughness(plan)
