@@ -77,7 +77,8 @@ class OptimizerSettings:
         weight u S: beamlets may reach 1 / uniform_share times that weight. Measured.
     roughness_weight : float
         Weight in the cost of the jumps between neighbouring beamlets of a fluence map, in units of the uniform weight
-        and per beamlet: their total variation, smoothed where they are small. 0 is published.
+        and per beamlet: their total variation, smoothed where they are small. Part of the cost that is minimised, but
+        not of `Prescription.evaluate`. 0 is published.
     inclusion_threshold : float
         Beamlets whose mean dose in every target is below this share of the strongest beamlet's do not take part.
     slope_variance : bool
