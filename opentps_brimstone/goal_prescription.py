@@ -104,8 +104,8 @@ class GoalPlannerSettings:
     tolerance : float
         Relative change of the cost that ends a level.
     least_gain : float
-        Once all goals are met, three rounds in a row that lower the mean doses by less than this share end the planning;
-        before that four that bring the plan no nearer to its goals.
+        Once all goals are met, three rounds in a row that lower the mean doses by less than this share end the
+        planning; before that four that bring the plan no nearer to its goals.
 
     Examples
     --------
