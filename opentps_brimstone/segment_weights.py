@@ -130,9 +130,9 @@ def optimize_segment_weights(
     were optimised to, the search starts, at the finest level, from MU whose dose is nearest to it (`fitted_mu`), if
     they cost less than those to start from; and of the way from the nearest MU to those it finds only as much is gone
     as lets the root mean square deviation from that dose rise by a quarter. An optimisation that does not lower the
-    cost is not heeded, so without the
-    following limits the result costs no more than the start. Of the segments that come out below the least MU the
-    weaker half vanishes and the others are optimised again, until none is below. Then MU are rounded to the step.
+    cost is not heeded, so without the following limits the result costs no more than the start. Of the segments that
+    come out below the least MU the weaker half vanishes and the others are optimised again, until none is below. Then
+    MU are rounded to the step.
 
     Parameters
     ----------
@@ -177,7 +177,8 @@ def optimize_segment_weights(
 
     mu, iterations = start, 0
     if wanted_dose is not None:
-        fitted = fitted_mu(influence, wanted_dose, number_of_fractions)
+        doses, wanted = _least_squares(influence, wanted_dose, number_of_fractions)
+        fitted = nnls(doses, wanted)[0]
         if prescription.evaluate(fitted)[0] < cost_before:
             mu = fitted
     alive = np.flatnonzero(mu > 0)
@@ -188,7 +189,7 @@ def optimize_segment_weights(
         found = np.zeros_like(start)
         found[alive] = result.beamlet_weights
         if wanted_dose is not None:
-            found[alive] = _kept_near(wanted_dose, _columns(influence, alive), found[alive], number_of_fractions)
+            found[alive] = _kept_near(doses[:, alive], wanted, found[alive])
         if prescription.evaluate(found)[0] < prescription.evaluate(mu)[0]:
             mu = found
         below = alive[(mu[alive] < minimum_mu) | (mu[alive] == 0)]
@@ -213,11 +214,8 @@ def _rounded(mu: FloatArray, minimum_mu: float, step_mu: float) -> FloatArray:
     return np.where(mu > 0, np.maximum(np.round(mu / step_mu), least) * step_mu, 0.0)
 
 
-def _kept_near(
-    dose: npt.ArrayLike, influence: DoseInfluence, found: FloatArray, number_of_fractions: int
-) -> FloatArray:
-    """MU on the way from those whose dose is nearest to a given one, as far as the deviation allows."""
-    doses, wanted = _least_squares(influence, dose, number_of_fractions)
+def _kept_near(doses: FloatArray, wanted: FloatArray, found: FloatArray) -> FloatArray:
+    """MU on the way from those whose dose is nearest to the wanted one, as far as the deviation allows."""
     nearest = nnls(doses, wanted)[0]
     off, change = doses @ nearest - wanted, doses @ (found - nearest)
     # The deviation's square is quadratic in the share of the way.

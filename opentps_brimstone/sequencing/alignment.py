@@ -134,8 +134,8 @@ def leaf_aligned_beamlets(
     Returns
     -------
     xy_mm : ndarray, shape (n_beamlets, 2)
-        Centres, row after row: in x at multiples of the spacing, from the first to the last in each row that
-        the target and its margin touch.
+        Centres, row after row: in x at multiples of the spacing, from the first to the last in each row that the target
+        and its margin touch.
     spacing_mm : tuple of float
         Beamlet size in x and y.
 
