@@ -62,8 +62,7 @@ DEMO_FILES = (*FLUENCE_FILES, RT_PLAN_FILE, APERTURES_FILE)
 DEFAULT_MLC = "millennium-120"
 # How far inside its goals a plan is optimised whose fluence becomes segments: that moves doses by about half of this.
 SEQUENCING_MARGIN = 0.01
-# With 10, segments of TG-119's multi-target case lose goals that their fluence meets; with 20, those of its C-shape are
-# more than 12 a beam.
+# Fewer lost goals in segments of TG-119's multi-target case that their fluence met; more make more segments.
 DEFAULT_LEVELS = 15
 
 LARGEST_DIFFERENCE = 1e-4

@@ -10,6 +10,10 @@ namespace {
 /// Jumps well below this share of the unit cost their square, those well above it their size.
 constexpr double small_jump = 0.2;
 
+double smoothed(double jump) {
+    return std::sqrt(jump * jump + small_jump * small_jump);
+}
+
 } // namespace
 
 FluenceRoughness::FluenceRoughness(std::vector<Neighbours> neighbours, double weight, double unit)
@@ -19,7 +23,7 @@ double FluenceRoughness::cost(const std::vector<double>& weights) const {
     double sum = 0.0;
     for (const auto& [i, j] : neighbours_) {
         const double jump = (weights[i] - weights[j]) / unit_;
-        sum += std::sqrt(jump * jump + small_jump * small_jump) - small_jump;
+        sum += smoothed(jump) - small_jump;
     }
     return weight_ * sum;
 }
@@ -29,7 +33,7 @@ double FluenceRoughness::add_gradient(const std::vector<double>& weights,
     double sum = 0.0;
     for (const auto& [i, j] : neighbours_) {
         const double jump = (weights[i] - weights[j]) / unit_;
-        const double length = std::sqrt(jump * jump + small_jump * small_jump);
+        const double length = smoothed(jump);
         sum += length - small_jump;
         const double slope = weight_ * jump / (length * unit_);
         gradient[i] += slope;
