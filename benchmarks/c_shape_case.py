@@ -1,7 +1,7 @@
 """The TG-119 C-shape of the demo, planned by Brimstone, by OpenTPS's methods, and by SciPy on Brimstone's cost.
 
-Times are those of the optimisation alone, without dose calculation; Brimstone's include its preparation. OpenTPS's
-methods minimise the goals as quadratic penalties, their own formulation. Its LBFGS and FISTA end by default at a
+Times are those of the optimization alone, without dose calculation; Brimstone's include its preparation. OpenTPS's
+methods minimize the goals as quadratic penalties, their own formulation. Its LBFGS and FISTA end by default at a
 relative change of 1e-3, far from their best plans; ``ftol`` 1e-5 lets them go on, for minutes.
 """
 
@@ -20,10 +20,10 @@ from scipy.optimize import minimize
 import opentps_brimstone as pb
 from opentps_brimstone.adapters.beamlets import sparse_beamlets_from_dose_influence
 from opentps_brimstone.adapters.phantom import to_opentps
-from opentps_brimstone.adapters.planning import plan_from_opentps
-from opentps_brimstone.demo import silent_opentps
 from opentps_brimstone.evaluation import dose_at_volume
+from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.phantoms import c_shape
+from opentps_brimstone.workflow.phantom_case import silent_opentps
 
 OPENTPS_METHODS = ("Scipy_L-BFGS-B", "LBFGS", "FISTA")
 
@@ -40,7 +40,7 @@ class CShapeCase:
     threads: int
 
     def optimizer(self, **settings: Any) -> pb.PlanOptimizer:
-        """Optimiser with the phantom's own prescription."""
+        """Optimizer with the phantom's own prescription."""
         optimizer = pb.PlanOptimizer(self.plan, pb.OptimizerSettings(threads=self.threads, **settings))
         for name, term in self.phantom.objectives:
             optimizer.add_objective(self.plan.structures[name], copy.deepcopy(term))
@@ -92,7 +92,7 @@ def plan_row(method: str, seconds: float, iterations: int, dose: np.ndarray, sha
 
 
 def run_brimstone(case: CShapeCase, search: str, repeats: int = 3) -> tuple[dict[str, Any], pb.OptimizationResult]:
-    """Optimise with Brimstone; the fastest of a few runs, whose plans are bitwise the same."""
+    """Optimize with Brimstone; the fastest of a few runs, whose plans are bitwise the same."""
     results = [case.optimizer(search=search).optimize() for _ in range(repeats)]
     best = min(results, key=lambda result: result.time_s + result.preparation_s)
     seconds = best.time_s + best.preparation_s
@@ -101,7 +101,7 @@ def run_brimstone(case: CShapeCase, search: str, repeats: int = 3) -> tuple[dict
 
 
 def run_opentps(method: str, case: CShapeCase, max_iterations: int, ftol: float) -> dict[str, Any]:
-    """Optimise with one of OpenTPS's methods on a copy of the plan."""
+    """Optimize with one of OpenTPS's methods on a copy of the plan."""
     from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 
     trial = copy.deepcopy(case.photon_plan)
@@ -146,7 +146,7 @@ class _Reached(StopIteration):
 def run_scipy(
     case: CShapeCase, weights: np.ndarray, how: str, max_iterations: int, max_seconds: float
 ) -> dict[str, Any]:
-    """Minimise Brimstone's cost with SciPy's L-BFGS-B until it is as low as that of a plan.
+    """Minimize Brimstone's cost with SciPy's L-BFGS-B until it is as low as that of a plan.
 
     The parameters are weights of at least 0, in units of the uniform weight, with which all start; SciPy's own tests
     for the end are off, and it goes on from where its line search fails, with an empty memory.

@@ -1,10 +1,10 @@
-"""What watching costs: the same optimisation without and with a Python callback, in turns, in one run.
+"""What watching costs: the same optimization without and with a Python callback, in turns, in one run.
 
     python benchmarks/callback_overhead.py [--grid 4] [--repeats 15] [--clocks wall processor]
 
 Plans a cylinder with a target on synthetic pencil beams, so that no dose engine is needed. Each repeat runs every
 variant once, in an order that turns, and the overhead is the median over repeats of the paired time ratios, with its
-quartiles. Wall time is that of the optimisation alone, with all threads; processor time is of optimisations with one
+quartiles. Wall time is that of the optimization alone, with all threads; processor time is of optimizations with one
 thread, and tells more on a machine that has other work. Variants: no callback; a callback that does nothing; the
 recorder; the recorder with snapshots of dose, DVHs and weights every ten iterations.
 """
@@ -73,8 +73,8 @@ def make_plan(grid_mm: float) -> pb.Plan:
     return pb.Plan.from_influence(pb.DoseInfluence(sp.hstack(columns, format="csc"), grid, layout), structures)
 
 
-def optimise(plan: pb.Plan, callback: Any, threads: int | None = None) -> pb.OptimizationResult:
-    """One optimisation from the uniform weight."""
+def optimize(plan: pb.Plan, callback: Any, threads: int | None = None) -> pb.OptimizationResult:
+    """One optimization from the uniform weight."""
     optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(threads=threads))
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(50, 53)))
     optimizer.add_objective(plan.structures["organ"], pb.KLDivergenceTerm(dvh=[(0, 1), (25, 0)], weight=0.5))
@@ -83,14 +83,14 @@ def optimise(plan: pb.Plan, callback: Any, threads: int | None = None) -> pb.Opt
 
 
 def wall_s(plan: pb.Plan, callback: Any) -> float:
-    """Wall time of an optimisation."""
-    return optimise(plan, callback).time_s
+    """Wall time of an optimization."""
+    return optimize(plan, callback).time_s
 
 
 def processor_s(plan: pb.Plan, callback: Any) -> float:
-    """Processor time of an optimisation with one thread."""
+    """Processor time of an optimization with one thread."""
     started = time.process_time()
-    optimise(plan, callback, threads=1)
+    optimize(plan, callback, threads=1)
     return time.process_time() - started
 
 
@@ -106,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     plan = make_plan(options.grid)
     print(plan)
-    iterations = optimise(plan, None).iterations
+    iterations = optimize(plan, None).iterations
     for clock in options.clocks:
         measure(plan, clock, options.repeats, iterations)
 

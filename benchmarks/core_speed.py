@@ -1,6 +1,6 @@
-"""A cost with its gradient, against bandwidth and SciPy's products; and the memory that an optimisation takes.
+"""A cost with its gradient, against bandwidth and SciPy's products; and the memory that an optimization takes.
 
-python benchmarks/core_speed.py 1e7     # peak memory of an optimisation of this size, as JSON
+python benchmarks/core_speed.py 1e7     # peak memory of an optimization of this size, as JSON
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def fastest(work: Callable[[], Any], seconds: float, fewest: int = 3) -> float:
 
 
 def make_optimizer(nonzeros: float, threads: int) -> pb.PlanOptimizer:
-    """Optimiser of a synthetic case."""
+    """Optimizer of a synthetic case."""
     plan, terms = synthetic_plan(nonzeros)
     optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(threads=threads))
     for name, term in terms:
@@ -198,17 +198,17 @@ def relative_to_median(rows: list[dict[str, Any]]) -> list[float]:
 
 
 def measure_memory(nonzeros: float, threads: int) -> dict[str, Any]:
-    """Peak memory of an optimisation, measured in a process of its own; see `peak_of_optimisation`."""
+    """Peak memory of an optimization, measured in a process of its own; see `peak_of_optimization`."""
     command = [sys.executable, str(Path(__file__)), repr(float(nonzeros)), "--threads", str(threads)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def peak_of_optimisation(nonzeros: float, threads: int, max_iterations: int = 3) -> dict[str, Any]:
-    """Resident memory at its peak during an optimisation, above what there was before it.
+def peak_of_optimization(nonzeros: float, threads: int, max_iterations: int = 3) -> dict[str, Any]:
+    """Resident memory at its peak during an optimization, above what there was before it.
 
     Before it there are the plan and the beamlets as SciPy has them. The kernel's own high-water mark is set back before
-    the optimisation; where it cannot be, the resident memory is read every millisecond.
+    the optimization; where it cannot be, the resident memory is read every millisecond.
 
     Parameters
     ----------
@@ -279,12 +279,12 @@ def _resident(field: str) -> int:
 
 
 def main() -> None:
-    """Print the peak memory of an optimisation."""
+    """Print the peak memory of an optimization."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("nonzeros", type=float)
     parser.add_argument("--threads", type=int, default=int(_core.build_info()["threads"]))
     options = parser.parse_args()
-    print(json.dumps(peak_of_optimisation(options.nonzeros, options.threads)))
+    print(json.dumps(peak_of_optimization(options.nonzeros, options.threads)))
 
 
 if __name__ == "__main__":

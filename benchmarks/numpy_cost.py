@@ -1,7 +1,7 @@
 """Brimstone's cost and gradient at the finest level, written with NumPy and SciPy alone.
 
 What `Prescription.evaluate` computes: every voxel that gets dose half in the wide and half in the narrow kernel. It is
-what somebody would write who wants SciPy's minimisers on the same cost, and an independent check of the core. For the
+what somebody would write who wants SciPy's minimizers on the same cost, and an independent check of the core. For the
 defaults of `OptimizerSettings`: KL(calculated ‖ target), a constant floor, targets smoothed as the histogram is.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import opentps_brimstone as pb
-from opentps_brimstone.assembly import target_terms
+from opentps_brimstone.optimization.core_plan import target_terms
 
 FloatArray = np.ndarray
 

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from c_shape_case import plan_row
 
 import opentps_brimstone as pb
-from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
+from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
 from opentps_brimstone.phantoms.c_shape import C_SHAPE
 
 NAMES = {"OuterTarget": "PTV", "Core": "Core", "BODY": "Body"}

@@ -41,7 +41,7 @@ METHODS: dict[str, tuple[Decompose, bool]] = {
     "Kalinowski": (kalinowski, True),
     "sliding window, kept apart": (partial(sliding_window, collisions=True), True),
 }
-"""By name: how it decomposes, and whether it keeps opposing leaves of neighbouring rows apart."""
+"""By name: how it decomposes, and whether it keeps opposing leaves of neighboring rows apart."""
 
 
 def measure(decompose: Decompose, matrices: list[np.ndarray]) -> tuple[float, float, float]:

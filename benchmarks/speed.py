@@ -7,8 +7,8 @@ Parts (all by default; pyradplan where an interpreter is named):
 bandwidth     reading and copying memory, with as many threads as the core uses
 evaluation    one cost with gradient on synthetic beamlets, against reading the stored matrix twice and against SciPy's
               products on the same float32 matrix; time to build matrix and pyramid
-memory        peak memory of an optimisation against the stored matrix
-optimisation  the TG-119 C-shape of the demo by L-BFGS (the default) and by conjugate gradient
+memory        peak memory of an optimization against the stored matrix
+optimization  the TG-119 C-shape of the demo by L-BFGS (the default) and by conjugate gradient
 opentps       the same case by OpenTPS's methods (--methods)
 scipy         the same cost by SciPy's L-BFGS-B until it is as low: cost and gradient from the core, and from NumPy
 pyradplan     pyRadPlan's TG-119 case by pyRadPlan and by Brimstone (--pyradplan-python, or --pyradplan-file)
@@ -38,8 +38,8 @@ from bandwidth import Memory
 
 from opentps_brimstone import _core
 
-PARTS = ("bandwidth", "evaluation", "memory", "optimisation", "opentps", "scipy", "pyradplan", "engine")
-ON_C_SHAPE = {"optimisation", "opentps", "scipy", "engine"}
+PARTS = ("bandwidth", "evaluation", "memory", "optimization", "opentps", "scipy", "pyradplan", "engine")
+ON_C_SHAPE = {"optimization", "opentps", "scipy", "engine"}
 SIZES = (3e6, 1e7, 3e7, 1e8, 3e8)
 LARGE = 2.5e7  # nonzeros from which the matrix is far larger than any cache
 
@@ -161,7 +161,7 @@ def _evaluation(options: argparse.Namespace, memory: Memory) -> list[dict[str, A
 
 def _memory(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [core_speed.measure_memory(size, options.threads) for size in options.sizes]
-    print(f"\nPeak memory of an optimisation above what there was before, by {rows[0]['measured_by']}")
+    print(f"\nPeak memory of an optimization above what there was before, by {rows[0]['measured_by']}")
     for row in rows:
         row["peak_mib"], row["stored_mib"] = row["peak_above"] / core_speed.MIB, row["stored"] / core_speed.MIB
     print_table(rows, ["nonzeros", "stored_mib", "peak_mib", "peak_over_stored"])
@@ -173,10 +173,10 @@ def _c_shape(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
     matrix = case.plan.dose_influence.matrix
     results: dict[str, Any] = {"c_shape": {"nonzeros": int(matrix.nnz), "beamlets": int(matrix.shape[1])}}
     plans: list[dict[str, Any]] = []
-    if {"optimisation", "opentps", "scipy"} & set(parts):
+    if {"optimization", "opentps", "scipy"} & set(parts):
         line, best = c_shape_case.run_brimstone(case, "lbfgs")
         plans.append(line)
-        if "optimisation" in parts:
+        if "optimization" in parts:
             plans.append(c_shape_case.run_brimstone(case, "conjugate_gradient")[0])
         if "scipy" in parts:
             limits = options.scipy_iterations, options.scipy_seconds

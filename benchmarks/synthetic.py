@@ -1,7 +1,7 @@
 """Beamlets made by formula, of any number, with the footprint of real ones.
 
 Nine beams every 40 degrees on a long cylinder of water with an elliptic section; voxels of 3 mm, beamlets of 5 mm on a
-cylindrical target around the isocentre axis. A beamlet's dose is a tube through the whole body that diverges from a
+cylindrical target around the isocenter axis. A beamlet's dose is a tube through the whole body that diverges from a
 source 1 m away in the transverse plane and is cut off 14 mm from its axis: a penumbra of error functions and a little
 scatter, times exponential attenuation, build-up and the inverse square law. From row to row of beamlets the source
 moves along with them. Voxels, beamlets and footprint keep their size; what grows is the target: in width and length up
@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from scipy.special import erf
 
 import opentps_brimstone as pb
-from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
+from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
 from opentps_brimstone.phantoms.c_shape import C_SHAPE
 
 VOXEL_MM = 3.0
@@ -104,7 +104,7 @@ def synthetic_plan(nonzeros: float) -> tuple[pb.Plan, list[tuple[str, pb.Objecti
     """
     influence = synthetic_influence(nonzeros)
     columns, rows = _beamlets_per_beam(nonzeros)
-    x, y, z = _centres(influence.grid)
+    x, y, z = _centers(influence.grid)
     from_axis = np.hypot(x[:, None], y)[..., None]
     inside = np.broadcast_to(_in_body(x[:, None], y)[..., None], influence.grid.shape)
     radius = max(VOXEL_MM, (columns - 1) / 2 * BEAMLET_MM)
@@ -151,7 +151,7 @@ def _grid(rows: int) -> VoxelGrid:
     return VoxelGrid((2 * half[0] + 1, 2 * half[1] + 1, along), (VOXEL_MM,) * 3, origin)
 
 
-def _centres(grid: VoxelGrid) -> list[np.ndarray]:
+def _centers(grid: VoxelGrid) -> list[np.ndarray]:
     return [
         start + step * np.arange(n) for start, step, n in zip(grid.origin_mm, grid.spacing_mm, grid.shape, strict=True)
     ]
@@ -174,7 +174,7 @@ def _layout(columns: int, rows: int) -> BeamletLayout:
 
 def _tube(grid: VoxelGrid, angle_deg: float, column_mm: float, phase: int) -> _Tube:
     """Dose of the beamlet of a column in row `phase` (the rows from 0 to the period)."""
-    x, y, z = _centres(grid)
+    x, y, z = _centers(grid)
     inside_x, inside_y = np.nonzero(_in_body(x[:, None], y))
     angle = math.radians(angle_deg)
     across = x[inside_x] * math.cos(angle) + y[inside_y] * math.sin(angle)

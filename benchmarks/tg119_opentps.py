@@ -2,10 +2,10 @@
 
     python benchmarks/tg119_opentps.py [--cases c-shape prostate ...] [--json table.json] [--markdown table.md]
 
-OpenTPS minimises the goals as its own quadratic penalties: DMIN and DMAX for what targets are to get at least and at
+OpenTPS minimizes the goals as its own quadratic penalties: DMIN and DMAX for what targets are to get at least and at
 most, DVHMAX or DMAX for the goals of organs, DMAX for the body. A second plan of it has mean doses of organs and body
-as objectives too, which no goal asks for. Its plans are normalised to the targets' goals for their lowest doses, those
-of Brimstone to a margin inside them. Minutes for each case. Times are of the optimisation alone. Plans that are in the
+as objectives too, which no goal asks for. Its plans are normalized to the targets' goals for their lowest doses, those
+of Brimstone to a margin inside them. Minutes for each case. Times are of the optimization alone. Plans that are in the
 JSON file already are not made again, unless their method is named with --again.
 """
 
@@ -23,12 +23,12 @@ import numpy as np
 import opentps_brimstone as pb
 from opentps_brimstone.adapters.beamlets import sparse_beamlets_from_dose_influence
 from opentps_brimstone.adapters.phantom import to_opentps
-from opentps_brimstone.adapters.planning import plan_from_opentps
-from opentps_brimstone.demo import silent_opentps
 from opentps_brimstone.evaluation import evaluate, mean_dose
-from opentps_brimstone.goal_planning import GoalPlanner
+from opentps_brimstone.goal_planning.planner import GoalPlanner
+from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.phantoms import make_phantom
-from opentps_brimstone.tg119 import CASES, hot_spot
+from opentps_brimstone.workflow.phantom_case import silent_opentps
+from opentps_brimstone.workflow.tg119 import CASES, hot_spot
 
 METHOD = "Scipy_L-BFGS-B"
 BRIMSTONE, GOALS, GOALS_AND_MEANS = METHODS = ("Brimstone", f"{METHOD}, goals", f"{METHOD}, goals and mean doses")
@@ -74,7 +74,7 @@ def add_goals(photon_plan: Any, rois: dict[str, Any], phantom: Any, mean_doses: 
 def run_opentps(
     method: str, photon_plan: Any, rois: dict[str, Any], phantom: Any, plan: pb.Plan, iterations: int
 ) -> dict[str, Any]:
-    """Optimise a copy of the plan with OpenTPS."""
+    """Optimize a copy of the plan with OpenTPS."""
     from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 
     trial = copy.deepcopy(photon_plan)
@@ -98,7 +98,7 @@ def run_brimstone(phantom: Any, plan: pb.Plan) -> dict[str, Any]:
 
 
 def judged(method: str, dose: np.ndarray, seconds: float, phantom: Any) -> dict[str, Any]:
-    """Goals, mean doses and hot spot of a dose, normalised to the targets' lower goals."""
+    """Goals, mean doses and hot spot of a dose, normalized to the targets' lower goals."""
     table = evaluate(dose, phantom.structures, phantom.goals, grid=phantom.grid)
     lowest = [(row.goal.value, row.value) for row in table if row.goal.relation == ">="]
     if min(value for _, value in lowest) <= 0:
@@ -111,7 +111,7 @@ def judged(method: str, dose: np.ndarray, seconds: float, phantom: Any) -> dict[
         "case": phantom.name,
         "method": method,
         "time_s": seconds,
-        "normalised_by": 1.0 if method == BRIMSTONE else factor,
+        "normalized_by": 1.0 if method == BRIMSTONE else factor,
         "goals_met": sum(row.met or abs(row.value / row.goal.value - 1) < 1e-9 for row in table),
         "goals": {f"{row.goal}": row.value for row in table},
         "mean_doses": {s.name: mean_dose(dose, s.share) for s in phantom.structures if not s.is_target},

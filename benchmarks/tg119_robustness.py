@@ -3,7 +3,7 @@
     python benchmarks/tg119_robustness.py [--cases c-shape ...] [--grids 3 5] [--beamlets 10] [--markdown table.md]
 
 Every case is planned to its goals with the defaults (4 mm grid, 5 mm beamlets, uniform start), from two random starts,
-with other grids, and with other beamlets; goal values are those of the optimiser's dose. The first table shows by how
+with other grids, and with other beamlets; goal values are those of the optimizer's dose. The first table shows by how
 much each goal value moves, and marks goals that are met with the defaults and missed otherwise. The second tells what
 the grid does to a plan from what it does to its evaluation: one set of beamlet weights is judged on two grids, those
 found on 4 mm also on the other grid, and those found on the other grid also on 4 mm.
@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone.adapters.phantom import to_opentps
-from opentps_brimstone.adapters.planning import plan_from_opentps
-from opentps_brimstone.demo import silent_opentps
-from opentps_brimstone.dose_influence import BeamletLayout
 from opentps_brimstone.evaluation import GoalTable, evaluate, mean_dose
-from opentps_brimstone.goal_planning import GoalPlanner
-from opentps_brimstone.optimizer import OptimizerSettings
+from opentps_brimstone.goal_planning.planner import GoalPlanner
+from opentps_brimstone.integration.photon_plan import plan_from_opentps
+from opentps_brimstone.model.influence import BeamletLayout
+from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import Phantom, make_phantom
-from opentps_brimstone.tg119 import CASES
+from opentps_brimstone.workflow.phantom_case import silent_opentps
+from opentps_brimstone.workflow.tg119 import CASES
 
 GRID_MM, BEAMLET_MM = 4.0, 5.0
 SEEDS = (1, 2)
@@ -97,8 +97,8 @@ class Fields:
 
 def _places(layout: BeamletLayout) -> list[tuple[int, int, int]]:
     """Field of each beamlet, and its middle in µm."""
-    micrometres = np.round(1000 * layout.xy_mm).astype(int)
-    return list(zip(layout.beam_index.tolist(), micrometres[:, 0].tolist(), micrometres[:, 1].tolist(), strict=True))
+    micrometers = np.round(1000 * layout.xy_mm).astype(int)
+    return list(zip(layout.beam_index.tolist(), micrometers[:, 0].tolist(), micrometers[:, 1].tolist(), strict=True))
 
 
 def variants(grids: Sequence[float], beamlets: Sequence[float]) -> dict[str, Variant]:

@@ -16,16 +16,16 @@ import numpy as np
 import opentps_brimstone as pb
 from opentps_brimstone import _core
 from opentps_brimstone.adapters.phantom import to_opentps
-from opentps_brimstone.assembly import bin_settings
+from opentps_brimstone.optimization.core_plan import bin_settings
 from opentps_brimstone.phantoms import make_phantom
 from opentps_brimstone.sequencing import MLC, SequencingSettings, sequence_plan
-from opentps_brimstone.sequencing.pictures import plot_apertures
+from opentps_brimstone.visualization.apertures import plot_apertures
 
 PICTURES = Path(__file__).parent / "pictures"
 LEVEL_NAMES = ("finest", "second", "third", "coarsest")
 
 
-def optimised_plan(roughness_weight: float = 0.0) -> tuple[pb.Plan, pb.VisualizationCallback]:
+def optimized_plan(roughness_weight: float = 0.0) -> tuple[pb.Plan, pb.VisualizationCallback]:
     """Plan the C-shape with its fixed prescription."""
     phantom = make_phantom("c-shape")
     ct, _, photon_plan = to_opentps(phantom)
@@ -101,7 +101,7 @@ def smoothing() -> None:
 
 def roughness(rough: pb.Plan) -> None:
     """Draw fluence of one beam and histograms, with rough fluence free and at a price."""
-    plans = {0.0: rough} | {weight: optimised_plan(weight)[0] for weight in (0.01, 0.1)}
+    plans = {0.0: rough} | {weight: optimized_plan(weight)[0] for weight in (0.01, 0.1)}
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained", width_ratios=(1, 1, 1, 1.5))
     layout = rough.dose_influence.layout
     beam = layout.beam_index == 0
@@ -112,12 +112,12 @@ def roughness(rough: pb.Plan) -> None:
         fluence[y - y.min(), x - x.min()] = plan.beamlet_weights[beam]
         image = ax.imshow(fluence, origin="lower", cmap="cividis", vmin=0, vmax=highest)
         ax.set(title=f"roughness_weight = {weight:g}", xticks=[], yticks=[])
-        for name, colour in (("PTV", "tab:red"), ("Core", "tab:blue"), ("Body", "tab:green")):
+        for name, color in (("PTV", "tab:red"), ("Core", "tab:blue"), ("Body", "tab:green")):
             structure = plan.structures[name]
             order = np.argsort(-np.asarray(plan.get_dose())[structure.share > 0])
             dose = np.asarray(plan.get_dose())[structure.share > 0][order]
             volume = np.cumsum(structure.share[structure.share > 0][order]) / structure.share.sum()
-            axes[3].plot(dose, 100 * volume, style, color=colour, label=name if style == "-" else None)
+            axes[3].plot(dose, 100 * volume, style, color=color, label=name if style == "-" else None)
     figure.colorbar(image, ax=axes[2], label="MU per fraction")
     axes[3].set(xlabel="dose (Gy)", ylabel="volume (%)", xlim=(0, 60))
     axes[3].legend()
@@ -144,7 +144,7 @@ def save(figure: plt.Figure, name: str) -> None:
 if __name__ == "__main__":
     mpl.use("Agg")
     smoothing()
-    plan, viz = optimised_plan()
+    plan, viz = optimized_plan()
     overview(viz)
     levels(plan, viz)
     apertures(plan)

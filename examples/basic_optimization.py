@@ -40,7 +40,7 @@ for structure in series.structures:
 # %% [markdown]
 # ## Beams and beamlets
 #
-# Without an isocentre a beam goes to the centre of the targets. Beamlets cover the projection of the targets, and
+# Without an isocenter a beam goes to the center of the targets. Beamlets cover the projection of the targets, and
 # OpenTPS's collapsed-cone engine computes the dose of each.
 
 # %%

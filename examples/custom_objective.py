@@ -80,7 +80,7 @@ plan.compute_dose_influence(beamlet_spacing_mm=beamlet_mm, margin_mm=5.0)
 
 
 # %%
-def optimised(weight: float) -> pb.OptimizationResult:
+def optimized(weight: float) -> pb.OptimizationResult:
     """Plan with the core's complication probability at a weight; 0 leaves it out."""
     optimizer = pb.PlanOptimizer(plan)
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(50.5, 53.5)))
@@ -93,6 +93,6 @@ def optimised(weight: float) -> pb.OptimizationResult:
 # %%
 core, ptv = plan.structures["Core"], plan.structures["PTV"]
 for weight in (0.0, 1.0):
-    dose = optimised(weight).dose
+    dose = optimized(weight).dose
     means = {structure.name: mean_dose(dose, structure.share) for structure in (core, ptv)}
     print(f"weight {weight:g}: mean dose of core {means['Core']:.2f} Gy, of PTV {means['PTV']:.2f} Gy")

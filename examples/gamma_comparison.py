@@ -29,7 +29,7 @@ plan.compute_dose_influence(beamlet_spacing_mm=beamlet_mm, margin_mm=5.0)
 
 
 # %%
-def optimised(core_weight: float) -> pb.OptimizationResult:
+def optimized(core_weight: float) -> pb.OptimizationResult:
     """Plan with a weight of the core's term."""
     optimizer = pb.PlanOptimizer(plan)
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(50.5, 53.5)))
@@ -40,9 +40,9 @@ def optimised(core_weight: float) -> pb.OptimizationResult:
 
 
 # %%
-first = optimised(core_weight=0.2)
+first = optimized(core_weight=0.2)
 write_rt_dose(first.dose, plan.grid, Path("reference_plan.dcm"), description="core weight 0.2")
-second = optimised(core_weight=0.5)
+second = optimized(core_weight=0.5)
 
 # %% [markdown]
 # ## Metrics and goals

@@ -1,7 +1,7 @@
 # %% [markdown]
-# # Watching an optimisation
+# # Watching an optimization
 #
-# In a notebook the picture in the cell changes while the optimisation runs; in a script it is a window, where
+# In a notebook the picture in the cell changes while the optimization runs; in a script it is a window, where
 # matplotlib has one. Afterwards every plot can be made again from the history, and the histograms can be saved as a
 # film.
 
@@ -38,7 +38,7 @@ optimizer.add_objective(body, pb.MaximumDoseTerm(54.0))
 # %% [markdown]
 # ## Several callbacks at once
 #
-# The pictures are made every 25 iterations. Beside them, the optimisation is stopped after two minutes at the latest,
+# The pictures are made every 25 iterations. Beside them, the optimization is stopped after two minutes at the latest,
 # and a checkpoint is kept from which `optimize(resume_from="run.npz")` goes on.
 
 # %%

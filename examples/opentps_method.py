@@ -14,7 +14,7 @@ from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCa
 from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 
 import opentps_brimstone as pb
-from opentps_brimstone.engine import compute_beamlets, compute_dose
+from opentps_brimstone.engine.compute import compute_beamlets, compute_dose
 from opentps_brimstone.evaluation import dose_at_volume, mean_dose
 
 # %% [markdown]
@@ -48,7 +48,7 @@ plan.numberOfFractionsPlanned = 20
 plan.planDesign.beamlets = compute_beamlets(ct, plan)
 
 # %% [markdown]
-# ## Objectives and optimisation
+# ## Objectives and optimization
 
 # %%
 objectives = plan.planDesign.objectives

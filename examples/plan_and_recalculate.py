@@ -1,7 +1,7 @@
 # %% [markdown]
 # # From a DICOM folder to a deliverable RT Plan
 #
-# Optimised fluence is turned into apertures of a multileaf collimator, the monitor units of the apertures are optimised
+# Optimized fluence is turned into apertures of a multileaf collimator, the monitor units of the apertures are optimized
 # with the objectives of the plan, and OpenTPS's engine computes the dose anew from the apertures alone. What is written
 # is an RT Plan with the monitor units of a machine, and the RT Dose that belongs to it.
 #
@@ -29,7 +29,7 @@ for angle in range(0, 360, 40):
 plan.compute_dose_influence(beamlet_spacing_mm=beamlet_mm, margin_mm=5.0)
 
 # %% [markdown]
-# ## Optimisation
+# ## Optimization
 
 # %%
 ptv, core, body = (plan.structures[name] for name in ("PTV", "Core", "Body"))
@@ -47,7 +47,7 @@ print(optimizer.optimize().message)
 # ## Segments, their monitor units, and their dose
 #
 # The plan becomes one of OpenTPS's, whose engine works on it. The rows of beamlets lie on the leaves of the Millennium
-# 120, because their edges are multiples of the beamlet spacing from the isocentre.
+# 120, because their edges are multiples of the beamlet spacing from the isocenter.
 
 # %%
 ct, rois, photon_plan = plan.to_opentps()
@@ -57,11 +57,11 @@ print(deliverable.summary())
 # %%
 goals = ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy"]
 comparison = pb.compare_plans(
-    deliverable.optimised_dose,
+    deliverable.optimized_dose,
     deliverable.dose,
     plan.structures.values(),
     goals,
-    names=("optimised", "recalculated"),
+    names=("optimized", "recalculated"),
     metrics=("Dmean", "D95", "D2"),
     grid=deliverable.grid,
 )

@@ -9,83 +9,91 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opentps_brimstone.adapters.planning import optimize_photon_plan
-    from opentps_brimstone.beam import Beam
-    from opentps_brimstone.callbacks import CallbackList, OptimizationCallback, Recorder, StopWhenGoalsMet, TimeLimit
-    from opentps_brimstone.checkpoint import Checkpoint, CheckpointError
-    from opentps_brimstone.deliverable import DeliverablePlan, make_deliverable
     from opentps_brimstone.dicom.errors import DicomError
     from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
-    from opentps_brimstone.dose_array import DoseArray
-    from opentps_brimstone.dose_influence import BeamletLayout, DoseInfluence, VoxelGrid
     from opentps_brimstone.evaluation import DVHGoal, compare_plans, evaluate, gamma_analysis, gamma_pass_rate
-    from opentps_brimstone.goal_planning import GoalPlanner, GoalPlanningResult
-    from opentps_brimstone.goal_prescription import GoalPlannerSettings, prescription_from_goals
-    from opentps_brimstone.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
-    from opentps_brimstone.opentps_method import register, unregister
-    from opentps_brimstone.optimizer import OptimizationResult, OptimizerSettings, PlanOptimizer
-    from opentps_brimstone.plan import Plan
-    from opentps_brimstone.prescription import (
+    from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings, prescription_from_goals
+    from opentps_brimstone.goal_planning.planner import GoalPlanner, GoalPlanningResult
+    from opentps_brimstone.integration.deliverable import DeliverablePlan, make_deliverable
+    from opentps_brimstone.integration.opentps_method import register, unregister
+    from opentps_brimstone.integration.photon_plan import optimize_photon_plan
+    from opentps_brimstone.model.beam import Beam
+    from opentps_brimstone.model.dose import DoseArray
+    from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.series import Series
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.callbacks import (
+        CallbackList,
+        OptimizationCallback,
+        Recorder,
+        StopWhenGoalsMet,
+        TimeLimit,
+    )
+    from opentps_brimstone.optimization.checkpoint import Checkpoint, CheckpointError
+    from opentps_brimstone.optimization.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
+    from opentps_brimstone.optimization.optimizer import PlanOptimizer
+    from opentps_brimstone.optimization.prescription import Prescription
+    from opentps_brimstone.optimization.result import OptimizationResult
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+    from opentps_brimstone.optimization.terms import (
         KLDivergenceTerm,
         MaximumDoseTerm,
         MeanDoseTerm,
         MinimumDoseTerm,
         ObjectiveTerm,
-        Prescription,
     )
-    from opentps_brimstone.series import Series
-    from opentps_brimstone.structure import Structure
     from opentps_brimstone.visualization import VisualizationCallback
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Importing the package must stay cheap: a name is loaded when it is used.
 _HOME = {
-    "Beam": "beam",
-    "BeamletLayout": "dose_influence",
-    "CallbackList": "callbacks",
-    "Checkpoint": "checkpoint",
-    "CheckpointError": "checkpoint",
+    "Beam": "model.beam",
+    "BeamletLayout": "model.influence",
+    "CallbackList": "optimization.callbacks",
+    "Checkpoint": "optimization.checkpoint",
+    "CheckpointError": "optimization.checkpoint",
     "DVHGoal": "evaluation",
-    "DVHLimitTerm": "objectives",
-    "DeliverablePlan": "deliverable",
+    "DVHLimitTerm": "optimization.objectives",
+    "DeliverablePlan": "integration.deliverable",
     "DicomError": "dicom.errors",
-    "DoseArray": "dose_array",
-    "DoseInfluence": "dose_influence",
-    "EUDTerm": "objectives",
-    "GoalPlanner": "goal_planning",
-    "GoalPlannerSettings": "goal_prescription",
-    "GoalPlanningResult": "goal_planning",
-    "HomogeneityTerm": "objectives",
-    "KLDivergenceTerm": "prescription",
-    "MaximumDoseTerm": "prescription",
-    "MeanDoseTerm": "prescription",
-    "MinimumDoseTerm": "prescription",
-    "ObjectiveTerm": "prescription",
-    "OptimizationCallback": "callbacks",
-    "OptimizationResult": "optimizer",
-    "OptimizerSettings": "optimizer",
-    "Plan": "plan",
-    "PlanOptimizer": "optimizer",
-    "Prescription": "prescription",
-    "Recorder": "callbacks",
-    "Series": "series",
-    "SquaredDeviationTerm": "objectives",
-    "StopWhenGoalsMet": "callbacks",
-    "Structure": "structure",
-    "TimeLimit": "callbacks",
+    "DoseArray": "model.dose",
+    "DoseInfluence": "model.influence",
+    "EUDTerm": "optimization.objectives",
+    "GoalPlanner": "goal_planning.planner",
+    "GoalPlannerSettings": "goal_planning.from_goals",
+    "GoalPlanningResult": "goal_planning.planner",
+    "HomogeneityTerm": "optimization.objectives",
+    "KLDivergenceTerm": "optimization.terms",
+    "MaximumDoseTerm": "optimization.terms",
+    "MeanDoseTerm": "optimization.terms",
+    "MinimumDoseTerm": "optimization.terms",
+    "ObjectiveTerm": "optimization.terms",
+    "OptimizationCallback": "optimization.callbacks",
+    "OptimizationResult": "optimization.result",
+    "OptimizerSettings": "optimization.settings",
+    "Plan": "model.plan",
+    "PlanOptimizer": "optimization.optimizer",
+    "Prescription": "optimization.prescription",
+    "Recorder": "optimization.callbacks",
+    "Series": "model.series",
+    "SquaredDeviationTerm": "optimization.objectives",
+    "StopWhenGoalsMet": "optimization.callbacks",
+    "Structure": "model.structure",
+    "TimeLimit": "optimization.callbacks",
     "VisualizationCallback": "visualization",
-    "VoxelGrid": "dose_influence",
+    "VoxelGrid": "model.influence",
     "compare_plans": "evaluation",
     "dose_from_dataset": "dicom.rt_dose_reader",
     "evaluate": "evaluation",
     "gamma_analysis": "evaluation",
     "gamma_pass_rate": "evaluation",
-    "make_deliverable": "deliverable",
-    "optimize_photon_plan": "adapters.planning",
-    "prescription_from_goals": "goal_prescription",
-    "register": "opentps_method",
-    "unregister": "opentps_method",
+    "make_deliverable": "integration.deliverable",
+    "optimize_photon_plan": "integration.photon_plan",
+    "prescription_from_goals": "goal_planning.from_goals",
+    "register": "integration.opentps_method",
+    "unregister": "integration.opentps_method",
 }
 
 __all__ = [

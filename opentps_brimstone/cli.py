@@ -105,7 +105,7 @@ def _add_demo(commands: Any) -> None:
     )
     _add_planning(demo)
     demo.add_argument(
-        "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimised fluence"
+        "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimized fluence"
     )
     _add_machine(demo)
     demo.set_defaults(run=_demo)
@@ -138,17 +138,17 @@ def _add_tg119(commands: Any) -> None:
 
 def _add_planning(demo: Any) -> None:
     demo.add_argument(
-        "--grid", type=_millimetres, default=4.0, metavar="MM", help="voxel spacing of the dose (default: %(default)g)"
+        "--grid", type=_millimeters, default=4.0, metavar="MM", help="voxel spacing of the dose (default: %(default)g)"
     )
     demo.add_argument(
-        "--beamlet", type=_millimetres, default=5.0, metavar="MM", help="beamlet spacing (default: %(default)g)"
+        "--beamlet", type=_millimeters, default=5.0, metavar="MM", help="beamlet spacing (default: %(default)g)"
     )
     _add_running(demo)
 
 
 def _add_machine(command: Any) -> None:
-    from opentps_brimstone.demo import DEFAULT_LEVELS, DEFAULT_MLC
     from opentps_brimstone.sequencing.mlc import MLCS
+    from opentps_brimstone.workflow.phantom_case import DEFAULT_LEVELS, DEFAULT_MLC
 
     command.add_argument(
         "--mlc", choices=tuple(MLCS), default=DEFAULT_MLC, help="collimator of the segments (default: %(default)s)"
@@ -164,7 +164,7 @@ def _add_machine(command: Any) -> None:
 
 def _add_running(command: Any) -> None:
     command.add_argument(
-        "--threads", type=_count, metavar="N", help="engine processes and optimiser threads (default: all processors)"
+        "--threads", type=_count, metavar="N", help="engine processes and optimizer threads (default: all processors)"
     )
     command.add_argument("--no-cache", action="store_true", help="compute all beamlets, and keep none")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -219,7 +219,7 @@ def _add_cache(commands: Any) -> None:
     cache.set_defaults(run=_cache)
 
 
-def _millimetres(text: str) -> float:
+def _millimeters(text: str) -> float:
     import math
 
     try:
@@ -245,7 +245,7 @@ def _count(text: str) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from opentps_brimstone.demo import run_demo
+    from opentps_brimstone.workflow.phantom_case import run_demo
 
     result = run_demo(
         arguments.case,
@@ -259,7 +259,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _tg119(arguments: argparse.Namespace) -> int:
-    from opentps_brimstone.tg119 import run_suite
+    from opentps_brimstone.workflow.tg119 import run_suite
 
     result = run_suite(
         arguments.out,
@@ -272,7 +272,7 @@ def _tg119(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from opentps_brimstone.plan_command import plan_folder
+    from opentps_brimstone.workflow.patient_case import plan_folder
 
     result = plan_folder(
         arguments.folder,
@@ -312,7 +312,7 @@ def _told(arguments: argparse.Namespace, result: Any, tables: str) -> int:
 
 
 def _prescription(arguments: argparse.Namespace) -> int:
-    from opentps_brimstone.prescription_start import starting_prescription, write_starting_prescription
+    from opentps_brimstone.request.prescription_template import starting_prescription, write_starting_prescription
 
     if arguments.output is None:
         print(starting_prescription(arguments.folder), end="")
@@ -323,8 +323,8 @@ def _prescription(arguments: argparse.Namespace) -> int:
 
 
 def _info(_: argparse.Namespace) -> int:
-    from opentps_brimstone.demo import silent_opentps
     from opentps_brimstone.engine import engine_info
+    from opentps_brimstone.workflow.phantom_case import silent_opentps
 
     with silent_opentps():
         engine = engine_info()
@@ -334,7 +334,7 @@ def _info(_: argparse.Namespace) -> int:
 
 
 def _cache(arguments: argparse.Namespace) -> int:
-    from opentps_brimstone.beamlet_cache import BeamletCache
+    from opentps_brimstone.engine.cache import BeamletCache
 
     if arguments.clear:
         cache = BeamletCache()
@@ -373,7 +373,7 @@ def _threads() -> _Facts:
         ("compiler", build["compiler"]),
         ("pybind11", build["pybind11"]),
         ("processors", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        ("optimiser threads", build["threads"]),
+        ("optimizer threads", build["threads"]),
     ]
 
 
@@ -394,7 +394,7 @@ def _engine(engine: dict[str, Any]) -> _Facts:
 
 
 def _cache_state() -> _Facts:
-    from opentps_brimstone.beamlet_cache import BeamletCache
+    from opentps_brimstone.engine.cache import BeamletCache
 
     cache = BeamletCache()
     return [

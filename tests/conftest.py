@@ -37,5 +37,6 @@ def no_engine(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the dose engine was started")
 
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", refuse)
-    monkeypatch.setattr("opentps_brimstone.engine.compute_dose", refuse)
+    for place in ("engine", "engine.compute"):
+        monkeypatch.setattr(f"opentps_brimstone.{place}.compute_beamlets", refuse)
+        monkeypatch.setattr(f"opentps_brimstone.{place}.compute_dose", refuse)

@@ -1,7 +1,7 @@
 #include <string>
 
 #include "bindings/bindings.hpp"
-#include "brimstone/parallel.hpp"
+#include "brimstone/support/parallel.hpp"
 
 namespace brimstone::bindings {
 

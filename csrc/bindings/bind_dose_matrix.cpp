@@ -6,7 +6,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
-#include "brimstone/dose_matrix.hpp"
+#include "brimstone/matrix/dose_matrix.hpp"
 
 namespace brimstone::bindings {
 

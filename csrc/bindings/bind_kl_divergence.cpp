@@ -4,7 +4,7 @@
 
 #include "bindings/bindings.hpp"
 #include "bindings/conversions.hpp"
-#include "brimstone/kl_divergence.hpp"
+#include "brimstone/terms/kl_divergence.hpp"
 
 namespace brimstone::bindings {
 

@@ -2,7 +2,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
-#include "brimstone/level_objective.hpp"
+#include "brimstone/search/level_objective.hpp"
 
 namespace brimstone::bindings {
 

@@ -6,7 +6,7 @@
 
 #include "bindings/bindings.hpp"
 #include "bindings/conversions.hpp"
-#include "brimstone/multilevel.hpp"
+#include "brimstone/plan/multilevel.hpp"
 
 namespace brimstone::bindings {
 
@@ -63,13 +63,13 @@ void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, s
     plan.add_coarser_grid(std::move(coarsening));
 }
 
-void penalise_roughness(MultilevelPlan& plan, std::size_t grid, const Array<std::uint32_t>& neighbours,
+void penalize_roughness(MultilevelPlan& plan, std::size_t grid, const Array<std::uint32_t>& neighbors,
                         double weight, double unit) {
-    if (neighbours.ndim() != 2 || neighbours.shape(1) != 2) {
-        throw std::invalid_argument("neighbours must have the shape (pairs, 2)");
+    if (neighbors.ndim() != 2 || neighbors.shape(1) != 2) {
+        throw std::invalid_argument("neighbors must have the shape (pairs, 2)");
     }
-    const auto pair = neighbours.unchecked<2>();
-    std::vector<FluenceRoughness::Neighbours> pairs;
+    const auto pair = neighbors.unchecked<2>();
+    std::vector<FluenceRoughness::Neighbors> pairs;
     for (py::ssize_t p = 0; p < pair.shape(0); ++p) {
         pairs.emplace_back(pair(p, 0), pair(p, 1));
         const std::uint32_t larger = std::max(pair(p, 0), pair(p, 1));
@@ -78,7 +78,7 @@ void penalise_roughness(MultilevelPlan& plan, std::size_t grid, const Array<std:
                                         std::to_string(grid));
         }
     }
-    plan.penalise_roughness(grid, FluenceRoughness(std::move(pairs), weight, unit));
+    plan.penalize_roughness(grid, FluenceRoughness(std::move(pairs), weight, unit));
 }
 
 /// For rows of the finest grid the rows of another one that they lie in.
@@ -191,7 +191,7 @@ void bind_multilevel_plan(py::module_& module) {
              py::arg("threads"))
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
              py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"))
-        .def("penalise_roughness", &penalise_roughness, py::kw_only(), py::arg("grid"), py::arg("neighbours"),
+        .def("penalize_roughness", &penalize_roughness, py::kw_only(), py::arg("grid"), py::arg("neighbors"),
              py::arg("weight"), py::arg("unit"))
         .def_property_readonly("n_grids", &MultilevelPlan::n_grids)
         .def(

@@ -1,5 +1,5 @@
 #include "bindings/bindings.hpp"
-#include "brimstone/multilevel.hpp"
+#include "brimstone/plan/multilevel.hpp"
 
 namespace brimstone::bindings {
 

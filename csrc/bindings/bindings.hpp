@@ -10,6 +10,6 @@ void bind_settings(pybind11::module_& module);
 void bind_kl_divergence(pybind11::module_& module);
 void bind_multilevel_plan(pybind11::module_& module);
 void bind_level_objective(pybind11::module_& module);
-void bind_optimise(pybind11::module_& module);
+void bind_optimize(pybind11::module_& module);
 
 } // namespace brimstone::bindings

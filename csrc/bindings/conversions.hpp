@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "bindings/arrays.hpp"
-#include "brimstone/target_dvh.hpp"
-#include "brimstone/term.hpp"
+#include "brimstone/terms/target_dvh.hpp"
+#include "brimstone/terms/term.hpp"
 
 namespace brimstone::bindings {
 

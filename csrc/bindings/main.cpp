@@ -9,5 +9,5 @@ PYBIND11_MODULE(_core, module) {
     bindings::bind_kl_divergence(module);
     bindings::bind_multilevel_plan(module);
     bindings::bind_level_objective(module);
-    bindings::bind_optimise(module);
+    bindings::bind_optimize(module);
 }

@@ -2,13 +2,13 @@
 
 OpenTPS's dose engine starts from unit vectors along the image axes (x to the patient's left, y to the back,
 z to the head) and turns them with ``CCCdoseEngineIO.getRotatedVersors``. Written for a patient lying head first
-supine, where the IEC fixed axes are X_f = x, Y_f = z, Z_f = −y, a source at distance 1 from the isocentre sits at
+supine, where the IEC fixed axes are X_f = x, Y_f = z, Z_f = −y, a source at distance 1 from the isocenter sits at
 
     OpenTPS:   (−sin g cos c, −sin g sin c,  cos g)         g gantry, c couch as OpenTPS has them
     IEC 61217: ( sin θ cos ψ, −sin θ sin ψ,  cos θ)         θ gantry, ψ patient support
 
 in axes fixed to the patient. They are the same for θ = −g and ψ = −c. The collimator turns the beam's eye axes
-before the gantry does, from x_b towards y_b (counter-clockwise seen from the source) in both, so it is the same
+before the gantry does, from x_b toward y_b (counter-clockwise seen from the source) in both, so it is the same
 angle. A wrong sign here treats the wrong side.
 """
 

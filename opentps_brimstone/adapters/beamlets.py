@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from opentps_brimstone.adapters.plan import layout_from_opentps
-from opentps_brimstone.dose_influence import DoseInfluence, VoxelGrid
+from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """OpenTPS's objectives as Brimstone's terms.
 
-OpenTPS penalises the squares of what is above or below a limit, each objective for itself. Brimstone gives a
+OpenTPS penalizes the squares of what is above or below a limit, each objective for itself. Brimstone gives a
 structure one target dose-volume histogram (DVH). So all objectives on one ROI are read together as bounds of its
 DVH, and a DVH within these bounds is drawn: V is the share of the volume that gets at least a dose.
 
@@ -46,26 +46,24 @@ soft, as OpenTPS's other methods do.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq
 
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.adapters.plan import structure_from_roi, voxel_grid
-from opentps_brimstone.plan import Structure
-from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm
+from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
 
-    from opentps_brimstone.dose_influence import VoxelGrid
-    from opentps_brimstone.optimizer import OptimizerSettings
-    from opentps_brimstone.prescription import ObjectiveTerm
-
-__all__ = ["settings_for", "target_names", "terms_from_objectives"]
+__all__ = ["target_names", "terms_from_objectives"]
 
 _ASKS_FOR_DOSE = ("DMIN", "DUNIFORM", "DVHMIN")
 _TARGET_WIDTH = 0.05  # of a target's DVH where one of its ends is not given
@@ -75,8 +73,6 @@ _TARGET_GUARD_WEIGHT = 3000.0
 # published kernel. Much heavier guards take the dose out of the target, to which the divergence is nearly blind.
 _ORGAN_GUARD_WEIGHT = 1000.0
 _NARROW_FACTOR = 10.0  # of the terms of a uniform target, whose deviations are small
-_KERNELS_IN_TARGET = 1.0
-_LEVEL_STEP = 2.5  # between the published sigmas of neighbouring levels
 _SPARING_WEIGHT = 0.02  # of the DVH asked below a DMAX limit
 _DVHMAX_WEIGHT = 0.3  # of the DVH asked below a DVHMAX limit
 _SPARING_STEEPNESS = 5.0  # mean dose a fifth of the limit
@@ -102,7 +98,7 @@ class _Region:
 
     name: str
     rois: list[Any]
-    mask: NDArray[np.bool_]
+    mask: BoolArray
     objectives: list[_Objective] = field(default_factory=list)
     is_target: bool = False
     prescription_gy: float | None = None
@@ -114,7 +110,7 @@ class _Region:
     def weight(self) -> float:
         return max(objective.weight for objective in self.objectives)
 
-    def structure(self, suffix: str = "", mask: NDArray[np.bool_] | None = None) -> Structure:
+    def structure(self, suffix: str = "", mask: BoolArray | None = None) -> Structure:
         return Structure(self.name + suffix, self.mask if mask is None else mask, is_target=self.is_target)
 
 
@@ -169,42 +165,6 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
         for objective in region.of("DFALLOFF"):
             terms += _falloff_terms(region, objective, voxel_grid(grid), unit)
     return terms
-
-
-def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerSettings:
-    """Choose settings that resolve the narrowest target DVH among some terms.
-
-    The finest published kernel has a standard deviation of 2.5 % of the reference dose, and doses closer together
-    than that look alike to it. Where a target's DVH is narrower, finer levels are put before the published ones,
-    down to its width.
-
-    Parameters
-    ----------
-    terms : iterable of (Structure, ObjectiveTerm)
-
-    Returns
-    -------
-    OptimizerSettings
-        The defaults where no target is that narrow.
-    """
-    from opentps_brimstone.optimizer import OptimizerSettings
-
-    default = OptimizerSettings()
-    dvhs = [term.dvh for structure, term in terms if structure.is_target and isinstance(term, KLDivergenceTerm)]
-    if not dvhs:
-        return default
-    width = min(dvh[-1, 0] - dvh[0, 0] for dvh in dvhs) / max(dvh[-1, 0] for dvh in dvhs)
-    finest = default.level_sigma[0]
-    if width >= default.gaussian_bin_sigma / finest:
-        return default
-    needed = default.gaussian_bin_sigma * _KERNELS_IN_TARGET / width
-    n_more = int(np.ceil(np.log(needed / finest) / np.log(_LEVEL_STEP)))
-    return replace(
-        default,
-        level_sigma=(*np.geomspace(needed, finest, n_more + 1)[:-1].tolist(), *default.level_sigma),
-        number_of_levels=default.number_of_levels + n_more,
-        grid_of_level=(0,) * n_more + default.grid_of_level,
-    )
 
 
 # -------------------------------------------------------------------------------------------- reading the objectives
@@ -375,7 +335,7 @@ def _named_target(region: _Region, design: Any) -> tuple[bool, float | None]:
 # ---------------------------------------------------------------------------------------------------- targets
 
 
-def _target_dvh(region: _Region) -> NDArray[np.float64]:
+def _target_dvh(region: _Region) -> FloatArray:
     """DVH of a target within its bounds, shape (k, 2)."""
     low, high = _ends(region)
     inner = [
@@ -411,8 +371,8 @@ def _ends(region: _Region) -> tuple[float, float]:
     highest += [(max(2 * one.limit_gy - low, one.limit_gy), one.weight) for one in region.of("DMEAN")]
     ceiling = min(highest) if highest else ((1 + _TARGET_WIDTH) * floor[0], 0.0)
     if floor[0] >= ceiling[0]:
-        centre = np.average([floor[0], ceiling[0]], weights=[floor[1], ceiling[1]])
-        return float((1 - _UNIFORM_HALF_WIDTH) * centre), float((1 + _UNIFORM_HALF_WIDTH) * centre)
+        center = np.average([floor[0], ceiling[0]], weights=[floor[1], ceiling[1]])
+        return float((1 - _UNIFORM_HALF_WIDTH) * center), float((1 + _UNIFORM_HALF_WIDTH) * center)
     return low, ceiling[0]
 
 
@@ -426,7 +386,7 @@ def _prescription(region: _Region) -> float:
     return region.prescription_gy
 
 
-def _target_terms(region: _Region, dvh: NDArray[np.float64], unit: float) -> list[tuple[Structure, ObjectiveTerm]]:
+def _target_terms(region: _Region, dvh: FloatArray, unit: float) -> list[tuple[Structure, ObjectiveTerm]]:
     structure = region.structure()
     low, high = float(dvh[0, 0]), float(dvh[-1, 0])
     narrow = high < (1 + 2.5 * _UNIFORM_HALF_WIDTH) * low
@@ -447,7 +407,7 @@ def _target_terms(region: _Region, dvh: NDArray[np.float64], unit: float) -> lis
 
 
 def _organ_terms(
-    region: _Region, highest_gy: float, in_targets: NDArray[np.bool_], unit: float
+    region: _Region, highest_gy: float, in_targets: BoolArray, unit: float
 ) -> list[tuple[Structure, ObjectiveTerm]]:
     structure = region.structure()
     terms: list[tuple[Structure, ObjectiveTerm]] = []
@@ -474,7 +434,7 @@ def _organ_terms(
     return terms
 
 
-def _outside_targets(region: _Region, structure: Structure, in_targets: NDArray[np.bool_]) -> Structure | None:
+def _outside_targets(region: _Region, structure: Structure, in_targets: BoolArray) -> Structure | None:
     """Part of an organ that is no target, as a structure: the organ's own if that is all of it."""
     outside = region.mask & ~in_targets
     if not outside.any():
@@ -483,7 +443,7 @@ def _outside_targets(region: _Region, structure: Structure, in_targets: NDArray[
 
 
 def _sparing_terms(
-    region: _Region, structure: Structure, end_gy: float, in_targets: NDArray[np.bool_], unit: float
+    region: _Region, structure: Structure, end_gy: float, in_targets: BoolArray, unit: float
 ) -> list[tuple[Structure, ObjectiveTerm]]:
     """Ask for little dose below the maximum of an organ of which nothing else is known, where it is no target."""
     outside = _outside_targets(region, structure, in_targets)
@@ -503,7 +463,7 @@ def _mean_dose(steepness: float) -> float:
     return float(1 / steepness - 1 / np.expm1(steepness))
 
 
-def _falling_dvh(end_gy: float, steepness: float) -> NDArray[np.float64]:
+def _falling_dvh(end_gy: float, steepness: float) -> FloatArray:
     """DVH from (0, 1) to (end_gy, 0) of a dose that becomes exponentially rarer, shape (k, 2)."""
     doses = np.linspace(0, 1, 25) ** 2
     volumes = _share_above(doses, steepness)

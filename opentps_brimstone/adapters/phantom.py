@@ -9,8 +9,8 @@ import numpy as np
 from opentps_brimstone.adapters.angles import opentps_from_iec
 
 if TYPE_CHECKING:
+    from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.phantoms import Phantom
-    from opentps_brimstone.plan import Structure
 
 __all__ = ["OpenTPSCase", "to_opentps"]
 
@@ -43,7 +43,7 @@ def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
     ----------
     phantom : Phantom
     beamlet_mm : float
-        Beamlet spacing in x and y at the isocentre plane. The beamlets are those OpenTPS's plan design places.
+        Beamlet spacing in x and y at the isocenter plane. The beamlets are those OpenTPS's plan design places.
 
     Returns
     -------

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from opentps_brimstone.dose_influence import BeamletLayout, VoxelGrid
-from opentps_brimstone.plan import Structure
+from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
+from opentps_brimstone.model.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 __all__ = [
     "checked_mu",
@@ -31,7 +32,7 @@ __all__ = [
     "write_beamlet_mu",
 ]
 
-_ISOCENTRE_TOLERANCE_MM = 1e-3
+_ISOCENTER_TOLERANCE_MM = 1e-3
 _GRID_TOLERANCE_MM = 0.01  # FidObjective's
 
 
@@ -52,7 +53,7 @@ def _segments(photon_plan: Any) -> Iterator[_PlacedSegment]:
 
 
 def validate_photon_plan(photon_plan: Any) -> None:
-    """Check that a plan is one that can be optimised.
+    """Check that a plan is one that can be optimized.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def validate_photon_plan(photon_plan: Any) -> None:
     ValueError
         If it has no beams, a beam without segments, a segment that has neither beamlets nor an MLC opening that
         OpenTPS can make beamlets of, spacings that are not positive, angles that are not finite, or beams with
-        different isocentres: OpenTPS's dose engine uses that of the first beam for all.
+        different isocenters: OpenTPS's dose engine uses that of the first beam for all.
     """
     from opentps.core.data.plan import PhotonPlan
 
@@ -78,23 +79,23 @@ def validate_photon_plan(photon_plan: Any) -> None:
             raise ValueError(f"beam {number} ({beam.name!r}) has no segments")
     if not photon_plan.numberOfFractionsPlanned >= 1:
         raise ValueError(f"numberOfFractionsPlanned must be 1 or more, got {photon_plan.numberOfFractionsPlanned!r}")
-    _check_isocentres(photon_plan)
+    _check_isocenters(photon_plan)
     for segment, place in _segments(photon_plan):
         _check_numbers(segment, place)
         if not segment.beamlets:
             _beamlets_from_mlc(segment, place)
 
 
-def _check_isocentres(photon_plan: Any) -> None:
+def _check_isocenters(photon_plan: Any) -> None:
     first = np.asarray(photon_plan.beams[0].isocenterPosition_mm, dtype=float)
     if first.shape != (3,) or not np.all(np.isfinite(first)):
-        raise ValueError(f"the isocentre must be three finite numbers in mm, got {first.tolist()}")
+        raise ValueError(f"the isocenter must be three finite numbers in mm, got {first.tolist()}")
     for number, beam in enumerate(photon_plan.beams, start=1):
-        isocentre = np.asarray(beam.isocenterPosition_mm, dtype=float)
-        if isocentre.shape != (3,) or not np.allclose(isocentre, first, rtol=0, atol=_ISOCENTRE_TOLERANCE_MM):
+        isocenter = np.asarray(beam.isocenterPosition_mm, dtype=float)
+        if isocenter.shape != (3,) or not np.allclose(isocenter, first, rtol=0, atol=_ISOCENTER_TOLERANCE_MM):
             raise ValueError(
-                f"beam {number} ({beam.name!r}) has its isocentre at {isocentre.tolist()} mm and beam 1 "
-                f"({photon_plan.beams[0].name!r}) at {first.tolist()} mm: the dose engine knows one isocentre, "
+                f"beam {number} ({beam.name!r}) has its isocenter at {isocenter.tolist()} mm and beam 1 "
+                f"({photon_plan.beams[0].name!r}) at {first.tolist()} mm: the dose engine knows one isocenter, "
                 "plan the others apart"
             )
 
@@ -133,7 +134,7 @@ def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
     return beamlets
 
 
-def _leaves(segment: Any, place: str) -> NDArray[np.float64]:
+def _leaves(segment: Any, place: str) -> FloatArray:
     if segment.Xmlc_mm is None or len(segment.Xmlc_mm) == 0:
         raise ValueError(
             f"{place} has neither beamlets nor an MLC (Xmlc_mm is empty): give it one of them, "
@@ -199,7 +200,7 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
     Returns
     -------
     BeamletLayout
-        ``xy_mm`` (n, 2) at the isocentre plane, ``beam_index`` (n,) counting segments through all beams,
+        ``xy_mm`` (n, 2) at the isocenter plane, ``beam_index`` (n,) counting segments through all beams,
         ``spacing_mm`` (n_segments, 2).
 
     Raises
@@ -222,7 +223,7 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
     )
 
 
-def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> NDArray[np.float64]:
+def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> FloatArray:
     """MU as an array with a number for each beamlet.
 
     Parameters
@@ -282,7 +283,7 @@ def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
         segment.isPure()
 
 
-def remove_beamlets(photon_plan: Any, threshold_mu: float) -> NDArray[np.bool_]:
+def remove_beamlets(photon_plan: Any, threshold_mu: float) -> BoolArray:
     """Remove beamlets whose MU is not above a threshold, then empty segments and beams.
 
     What ``PhotonPlan.simplify`` does, without its merging of segments, which moves beamlets and loses their order.
@@ -343,7 +344,7 @@ def voxel_grid(image: Any) -> VoxelGrid:
 def structure_from_roi(roi: Any, ct_or_grid: Any, is_target: bool = False) -> Structure:
     """Structure of an OpenTPS ROI, on the dose grid.
 
-    A mask on another grid is resampled and a contour rasterised as OpenTPS's own optimisers do it
+    A mask on another grid is resampled and a contour rasterized as OpenTPS's own optimizers do it
     (``FidObjective._updateMaskVec``).
 
     Parameters
@@ -377,7 +378,7 @@ def structure_from_roi(roi: Any, ct_or_grid: Any, is_target: bool = False) -> St
     return Structure(roi.name, mask, is_target=is_target)
 
 
-def _mask_on_grid(roi: Any, grid: VoxelGrid) -> NDArray[np.bool_]:
+def _mask_on_grid(roi: Any, grid: VoxelGrid) -> BoolArray:
     from opentps.core.data import ROIContour
     from opentps.core.data.images import ROIMask
     from opentps.core.processing.imageProcessing import resampler3D

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray, IntArray
+from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone.adapters.plan import ensure_beamlets, validate_photon_plan
 from opentps_brimstone.sequencing.alignment import leaf_aligned_beamlets
 from opentps_brimstone.sequencing.mlc import TOLERANCE_MM
@@ -33,7 +34,6 @@ from opentps_brimstone.sequencing.segments import open_shares
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opentps_brimstone.calibration import Calibration
     from opentps_brimstone.sequencing.mlc import MLC
     from opentps_brimstone.sequencing.segments import Aperture, SequencedBeam
 
@@ -49,14 +49,13 @@ __all__ = [
     "write_segments",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 
 _FINEST = 8  # parts of a beamlet
 _ON_RASTER_MM = 1e-6
 _SAME_FLUENCE = 1e-9
 
 
-class SegmentError(ValueError):
+class SegmentError(BrimstoneError, ValueError):
     """Segments that OpenTPS would read another fluence out of."""
 
 
@@ -69,7 +68,7 @@ class BeamFluence:
     name : str
         Of the beam.
     xy_mm : ndarray, shape (n_beamlets, 2)
-        Centres, row after row, every position once.
+        Centers, row after row, every position once.
     mu : ndarray, shape (n_beamlets,)
         MU per fraction, summed over the beam's segments.
     spacing_mm : (float, float)
@@ -131,7 +130,7 @@ def merged_plan(photon_plan: Any) -> Any:
     return merged
 
 
-def with_machine_mu(photon_plan: Any, calibration: Calibration) -> Any:
+def with_machine_mu(photon_plan: Any, calibration: Any) -> Any:
     """Copy a plan and turn its engine MU into those of the machine, as a plan file has them.
 
     Parameters
@@ -173,7 +172,7 @@ def fluence_of_segments(photon_plan: Any) -> list[BeamFluence]:
     Raises
     ------
     TypeError, ValueError
-        If the plan cannot be optimised, a segment has no MU, or the segments of a beam differ in their angles or
+        If the plan cannot be optimized, a segment has no MU, or the segments of a beam differ in their angles or
         beamlet sizes.
     """
     own = own_copy(photon_plan)
@@ -216,7 +215,7 @@ def write_segments(
     """Replace the beamlets of a plan by segments.
 
     Every aperture with MU becomes a PlanPhotonSegment with the whole leaf bank in ``Xmlc_mm``, closed pairs too, the
-    jaws (at infinity where the machine has none), MU, control point index, and the angles and isocentre of the beam. It
+    jaws (at infinity where the machine has none), MU, control point index, and the angles and isocenter of the beam. It
     has no beamlets: OpenTPS makes them where it needs them. A beam without such apertures vanishes.
 
     Parameters
@@ -445,8 +444,8 @@ def split_beamlets(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam], s
         if any(aperture.mu > 0 for aperture in sequenced.apertures):
             cells = np.concatenate([cells, _meant(sequenced, spacing_mm)[0]])
         rows = np.unique(cells[:, ::-1], axis=0)
-        centres = (rows[:, ::-1] - 0.5) * spacing_mm
-        segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centres.tolist()]
+        centers = (rows[:, ::-1] - 0.5) * spacing_mm
+        segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centers.tolist()]
         segment.isPure()
         for owner in (beam, segment):
             owner.xBeamletSpacing_mm, owner.yBeamletSpacing_mm = spacing_mm
@@ -457,8 +456,8 @@ def _position(cell: Any, spacing: tuple[float, float]) -> str:
     return f"({(cell[0] - 0.5) * spacing[0]:g}, {(cell[1] - 0.5) * spacing[1]:g})"
 
 
-def _meant(beam: SequencedBeam, spacing: tuple[float, float]) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """Cells that a beam opens, by number, and the MU they get; cell k has its centre at (k - 1/2) spacings."""
+def _meant(beam: SequencedBeam, spacing: tuple[float, float]) -> tuple[IntArray, FloatArray]:
+    """Cells that a beam opens, by number, and the MU they get; cell k has its center at (k - 1/2) spacings."""
     opened = [_openings(beam, aperture) for aperture in beam.apertures if aperture.mu > 0]
     ends = [
         (min(low.min() for low in lows), max(high.max() for high in highs))
@@ -498,7 +497,7 @@ def align_beamlets(
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Not changed. Of its beams the angles, isocentre and beamlet spacings are used.
+        Not changed. Of its beams the angles, isocenter and beamlet spacings are used.
     mlc : MLC
     target : opentps ROIMask, optional
         Default: the target of the plan design.
@@ -554,16 +553,16 @@ def _target_points(target: Any, margin_mm: float, photon_plan: Any) -> FloatArra
     return points
 
 
-def _projection(points: FloatArray, segment: Any, isocentre: FloatArray, sad_mm: float) -> FloatArray:
-    """Where points are seen from the source, in the beam's eye view at the isocentre plane."""
+def _projection(points: FloatArray, segment: Any, isocenter: FloatArray, sad_mm: float) -> FloatArray:
+    """Where points are seen from the source, in the beam's eye view at the isocenter plane."""
     from opentps.core.io.CCCdoseEngineIO import getRotatedVersors
 
     angles = (segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree)
     # The engine's first axis is the image's second one.
     across, along, depth = (np.array(axis)[[1, 0, 2]] for axis in getRotatedVersors(*angles))
-    centred = points - isocentre
-    scale = sad_mm / (sad_mm + centred @ depth)
-    return np.column_stack([centred @ across * scale, centred @ along * scale])
+    centered = points - isocenter
+    scale = sad_mm / (sad_mm + centered @ depth)
+    return np.column_stack([centered @ across * scale, centered @ along * scale])
 
 
 def _place(segment: Any, seen: FloatArray, mlc: MLC, name: str) -> None:
@@ -571,11 +570,11 @@ def _place(segment: Any, seen: FloatArray, mlc: MLC, name: str) -> None:
 
     width, height = float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)
     try:
-        centres, _ = leaf_aligned_beamlets(mlc, seen, width, row_height_mm=height)
+        centers, _ = leaf_aligned_beamlets(mlc, seen, width, row_height_mm=height)
     except ValueError as error:
         raise ValueError(
             f"beam {name!r} sees the target from y = {seen[:, 1].min():.1f} to {seen[:, 1].max():.1f} mm, and no rows "
             f"of {height:g} mm lie on the leaves of {mlc.name} there: {error}"
         ) from None
-    segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centres.tolist()]
+    segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centers.tolist()]
     segment.isPure()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import iec_from_opentps, opentps_from_iec
-from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
 from opentps_brimstone.adapters.phantom import OpenTPSCase
 from opentps_brimstone.adapters.plan import (
     ensure_beamlets,
@@ -18,20 +18,17 @@ from opentps_brimstone.adapters.plan import (
     voxel_grid,
     write_beamlet_mu,
 )
-from opentps_brimstone.beam import SAD_MM, Beam
-from opentps_brimstone.contours import ContourStack
-from opentps_brimstone.series import Series
-from opentps_brimstone.structure import Structure, StructureSet
+from opentps_brimstone.model.beam import SAD_MM, Beam
+from opentps_brimstone.model.contours import ContourStack
+from opentps_brimstone.model.series import Series
+from opentps_brimstone.model.structure import Structure, StructureSet
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from opentps_brimstone.dose_influence import DoseInfluence, VoxelGrid
-    from opentps_brimstone.plan import Plan
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.plan import Plan
 
 __all__ = [
     "attach_opentps_plan",
-    "compute_influence",
     "mass_density",
     "plan_to_opentps",
     "rois_to_opentps",
@@ -43,7 +40,7 @@ __all__ = [
 _SHARE_INSIDE = 0.5
 
 
-def mass_density(ct_hu: NDArray[np.float64]) -> NDArray[np.float64]:
+def mass_density(ct_hu: FloatArray) -> FloatArray:
     """Mass density by the calibration of OpenTPS's default scanner, as its photon dose engine reads it.
 
     Parameters
@@ -61,7 +58,7 @@ def mass_density(ct_hu: NDArray[np.float64]) -> NDArray[np.float64]:
 
     calibration = readScanner(DoseCalculationConfig().scannerFolder)
     hu, density = (np.asarray(column, dtype=float) for column in calibration.getPiecewiseHU2MassDensityConversion())
-    found: NDArray[np.float64] = np.interp(ct_hu, hu, density)
+    found: FloatArray = np.interp(ct_hu, hu, density)
     return found
 
 
@@ -184,39 +181,7 @@ def _structure(roi: Any, grid: VoxelGrid, is_target: bool) -> Structure:
 # ------------------------------------------------------------------------------------------------- plans
 
 
-def compute_influence(
-    plan: Plan, beamlets_mm: Sequence[NDArray[np.float64]], spacing_mm: float, engine_options: dict[str, Any]
-) -> DoseInfluence:
-    """Compute the doses of beamlets of a plan's beams with OpenTPS's engine.
-
-    Parameters
-    ----------
-    plan : Plan
-        With a series.
-    beamlets_mm : sequence of ndarray, shape (n, 2)
-        Of each beam, centres in the beam's eye view.
-    spacing_mm : float
-        Of the beamlets.
-    engine_options : dict
-        For `opentps_brimstone.engine.compute_beamlets`.
-
-    Returns
-    -------
-    DoseInfluence
-
-    Raises
-    ------
-    EngineError
-        When the engine fails.
-    """
-    from opentps_brimstone.engine import compute_beamlets
-
-    photon_plan = _photon_plan(plan, beamlets_mm, [(spacing_mm, spacing_mm)] * len(plan.beams), None)
-    beamlets = compute_beamlets(_ct_on_dose_grid(plan), photon_plan, **engine_options)
-    return dose_influence_from_sparse_beamlets(beamlets, photon_plan, plan.grid)
-
-
-def _ct_on_dose_grid(plan: Plan) -> Any:
+def ct_on_dose_grid(plan: Plan) -> Any:
     from opentps.core.data.images import CTImage
 
     assert plan.series is not None
@@ -227,11 +192,11 @@ def _ct_on_dose_grid(plan: Plan) -> Any:
     return ct
 
 
-def _photon_plan(
+def new_photon_plan(
     plan: Plan,
-    beamlets_mm: Sequence[NDArray[np.float64]],
+    beamlets_mm: Sequence[FloatArray],
     spacing_mm: Sequence[tuple[float, float]],
-    weights: NDArray[np.float64] | None,
+    weights: FloatArray | None,
 ) -> Any:
     from opentps.core.data.plan import PhotonPlan, PhotonPlanDesign
 
@@ -248,7 +213,7 @@ def _photon_plan(
     return photon_plan
 
 
-def _photon_beam(beam: Beam, number: int, xy_mm: NDArray[np.float64], spacing: tuple[float, float]) -> Any:
+def _photon_beam(beam: Beam, number: int, xy_mm: FloatArray, spacing: tuple[float, float]) -> Any:
     from opentps.core.data.plan import PlanPhotonBeam
 
     assert beam.gantry_angle is not None
@@ -295,8 +260,8 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
             write_beamlet_mu(photon_plan, weights)
     else:
         beamlets = [beam.beamlet_xy_mm for beam in plan.beams]
-        photon_plan = _photon_plan(plan, beamlets, [beam.beamlet_spacing_mm for beam in plan.beams], weights)
-    ct = _ct_on_dose_grid(plan)
+        photon_plan = new_photon_plan(plan, beamlets, [beam.beamlet_spacing_mm for beam in plan.beams], weights)
+    ct = ct_on_dose_grid(plan)
     rois = dict(zip(plan.structures, rois_to_opentps(plan.structures.values(), plan.grid), strict=True))
     if photon_plan.planDesign is not None and plan._opentps_plan is None:
         photon_plan.planDesign.ct = ct
@@ -310,7 +275,7 @@ def _copied(photon_plan: Any) -> Any:
 
 
 def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
-    """Tell a plan made of an OpenTPS plan what that knows: CT, angles, isocentres and MU.
+    """Tell a plan made of an OpenTPS plan what that knows: CT, angles, isocenters and MU.
 
     Parameters
     ----------

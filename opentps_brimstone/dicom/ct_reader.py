@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import AnyArray, BoolArray, FloatArray
 from opentps_brimstone.dicom.errors import DicomError
-from opentps_brimstone.dose_influence import VoxelGrid
+from opentps_brimstone.model.influence import VoxelGrid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 __all__ = ["CTImage", "Slice", "read_ct"]
 
-FloatArray = npt.NDArray[np.float64]
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 # Direction cosines and positions are decimal strings, which some systems round.
@@ -269,7 +268,7 @@ def _hounsfield(item: Slice) -> FloatArray:
     return hu
 
 
-def _padding(path: Path, dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _padding(path: Path, dataset: Any, stored: AnyArray) -> BoolArray:
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=bool)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from opentps_brimstone._util.errors import BrimstoneError
+
 __all__ = ["DicomError"]
 
 
-class DicomError(ValueError):
+class DicomError(BrimstoneError, ValueError):
     """A DICOM file cannot be used; the message names file, tag or structure, what it holds and what is allowed.
 
     Examples

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.header import (
     RT_DOSE_CLASS,
     RT_PLAN_CLASS,
@@ -23,7 +24,7 @@ from opentps_brimstone.dicom.header import (
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from opentps_brimstone.dose_influence import VoxelGrid
+    from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["write_rt_dose"]
 
@@ -121,7 +122,7 @@ def _place(dataset: Dataset, grid: VoxelGrid) -> None:
     dataset.GridFrameOffsetVector = decimals([dz * i for i in range(nz)])
 
 
-def _store(dataset: Dataset, values: npt.NDArray[np.float64], bits: int) -> None:
+def _store(dataset: Dataset, values: FloatArray, bits: int) -> None:
     scaling = decimals([float(values.max()) / _STORED_MAXIMUM[bits] or 1.0])[0]
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from opentps_brimstone.dose_array import DoseArray
-from opentps_brimstone.dose_influence import VoxelGrid
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.model.influence import VoxelGrid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 __all__ = ["dose_from_dataset"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _RT_DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
 _DOSE_TYPES = ("PHYSICAL", "EFFECTIVE")

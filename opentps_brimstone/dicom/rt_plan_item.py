@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 __all__ = ["Item", "Place", "RTPlanError"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class RTPlanError(DicomError):

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.rt_plan_item import Item
 
 __all__ = ["ControlPoint", "Device", "Devices", "motion_parts", "read_control_points", "read_devices"]
 
-FloatArray = npt.NDArray[np.float64]
 
 # Positions further out than this are no leaves or jaws of any machine.
 _FURTHEST_MM = 1000.0

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import opentps_from_iec
 from opentps_brimstone.dicom.header import RT_PLAN_CLASS
 from opentps_brimstone.dicom.rt_plan_item import Item, Place, RTPlanError
@@ -40,10 +40,9 @@ from opentps_brimstone.dicom.rt_plan_machine import (
 
 __all__ = ["RTPlanError", "RTPlanWarning", "read_rt_plan"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _ION_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.8"
-_FURTHEST_ISOCENTRE_MM = 1e5
+_FURTHEST_ISOCENTER_MM = 1e5
 _LARGEST_MU = 1e6
 _JAW_FIELD_SPACING_MM = 2.5
 _WEIGHT_TOLERANCE = 1e-6
@@ -365,7 +364,7 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
     beam = PlanPhotonBeam()
     beam.id, beam.name = number, item.text("BeamName") or f"Beam {number}"
     beam.beamType = item.text("BeamType") or "STATIC"
-    beam.isocenterPosition_mm = _isocentre(points)
+    beam.isocenterPosition_mm = _isocenter(points)
     beam.SAD_mm = _source_distance(item)
     beam.nominalEnergy_MV = _energy(points)
     spacing = options.beamlet_spacing_mm or _natural_spacing(devices)
@@ -412,15 +411,15 @@ def _interval_mu(beam: Item, points: list[Item], meterset: float | None) -> Floa
     return mu
 
 
-def _isocentre(points: list[Item]) -> list[float]:
+def _isocenter(points: list[Item]) -> list[float]:
     first: FloatArray | None = None
     for point in points:
-        isocentre = point.numbers("IsocenterPosition", 3, _FURTHEST_ISOCENTRE_MM)
+        isocenter = point.numbers("IsocenterPosition", 3, _FURTHEST_ISOCENTER_MM)
         if first is None:
-            first = isocentre
-        if isocentre is not None and first is not None and np.abs(isocentre - first).max() > 1e-3:
+            first = isocenter
+        if isocenter is not None and first is not None and np.abs(isocenter - first).max() > 1e-3:
             raise point.error(
-                f"moves from {first.tolist()} to {isocentre.tolist()} mm; OpenTPS's beams have one isocentre",
+                f"moves from {first.tolist()} to {isocenter.tolist()} mm; OpenTPS's beams have one isocenter",
                 "IsocenterPosition",
             )
     if first is None:

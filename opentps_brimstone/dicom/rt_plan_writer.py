@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import BeamAngles, iec_from_opentps
 from opentps_brimstone.dicom.header import (
     RT_PLAN_CLASS,
@@ -39,11 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["write_rt_plan"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _RESEARCH = "Research plan of opentps-brimstone, not for treatment."
 _DEFAULT_ENERGY_MV = 6.0
-# Leaf positions are written to a tenth of a micrometre: shorter strings, far below what a machine resolves.
+# Leaf positions are written to a tenth of a micrometer: shorter strings, far below what a machine resolves.
 _POSITION_DIGITS = 4
 
 
@@ -207,9 +206,9 @@ def _checked_field(number: int, beam: Any, mlc: MLC | None) -> _Field:
     place = f"beam {number} ({beam.name!r})"
     if not beam.beamSegments:
         raise ValueError(f"{place} has no segments")
-    isocentre = np.asarray(beam.isocenterPosition_mm, dtype=np.float64)
-    if isocentre.shape != (3,) or not np.isfinite(isocentre).all():
-        raise ValueError(f"{place}: the isocentre must be three finite numbers in mm, got {isocentre.tolist()}")
+    isocenter = np.asarray(beam.isocenterPosition_mm, dtype=np.float64)
+    if isocenter.shape != (3,) or not np.isfinite(isocenter).all():
+        raise ValueError(f"{place}: the isocenter must be three finite numbers in mm, got {isocenter.tolist()}")
     banks: list[FloatArray] = []
     for index, segment in enumerate(beam.beamSegments):
         bank = _checked_bank(segment, f"{place}, segment {index}")
@@ -503,7 +502,7 @@ def _position_items(setting: _Setting) -> list[Dataset]:
 
 
 # Angle, sense of rotation, and the sense in which the angle grows: IEC's gantry turns clockwise as seen from the
-# isocentre, couch and collimator counter-clockwise as seen from above and from the source.
+# isocenter, couch and collimator counter-clockwise as seen from above and from the source.
 _ANGLE_ATTRIBUTES = {
     "gantry": ("GantryAngle", "GantryRotationDirection", "CW", "CC"),
     "couch": ("PatientSupportAngle", "PatientSupportRotationDirection", "CC", "CW"),

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opentps_brimstone.contours import ContourStack
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.ct_reader import Slice, read_ct
 from opentps_brimstone.dicom.errors import DicomError
 from opentps_brimstone.dicom.structure_reader import StructureSetFile, read_structures
-from opentps_brimstone.series import Series
-from opentps_brimstone.structure import StructureSet
+from opentps_brimstone.model.contours import ContourStack
+from opentps_brimstone.model.series import Series
+from opentps_brimstone.model.structure import StructureSet
 
 if TYPE_CHECKING:
-    from opentps_brimstone.dose_influence import VoxelGrid
+    from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["read_series"]
 
@@ -220,7 +221,7 @@ def _warn_of_outside(file: StructureSetFile, structures: StructureSet, grid: Vox
                 )
 
 
-def _reaches_out(contours: ContourStack, low: np.ndarray, high: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _reaches_out(contours: ContourStack, low: FloatArray, high: FloatArray) -> bool:
     points = np.concatenate([outline for _, outlines in contours.planes for outline in outlines])
     first, last = contours.layers[0], contours.layers[-1]
     least = np.array([*points.min(axis=0), first.low_mm])

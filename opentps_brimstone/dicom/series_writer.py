@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.header import decimals, describe_object, new_object, reference_item, save_object
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from opentps_brimstone.dose_influence import VoxelGrid
-    from opentps_brimstone.structure import Structure
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.structure import Structure
 
 __all__ = ["STRUCTURE_SET_FILE", "write_dicom_folder"]
 
-FloatArray = npt.NDArray[np.float64]
 
 STRUCTURE_SET_FILE = "RS.dcm"
 """Name of the RT Structure Set in a folder; the slices are CT0001.dcm and so on, from feet to head."""
@@ -32,7 +31,7 @@ _INSIDE = 0.5
 _FEWEST_POINTS = 3
 # Halvings of the interval in which the share of the outlines is looked for.
 _HALVINGS = 12
-_COLOURS = ((227, 26, 28), (31, 120, 180), (51, 160, 44), (255, 127, 0), (106, 61, 154), (177, 89, 40))
+_COLORS = ((227, 26, 28), (31, 120, 180), (51, 160, 44), (255, 127, 0), (106, 61, 154), (177, 89, 40))
 
 
 class ImagedCase(Protocol):
@@ -128,8 +127,8 @@ def structure_outlines(structure: Structure, grid: VoxelGrid) -> list[tuple[int,
         raise ValueError(f"structure {structure.name!r} fills no voxel to half; there is nothing to outline")
     (nx, ny, nz), spacing, origin = grid.shape, grid.spacing_mm, grid.origin_mm
     # A rim of empty voxels closes outlines at the edge of the grid.
-    x = origin[0] + spacing[0] * np.arange(-1, nx + 1)
-    y = origin[1] + spacing[1] * np.arange(-1, ny + 1)
+    x = origin[0] + spacing[0] * np.arange(-1, nx + 1, dtype=np.float64)
+    y = origin[1] + spacing[1] * np.arange(-1, ny + 1, dtype=np.float64)
     found = []
     for k in range(nz):
         plane = np.pad(share[:, :, k].T, 1)
@@ -223,10 +222,10 @@ def _structure_set(
     dataset.ROIContourSequence = []
     dataset.RTROIObservationsSequence = []
     for number, structure in enumerate(case.structures, start=1):
-        colour = _COLOURS[(number - 1) % len(_COLOURS)]
+        color = _COLORS[(number - 1) % len(_COLORS)]
         lines = outlines[structure.name]
         dataset.StructureSetROISequence.append(_roi(number, structure.name, dataset.FrameOfReferenceUID))
-        dataset.ROIContourSequence.append(_contours(number, colour, lines, case.grid, slices))
+        dataset.ROIContourSequence.append(_contours(number, color, lines, case.grid, slices))
         dataset.RTROIObservationsSequence.append(_observation(number, structure.is_target))
     return dataset
 
@@ -256,7 +255,7 @@ def _roi(number: int, name: str, frame_of_reference_uid: str) -> Dataset:
 
 def _contours(
     number: int,
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     lines: Sequence[tuple[int, FloatArray]],
     grid: VoxelGrid,
     slices: Sequence[Dataset],
@@ -264,7 +263,7 @@ def _contours(
     from pydicom.dataset import Dataset
 
     roi = Dataset()
-    roi.ROIDisplayColor = list(colour)
+    roi.ROIDisplayColor = list(color)
     roi.ReferencedROINumber = number
     roi.ContourSequence = []
     for k, vertices in lines:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opentps_brimstone.contours import ContourStack
 from opentps_brimstone.dicom.errors import DicomError
-from opentps_brimstone.structure import Structure, StructureSet
+from opentps_brimstone.model.contours import ContourStack
+from opentps_brimstone.model.structure import Structure, StructureSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydicom.dataset import Dataset
 
-    from opentps_brimstone.dose_influence import VoxelGrid
+    from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["StructureSetFile", "read_structures"]
 

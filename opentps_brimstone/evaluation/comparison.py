@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from opentps_brimstone.dose_array import grid_of
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.evaluation.goals import DVHGoal, DVHMetric, GoalTable, evaluate
 from opentps_brimstone.evaluation.metrics import voxel_volume_cc
-from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR, format_table, html_table
+from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, format_table, html_table
+from opentps_brimstone.model.dose import grid_of
 
 if TYPE_CHECKING:
-    from opentps_brimstone.dose_influence import VoxelGrid
-    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.structure import Structure
 
 __all__ = ["COMPARED_METRICS", "MetricComparison", "PlanComparison", "compare_plans"]
 
@@ -146,7 +146,7 @@ class PlanComparison:
         """Tell where the plans differ: green if only the second meets the goal, red if only the first does."""
         if first == second:
             return None
-        return PASS_COLOUR if second else FAIL_COLOUR
+        return PASS_COLOR if second else FAIL_COLOR
 
     def __repr__(self) -> str:
         met = [sum(result.met for result in table) for table in (self.first_goals, self.second_goals)]
@@ -229,7 +229,7 @@ def compare_plans(
     return PlanComparison((called[0], called[1]), tuple(rows), *tables)
 
 
-def _dose_of(plan: Any) -> npt.NDArray[np.float64]:
+def _dose_of(plan: Any) -> FloatArray:
     if hasattr(plan, "get_dose"):
         plan = plan.get_dose()
     return np.asanyarray(getattr(plan, "dose", plan), dtype=np.float64)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.dose_array import grid_of
-from opentps_brimstone.dose_influence import VoxelGrid
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.dose import grid_of
+from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["gamma_analysis", "gamma_pass_rate"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _SEARCH_STEPS = 10
 _RAM_BYTES = 2**29
@@ -184,7 +184,10 @@ def _shared_axes(
     if not kept:
         raise ValueError("the doses have one voxel each; gamma needs a plane or a volume")
     coordinates = [
-        tuple(grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis]) for axis in range(3))
+        tuple(
+            grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis], dtype=np.float64)
+            for axis in range(3)
+        )
         for grid in grids
     ]
     for axis in range(3):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from opentps_brimstone.dose_array import grid_of
 from opentps_brimstone.evaluation.metrics import (
     dose_at_volume,
     dose_at_volume_cc,
@@ -25,11 +24,12 @@ from opentps_brimstone.evaluation.metrics import (
     volume_at_dose_cc,
     voxel_volume_cc,
 )
-from opentps_brimstone.evaluation.tables import FAIL_COLOUR, PASS_COLOUR, format_table, html_table
+from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, format_table, html_table
+from opentps_brimstone.model.dose import grid_of
 
 if TYPE_CHECKING:
-    from opentps_brimstone.dose_influence import VoxelGrid
-    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.structure import Structure
 
 __all__ = ["DVHGoal", "DVHMetric", "GoalResult", "GoalTable", "evaluate"]
 
@@ -358,7 +358,7 @@ class GoalTable(Sequence[GoalResult]):
         return format_table(self.COLUMNS, self.rows())
 
     def _repr_html_(self) -> str:
-        fills = [PASS_COLOUR if result.met else FAIL_COLOUR for result in self._results]
+        fills = [PASS_COLOR if result.met else FAIL_COLOR for result in self._results]
         met = sum(result.met for result in self._results)
         return html_table(self.COLUMNS, self.rows(), fills=fills, caption=f"{met} of {len(self)} goals met")
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
+
 if TYPE_CHECKING:
-    from opentps_brimstone.dose_influence import VoxelGrid
-    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.structure import Structure
 
 __all__ = [
     "DoseStatistics",
@@ -33,8 +35,6 @@ __all__ = [
     "volume_at_dose_cc",
     "voxel_volume_cc",
 ]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def _inside(dose: npt.ArrayLike, share: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-__all__ = ["FAIL_COLOUR", "PASS_COLOUR", "format_table", "html_table"]
+__all__ = ["FAIL_COLOR", "PASS_COLOR", "format_table", "html_table"]
 
-PASS_COLOUR, FAIL_COLOUR = "#DDF1E4", "#F8D7CC"
+PASS_COLOR, FAIL_COLOR = "#DDF1E4", "#F8D7CC"
 """Backgrounds of goals that are met and that are not."""
 
 _CELL = "padding:3px 10px;text-align:left;border:1px solid #ccc"

@@ -12,7 +12,7 @@ from opentps_brimstone.phantoms.case import Phantom
 from opentps_brimstone.phantoms.head_neck import HEAD_NECK, HeadNeck, head_neck
 from opentps_brimstone.phantoms.multi_target import MULTI_TARGET, MultiTarget, multi_target
 from opentps_brimstone.phantoms.prostate import PROSTATE, Prostate, prostate
-from opentps_brimstone.phantoms.shapes import AIR_HU, WATER_HU, centred_grid, prism_share
+from opentps_brimstone.phantoms.shapes import AIR_HU, WATER_HU, centered_grid, prism_share
 
 __all__ = [
     "AIR_HU",
@@ -30,7 +30,7 @@ __all__ = [
     "Prostate",
     "c_shape",
     "c_shape_hard",
-    "centred_grid",
+    "centered_grid",
     "head_neck",
     "make_phantom",
     "multi_target",

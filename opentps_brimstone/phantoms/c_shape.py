@@ -5,25 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm
 from opentps_brimstone.phantoms.case import Phantom
 from opentps_brimstone.phantoms.shapes import (
     Outline,
-    centred_grid,
+    centered_grid,
     disc,
     prism_share,
     rest_of_body,
     rounded_box,
     water_ct,
 )
-from opentps_brimstone.plan import Structure
-from opentps_brimstone.prescription import KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm
 
 __all__ = ["C_SHAPE", "C_SHAPE_HARD", "CShape", "c_shape", "c_shape_hard"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class CShape:
         Dose in the rest of the body above which the maximum-dose term costs.
     target_margin_mm : float
         How far beyond the target's projection beamlets reach. With 5 mm the ends of the target stay cold, because
-        OpenTPS places no beamlet whose centre is beyond the margin.
+        OpenTPS places no beamlet whose center is beyond the margin.
     """
 
     inner_radius_mm: float = 15.0
@@ -119,9 +117,9 @@ C_SHAPE_HARD = replace(
 
 
 def _open_ring(inner: float, outer: float, opening_degrees: float) -> Outline:
-    """Outline of a ring that is open towards the patient's back, at high y."""
+    """Outline of a ring that is open toward the patient's back, at high y."""
 
-    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
+    def inside(x: FloatArray, y: FloatArray) -> BoolArray:
         radius = np.hypot(x, y)
         from_back = np.degrees(np.arctan2(np.abs(x), y))
         return np.asarray((radius >= inner) & (radius <= outer) & (from_back >= opening_degrees / 2))
@@ -154,7 +152,7 @@ def c_shape(grid_mm: float = 4.0, numbers: CShape = C_SHAPE) -> Phantom:
     coarsest = numbers.outer_radius_mm - numbers.inner_radius_mm
     if grid_mm > coarsest:
         raise ValueError(f"the grid spacing is {grid_mm:g} mm; the C-shape needs {coarsest:g} mm or finer")
-    grid = centred_grid(numbers.body_mm, numbers.air_mm, grid_mm)
+    grid = centered_grid(numbers.body_mm, numbers.air_mm, grid_mm)
     half_x, half_y = numbers.body_mm[0] / 2, numbers.body_mm[1] / 2
     body = prism_share(grid, rounded_box(half_x, half_y, numbers.body_corner_mm), numbers.body_mm[2])
     ring = _open_ring(numbers.inner_radius_mm, numbers.outer_radius_mm, numbers.opening_degrees)

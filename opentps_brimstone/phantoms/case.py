@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from opentps_brimstone._typing import FloatArray
 
 if TYPE_CHECKING:
-    from opentps_brimstone.dose_influence import VoxelGrid
     from opentps_brimstone.evaluation import DVHGoal
-    from opentps_brimstone.plan import Structure
-    from opentps_brimstone.prescription import ObjectiveTerm
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 __all__ = ["Phantom"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,7 +70,7 @@ class Phantom:
 
     @property
     def origin_mm(self) -> tuple[float, float, float]:
-        """Centre of voxel [0, 0, 0]."""
+        """Center of voxel [0, 0, 0]."""
         return self.grid.origin_mm
 
     def structure(self, name: str) -> Structure:

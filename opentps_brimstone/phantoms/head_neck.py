@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.phantoms.case import Phantom
 from opentps_brimstone.phantoms.shapes import (
-    centred_grid,
+    centered_grid,
     disc,
     ellipse,
     ellipsoid,
@@ -19,11 +20,8 @@ from opentps_brimstone.phantoms.shapes import (
     solid_share,
     water_ct,
 )
-from opentps_brimstone.plan import Structure
 
 __all__ = ["HEAD_NECK", "HeadNeck", "head_neck"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class HeadNeck:
         A cylinder parallel to z, at x = 0.
     cord_gap_mm : float
         Between cord and PTV.
-    parotid_mm, parotid_centre_mm : (float, float, float)
+    parotid_mm, parotid_center_mm : (float, float, float)
         Full axes of the ellipsoids, and the middle of the left one.
     parotid_gap_mm : float
         By how much the ellipsoids that the PTV leaves out are larger.
@@ -74,7 +72,7 @@ class HeadNeck:
     cord_y_mm: float = 25.0
     cord_gap_mm: float = 15.0
     parotid_mm: tuple[float, float, float] = (22.0, 34.0, 44.0)
-    parotid_centre_mm: tuple[float, float, float] = (44.0, 5.0, 28.0)
+    parotid_center_mm: tuple[float, float, float] = (44.0, 5.0, 28.0)
     parotid_gap_mm: float = 6.0
     air_mm: float = 8.0
     gantry_angles: tuple[float, ...] = tuple(40.0 * i for i in range(9))
@@ -118,7 +116,7 @@ def head_neck(grid_mm: float = 4.0, numbers: HeadNeck = HEAD_NECK) -> Phantom:
     coarsest = 2 * numbers.cord_radius_mm
     if grid_mm > coarsest:
         raise ValueError(f"the grid spacing is {grid_mm:g} mm; the mock head and neck needs {coarsest:g} mm or finer")
-    grid = centred_grid(numbers.neck_mm, numbers.air_mm, grid_mm)
+    grid = centered_grid(numbers.neck_mm, numbers.air_mm, grid_mm)
     half_x, half_y = numbers.neck_mm[0] / 2, numbers.neck_mm[1] / 2
     body = prism_share(grid, ellipse(half_x, half_y), numbers.neck_mm[2])
     cord = prism_share(grid, disc(numbers.cord_radius_mm, numbers.cord_y_mm), numbers.cord_length_mm)
@@ -129,19 +127,19 @@ def head_neck(grid_mm: float = 4.0, numbers: HeadNeck = HEAD_NECK) -> Phantom:
         half_parotid[1] + numbers.parotid_gap_mm,
         half_parotid[2] + numbers.parotid_gap_mm,
     )
-    left = numbers.parotid_centre_mm
+    left = numbers.parotid_center_mm
     right = (-left[0], left[1], left[2])
     inner = ellipse(half_x - numbers.skin_mm, half_y - numbers.skin_mm)
     around_cord = disc(numbers.cord_radius_mm + numbers.cord_gap_mm, numbers.cord_y_mm)
-    left_out = [ellipsoid(half_left_out, centre) for centre in (left, right)]
+    left_out = [ellipsoid(half_left_out, center) for center in (left, right)]
 
-    def ptv(x: FloatArray, y: FloatArray, z: FloatArray) -> npt.NDArray[np.bool_]:
+    def ptv(x: FloatArray, y: FloatArray, z: FloatArray) -> BoolArray:
         across = inner(x, y) & ~around_cord(x, y) & (y <= numbers.ptv_back_mm)
         along = np.abs(z) <= numbers.ptv_length_mm / 2
         return across & along & ~left_out[0](x, y, z) & ~left_out[1](x, y, z)
 
     target = solid_share(grid, ptv, (half_x, half_y, numbers.ptv_length_mm / 2))
-    parotids = [solid_share(grid, ellipsoid(half_parotid, centre), half_parotid, centre) for centre in (left, right)]
+    parotids = [solid_share(grid, ellipsoid(half_parotid, center), half_parotid, center) for center in (left, right)]
     return Phantom(
         name="head-neck",
         title="TG-119 mock head and neck",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.phantoms.case import Phantom
-from opentps_brimstone.phantoms.shapes import centred_grid, disc, prism_share, rest_of_body, rounded_box, water_ct
-from opentps_brimstone.plan import Structure
+from opentps_brimstone.phantoms.shapes import centered_grid, disc, prism_share, rest_of_body, rounded_box, water_ct
 
 __all__ = ["MULTI_TARGET", "MultiTarget", "multi_target"]
 
@@ -18,7 +18,7 @@ class MultiTarget:
 
     Ezzell et al., Med. Phys. 36 (2009), doi 10.1118/1.3238104, stack three cylinders of about 4 cm diameter and 4 cm
     length along the axis of the gantry's rotation, and plan them with seven fields. That they touch, the body, a
-    rounded box as in the C-shape case but longer, and the isocentre, 2.5 mm towards the head from the middle, so that
+    rounded box as in the C-shape case but longer, and the isocenter, 2.5 mm toward the head from the middle, so that
     edges of beamlets of 5 mm lie on the ends of the targets, are assumed. Volume of each target: 50.3 cm³.
 
     Attributes
@@ -89,12 +89,12 @@ def multi_target(grid_mm: float = 4.0, numbers: MultiTarget = MULTI_TARGET) -> P
     coarsest = numbers.target_length_mm / 2
     if grid_mm > coarsest:
         raise ValueError(f"the grid spacing is {grid_mm:g} mm; the multi-target case needs {coarsest:g} mm or finer")
-    grid = centred_grid(numbers.body_mm, numbers.air_mm, grid_mm)
+    grid = centered_grid(numbers.body_mm, numbers.air_mm, grid_mm)
     half_x, half_y = numbers.body_mm[0] / 2, numbers.body_mm[1] / 2
     body = prism_share(grid, rounded_box(half_x, half_y, numbers.body_corner_mm), numbers.body_mm[2])
     length, outline = numbers.target_length_mm, disc(numbers.target_radius_mm)
     shares = {
-        name: prism_share(grid, outline, length, centre_z_mm=(i - 1) * length)
+        name: prism_share(grid, outline, length, center_z_mm=(i - 1) * length)
         for i, (name, _) in enumerate(numbers.prescriptions_gy)
     }
     prescriptions = dict(numbers.prescriptions_gy)

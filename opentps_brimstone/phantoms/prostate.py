@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.phantoms.case import Phantom
 from opentps_brimstone.phantoms.shapes import (
-    centred_grid,
+    centered_grid,
     disc,
     ellipsoid,
     prism_share,
@@ -19,11 +18,8 @@ from opentps_brimstone.phantoms.shapes import (
     solid_share,
     water_ct,
 )
-from opentps_brimstone.plan import Structure
 
 __all__ = ["PROSTATE", "Prostate", "prostate"]
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Prostate:
         Its axis is parallel to z, at x = 0.
     groove_radius_mm, groove_y_mm : float
         The cylinder that is taken from the back of the PTV.
-    bladder_mm, bladder_centre_mm : (float, float, float)
+    bladder_mm, bladder_center_mm : (float, float, float)
     body_mm : (float, float, float)
         Size of the body along x, y and z.
     body_corner_mm : float
@@ -73,7 +69,7 @@ class Prostate:
     groove_radius_mm: float = 15.0
     groove_y_mm: float = 31.0
     bladder_mm: tuple[float, float, float] = (50.0, 40.0, 50.0)
-    bladder_centre_mm: tuple[float, float, float] = (0.0, -18.0, 38.5)
+    bladder_center_mm: tuple[float, float, float] = (0.0, -18.0, 38.5)
     body_mm: tuple[float, float, float] = (300.0, 200.0, 180.0)
     body_corner_mm: float = 60.0
     air_mm: float = 8.0
@@ -118,7 +114,7 @@ def prostate(grid_mm: float = 4.0, numbers: Prostate = PROSTATE) -> Phantom:
     coarsest = 2 * numbers.rectum_radius_mm
     if grid_mm > coarsest:
         raise ValueError(f"the grid spacing is {grid_mm:g} mm; the mock prostate needs {coarsest:g} mm or finer")
-    grid = centred_grid(numbers.body_mm, numbers.air_mm, grid_mm)
+    grid = centered_grid(numbers.body_mm, numbers.air_mm, grid_mm)
     half_x, half_y = numbers.body_mm[0] / 2, numbers.body_mm[1] / 2
     body = prism_share(grid, rounded_box(half_x, half_y, numbers.body_corner_mm), numbers.body_mm[2])
 
@@ -132,17 +128,17 @@ def prostate(grid_mm: float = 4.0, numbers: Prostate = PROSTATE) -> Phantom:
     in_rectum = disc(numbers.rectum_radius_mm, numbers.rectum_y_mm)
     in_groove = disc(numbers.groove_radius_mm, numbers.groove_y_mm)
     in_prostate, in_grown = ellipsoid(half_prostate), ellipsoid(half_ptv)
-    in_bladder = ellipsoid(half_bladder, numbers.bladder_centre_mm)
+    in_bladder = ellipsoid(half_bladder, numbers.bladder_center_mm)
 
-    def ptv(x: FloatArray, y: FloatArray, z: FloatArray) -> npt.NDArray[np.bool_]:
+    def ptv(x: FloatArray, y: FloatArray, z: FloatArray) -> BoolArray:
         return in_grown(x, y, z) & ~in_groove(x, y)
 
-    def bladder(x: FloatArray, y: FloatArray, z: FloatArray) -> npt.NDArray[np.bool_]:
+    def bladder(x: FloatArray, y: FloatArray, z: FloatArray) -> BoolArray:
         return in_bladder(x, y, z) & ~in_prostate(x, y, z)
 
     target = solid_share(grid, ptv, half_ptv)
     rectum = prism_share(grid, in_rectum, numbers.rectum_length_mm)
-    urinary = solid_share(grid, bladder, half_bladder, numbers.bladder_centre_mm)
+    urinary = solid_share(grid, bladder, half_bladder, numbers.bladder_center_mm)
     return Phantom(
         name="prostate",
         title="TG-119 mock prostate",

@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from opentps_brimstone.dose_influence import VoxelGrid
+from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = [
     "AIR_HU",
     "WATER_HU",
-    "centred_grid",
+    "centered_grid",
     "disc",
     "ellipse",
     "ellipsoid",
@@ -27,9 +27,8 @@ __all__ = [
     "water_ct",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-Outline = Callable[[FloatArray, FloatArray], npt.NDArray[np.bool_]]
-Solid = Callable[[FloatArray, FloatArray, FloatArray], npt.NDArray[np.bool_]]
+Outline = Callable[[FloatArray, FloatArray], BoolArray]
+Solid = Callable[[FloatArray, FloatArray, FloatArray], BoolArray]
 
 WATER_HU = 0.0
 AIR_HU = -1024.0
@@ -40,7 +39,7 @@ _SUBSAMPLES = 16
 _SOLID_SUBSAMPLES = 8
 
 
-def centred_grid(extent_mm: tuple[float, float, float], margin_mm: float, spacing_mm: float) -> VoxelGrid:
+def centered_grid(extent_mm: tuple[float, float, float], margin_mm: float, spacing_mm: float) -> VoxelGrid:
     """Grid of cubic voxels around the origin, which lies on a corner of voxels.
 
     Parameters
@@ -72,7 +71,7 @@ def prism_share(
     grid: VoxelGrid,
     outline: Outline,
     length_mm: float,
-    centre_z_mm: float = 0.0,
+    center_z_mm: float = 0.0,
 ) -> FloatArray:
     """Volume share of every voxel that lies in a prism along z.
 
@@ -83,7 +82,7 @@ def prism_share(
         Takes x and y in mm, as arrays that broadcast, and returns whether the points are inside.
     length_mm : float
         Along z.
-    centre_z_mm : float
+    center_z_mm : float
         Its middle.
 
     Returns
@@ -97,7 +96,7 @@ def prism_share(
     y = origin[1] + spacing[1] * (np.arange(ny)[:, None] + within).reshape(1, -1)
     inside = np.broadcast_to(outline(x, y), (nx * _SUBSAMPLES, ny * _SUBSAMPLES))
     across = inside.reshape(nx, _SUBSAMPLES, ny, _SUBSAMPLES).mean(axis=(1, 3))
-    z = origin[2] - centre_z_mm + spacing[2] * np.arange(nz)
+    z = origin[2] - center_z_mm + spacing[2] * np.arange(nz)
     top = np.minimum(z + spacing[2] / 2, length_mm / 2)
     bottom = np.maximum(z - spacing[2] / 2, -length_mm / 2)
     share: FloatArray = across[:, :, None] * np.clip((top - bottom) / spacing[2], 0, 1)
@@ -108,7 +107,7 @@ def solid_share(
     grid: VoxelGrid,
     inside: Solid,
     half_mm: tuple[float, float, float],
-    centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> FloatArray:
     """Volume share of every voxel that lies in a solid.
 
@@ -119,7 +118,7 @@ def solid_share(
         Takes x, y and z in mm, as arrays that broadcast, and returns whether the points are inside.
     half_mm : (float, float, float)
         Half the size of a box that holds the solid.
-    centre_mm : (float, float, float)
+    center_mm : (float, float, float)
         Middle of that box.
 
     Returns
@@ -129,11 +128,11 @@ def solid_share(
     """
     within = (np.arange(_SOLID_SUBSAMPLES) + 0.5) / _SOLID_SUBSAMPLES - 0.5
     window, points = [], []
-    for n, spacing, origin, half, centre in zip(
-        grid.shape, grid.spacing_mm, grid.origin_mm, half_mm, centre_mm, strict=True
+    for n, spacing, origin, half, center in zip(
+        grid.shape, grid.spacing_mm, grid.origin_mm, half_mm, center_mm, strict=True
     ):
-        first = max(math.floor((centre - half - origin) / spacing + 0.5), 0)
-        last = min(math.ceil((centre + half - origin) / spacing - 0.5), n - 1)
+        first = max(math.floor((center - half - origin) / spacing + 0.5), 0)
+        last = min(math.ceil((center + half - origin) / spacing - 0.5), n - 1)
         window.append(slice(first, last + 1))
         points.append((origin + spacing * (np.arange(first, last + 1)[:, None] + within)).ravel())
     x, y, z = np.meshgrid(*points, indexing="ij", sparse=True)
@@ -148,7 +147,7 @@ def solid_share(
 def rounded_box(half_x: float, half_y: float, corner: float) -> Outline:
     """Outline of a rectangle with round corners, in mm."""
 
-    def inside(x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
+    def inside(x: FloatArray, y: FloatArray) -> BoolArray:
         beyond_x = np.maximum(np.abs(x) - (half_x - corner), 0)
         beyond_y = np.maximum(np.abs(y) - (half_y - corner), 0)
         return np.asarray(np.hypot(beyond_x, beyond_y) <= corner)
@@ -156,9 +155,9 @@ def rounded_box(half_x: float, half_y: float, corner: float) -> Outline:
     return inside
 
 
-def disc(radius: float, centre_y: float = 0.0) -> Outline:
+def disc(radius: float, center_y: float = 0.0) -> Outline:
     """Outline of a disc on the line x = 0, in mm."""
-    return lambda x, y: np.asarray(np.hypot(x, y - centre_y) <= radius)
+    return lambda x, y: np.asarray(np.hypot(x, y - center_y) <= radius)
 
 
 def ellipse(half_x: float, half_y: float) -> Outline:
@@ -166,12 +165,12 @@ def ellipse(half_x: float, half_y: float) -> Outline:
     return lambda x, y: np.asarray((x / half_x) ** 2 + (y / half_y) ** 2 <= 1)
 
 
-def ellipsoid(half_mm: tuple[float, float, float], centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Solid:
+def ellipsoid(half_mm: tuple[float, float, float], center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Solid:
     """Surface of an ellipsoid with axes along x, y and z, in mm."""
 
-    def inside(x: FloatArray, y: FloatArray, z: FloatArray) -> npt.NDArray[np.bool_]:
-        along = zip((x, y, z), half_mm, centre_mm, strict=True)
-        squares: FloatArray = sum(((at - centre) / half) ** 2 for at, half, centre in along)  # type: ignore[assignment]
+    def inside(x: FloatArray, y: FloatArray, z: FloatArray) -> BoolArray:
+        along = zip((x, y, z), half_mm, center_mm, strict=True)
+        squares: FloatArray = sum(((at - center) / half) ** 2 for at, half, center in along)  # type: ignore[assignment]
         return np.asarray(squares <= 1)
 
     return inside

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import IntArray
+from opentps_brimstone._typing import FloatArray, IntArray
 from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def leaf_pairs_of_rows(mlc: MLC, rows_mm: npt.ArrayLike, height_mm: float) -> IntArray:
@@ -99,7 +97,7 @@ def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | Non
     for anchor in sorted(mlc.leaf_boundaries_mm[first : last + 2], key=lambda edge: abs(edge - middle)):
         below = max(0, int(np.ceil((anchor - y_min_mm - TOLERANCE_MM) / height)))
         above = max(0 if below else 1, int(np.ceil((y_max_mm - anchor - TOLERANCE_MM) / height)))
-        rows = anchor + height * (np.arange(-below, above) + 0.5)
+        rows = anchor + height * (np.arange(-below, above, dtype=np.float64) + 0.5)
         try:
             leaf_pairs_of_rows(mlc, rows, height)
         except ValueError as error:
@@ -134,7 +132,7 @@ def leaf_aligned_beamlets(
     Returns
     -------
     xy_mm : ndarray, shape (n_beamlets, 2)
-        Centres, row after row: in x at multiples of the spacing, from the first to the last in each row that the target
+        Centers, row after row: in x at multiples of the spacing, from the first to the last in each row that the target
         and its margin touch.
     spacing_mm : tuple of float
         Beamlet size in x and y.

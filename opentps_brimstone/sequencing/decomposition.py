@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from opentps_brimstone._typing import BoolArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,10 @@ class Decomposition:
         return int(self.weights.sum())
 
     @property
-    def openings(self) -> npt.NDArray[np.bool_]:
+    def openings(self) -> BoolArray:
         """Open cells, shape (n_openings, n_rows, n_columns)."""
         cells = np.arange(self.n_columns)
-        opened: npt.NDArray[np.bool_] = (cells >= self.left[..., None]) & (cells < self.right[..., None])
+        opened: BoolArray = (cells >= self.left[..., None]) & (cells < self.right[..., None])
         return opened
 
     @property
@@ -93,7 +93,7 @@ def check_matrix(matrix: npt.ArrayLike) -> IntArray:
 
 
 def rises(matrix: IntArray) -> IntArray:
-    """Differences of neighbouring cells along the rows, with zero outside.
+    """Differences of neighboring cells along the rows, with zero outside.
 
     Parameters
     ----------

@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray, check_matrix, rises
-
-FloatArray = npt.NDArray[np.float64]
+from opentps_brimstone._typing import FloatArray, IntArray
+from opentps_brimstone.sequencing.decomposition import Decomposition, check_matrix, rises
 
 
 def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:

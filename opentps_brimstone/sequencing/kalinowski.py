@@ -1,4 +1,4 @@
-"""Least monitor units through few openings, when opposing leaves of neighbouring rows must not pass each other.
+"""Least monitor units through few openings, when opposing leaves of neighboring rows must not pass each other.
 
 T. Kalinowski, A duality based algorithm for multileaf collimator field segmentation with interleaf collision
 constraint, Discrete Appl. Math. 152 (2005) 52: take off the matrix, again and again, an opening with the greatest
@@ -13,12 +13,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray, check_matrix, rises
+from opentps_brimstone._typing import FloatArray, IntArray
+from opentps_brimstone.sequencing.decomposition import Decomposition, check_matrix, rises
 from opentps_brimstone.sequencing.engel import changes_removed, greatest_weights
 from opentps_brimstone.sequencing.longest_path import closing_times, critical_path
 from opentps_brimstone.sequencing.sliding_window import sweep
 
-FloatArray = npt.NDArray[np.float64]
 Opening = tuple[int, IntArray, IntArray]
 
 _PRICE = 2.0
@@ -65,7 +65,7 @@ class _Prices:
 
 
 def _best_without_collision(scores: FloatArray) -> tuple[IntArray, IntArray] | None:
-    """Edges with the greatest sum of scores of which none lies beyond a neighbouring row's opposing edge."""
+    """Edges with the greatest sum of scores of which none lies beyond a neighboring row's opposing edge."""
     reached = [scores[0]]
     for score in scores[1:]:
         at_most = np.maximum.accumulate(reached[-1], axis=0)
@@ -137,7 +137,7 @@ def _try_weight(
 
 
 def kalinowski(matrix: npt.ArrayLike, *, trials: int = 4) -> Decomposition:
-    """Least total, few openings, opposing leaves of neighbouring rows do not pass each other.
+    """Least total, few openings, opposing leaves of neighboring rows do not pass each other.
 
     Parameters
     ----------

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import IntArray
+from opentps_brimstone._typing import BoolArray, FloatArray, IntArray
 from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM, JawTravel
 from opentps_brimstone.sequencing.segments import JawPositions
-
-FloatArray = npt.NDArray[np.float64]
 
 PARKING_DEPTH_MM = 10.0
 """How far outside the field closed leaves meet, where they can: their rounded ends leak."""
@@ -27,7 +24,7 @@ def _jaw_pair(travel: JawTravel | None, low: float, high: float, axis: str, beam
 
 
 def place_jaws(
-    mlc: MLC, bands: IntArray, x_mm: FloatArray, width_mm: float, wanted: npt.NDArray[np.bool_], beam: int
+    mlc: MLC, bands: IntArray, x_mm: FloatArray, width_mm: float, wanted: BoolArray, beam: int
 ) -> JawPositions:
     """Jaws close around a field.
 
@@ -128,9 +125,7 @@ def _parking_tip(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArr
     return float(max(depth, key=lambda tip: (min(depth[tip], PARKING_DEPTH_MM / 2), -abs(tip - middle))))
 
 
-def _check_closed(
-    mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArray, closed: npt.NDArray[np.bool_]
-) -> None:
+def _check_closed(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArray, closed: BoolArray) -> None:
     """Raise when a closed pair stands open where no jaw covers it."""
     boundaries = np.asarray(mlc.leaf_boundaries_mm)
     uncovered = closed & (right - left > TOLERANCE_MM)
@@ -141,6 +136,6 @@ def _check_closed(
     if uncovered.any():
         pair = int(uncovered.argmax())
         raise ValueError(
-            f"the closed leaf pair {pair} of {mlc.name}, at y = {mlc.leaf_centres_mm[pair]:g} mm, would stand "
+            f"the closed leaf pair {pair} of {mlc.name}, at y = {mlc.leaf_centers_mm[pair]:g} mm, would stand "
             f"{mlc.minimum_gap_mm:g} mm open where no jaw covers it"
         )

@@ -2,9 +2,9 @@
 
 Let the left leaf of a row cover cell (i, j) at the beam-on time t(i, j) of a sweep to the right, and the right leaf
 uncover it at t(i, j) - a(i, j), a being the fluence. Leaves that only move right demand
-t(i, j) >= t(i, j-1) + max(0, a(i, j) - a(i, j-1)). A left leaf that never passes the right leaf of a neighbouring row
+t(i, j) >= t(i, j-1) + max(0, a(i, j) - a(i, j-1)). A left leaf that never passes the right leaf of a neighboring row
 k = i - 1, i + 1 demands t(i, j) >= t(k, j) - a(k, j). Without tongue and groove, the cell with less fluence of two
-neighbours is open only while the other is: both t and t - a of the one lie between those of the other. The least t that
+neighbors is open only while the other is: both t and t - a of the one lie between those of the other. The least t that
 fulfils these is a longest path from the left edge, and no decomposition whatever needs less than its greatest value:
 
 - D. Baatar, H. Hamacher, M. Ehrgott and G. Woeginger, Decomposition of integer matrices and multileaf collimator
@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import IntArray, check_matrix, rises
+from opentps_brimstone._typing import BoolArray, IntArray
+from opentps_brimstone.sequencing.decomposition import check_matrix, rises
 
 
 def _spread(times: IntArray, below: IntArray) -> IntArray:
@@ -37,9 +38,9 @@ def _spread(times: IntArray, below: IntArray) -> IntArray:
 
 
 def _spread_without_tongue_and_groove(times: IntArray, cells: IntArray) -> IntArray:
-    """Raise times so that of two neighbouring cells the one with less is open only while the other is.
+    """Raise times so that of two neighboring cells the one with less is open only while the other is.
 
-    A row waits for a neighbour with less fluence to close, and opens no earlier than a neighbour with more.
+    A row waits for a neighbor with less fluence to close, and opens no earlier than a neighbor with more.
     """
     drop = np.maximum(0, -np.diff(cells))
     gain = np.maximum(0, np.diff(cells))
@@ -58,9 +59,9 @@ def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groo
     ----------
     matrix : ndarray of int, shape (n_rows, n_columns)
     collisions : bool
-        Whether opposing leaves of neighbouring rows must not pass each other.
+        Whether opposing leaves of neighboring rows must not pass each other.
     tongue_and_groove : bool
-        Whether the cell with less fluence of two neighbours must be open only while the other is; this keeps opposing
+        Whether the cell with less fluence of two neighbors must be open only while the other is; this keeps opposing
         leaves apart as well.
 
     Returns
@@ -114,7 +115,7 @@ def critical_path(matrix: IntArray, times: IntArray) -> list[tuple[int, int, int
     -------
     list of (int, int, int)
         Stretches (row, first column, last column) from the end to the start; the path leaves each but the first in its
-        last column, for a neighbouring row. One that only passes a row has its last column before its first.
+        last column, for a neighboring row. One that only passes a row has its last column before its first.
     """
     rising = np.maximum(rises(matrix)[:, :-1], 0)
     from_left = times == np.concatenate([np.zeros((len(times), 1), np.int64), times[:, :-1]], axis=1) + rising
@@ -132,7 +133,7 @@ def critical_path(matrix: IntArray, times: IntArray) -> list[tuple[int, int, int
         row, end = source, column
 
 
-def _row_before(cells: IntArray, times: IntArray, from_left: npt.NDArray[np.bool_], row: int) -> int:
+def _row_before(cells: IntArray, times: IntArray, from_left: BoolArray, row: int) -> int:
     """Row from which a path comes within a column, and which it reached from the left."""
     below = np.concatenate([[0], np.cumsum(cells)])
     rows = np.arange(len(cells))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray
+from opentps_brimstone._typing import IntArray
+from opentps_brimstone.sequencing.decomposition import Decomposition
 from opentps_brimstone.sequencing.engel import engel
 from opentps_brimstone.sequencing.kalinowski import kalinowski
 from opentps_brimstone.sequencing.sliding_window import sliding_window
@@ -23,7 +24,7 @@ class Method:
     ----------
     identifier : str
     interdigitating : callable or None
-        From a matrix to its decomposition by leaves that may pass the tips of the opposing leaves' neighbours; None:
+        From a matrix to its decomposition by leaves that may pass the tips of the opposing leaves' neighbors; None:
         it has no such, and that of leaves kept apart serves.
     kept_apart : callable or None
         The same for leaves that must not; None: it cannot.
@@ -42,7 +43,7 @@ class Method:
         Parameters
         ----------
         interdigitation : bool
-            Whether the MLC's leaves may pass the tips of the opposing leaves' neighbours.
+            Whether the MLC's leaves may pass the tips of the opposing leaves' neighbors.
         tongue_and_groove : bool
             Whether tongue-and-groove underdosage is to be avoided.
 
@@ -60,7 +61,7 @@ class Method:
             return self._known(self.without_tongue_and_groove, "avoid tongue-and-groove underdosage")
         if interdigitation and self.interdigitating is not None:
             return self.interdigitating
-        return self._known(self.kept_apart, "keep opposing leaves of neighbouring rows apart")
+        return self._known(self.kept_apart, "keep opposing leaves of neighboring rows apart")
 
     def _known(self, decompose: Decompose | None, task: str) -> Decompose:
         if decompose is None:

@@ -1,6 +1,6 @@
 """Multileaf collimators: where the leaves are and how they may move.
 
-Lengths are in mm in the plane of the isocentre, in the IEC beam limiting device frame: leaves travel along x and lie
+Lengths are in mm in the plane of the isocenter, in the IEC beam limiting device frame: leaves travel along x and lie
 side by side along y, as the beamlets' beam's eye view. The left bank (X1, Elekta's and Varian's at negative x) opens a
 field on its negative side, the right bank (X2) on its positive side.
 
@@ -8,7 +8,7 @@ Dimensions of the presets:
 
 - Varian Millennium 120 and HD120: Varian's product data as used by Heath and Seuntjens, Phys. Med. Biol. 48 (2003) 4045
   (Millennium) and Borges et al., Med. Phys. 39 (2012) 415 (HD120). A bank's carriage lets its leaves lie at most 150 mm
-  apart. Leaves may touch and pass their neighbours; Varian's least gap of 0.5 mm binds leaves that move with the beam
+  apart. Leaves may touch and pass their neighbors; Varian's least gap of 0.5 mm binds leaves that move with the beam
   on, and step-and-shoot segments do not.
 - Elekta Agility: Cosgrove et al., Physical characterisation of a new concept design of an Elekta radiation head with
   integrated 160-leaf multi-leaf collimator, ASTRO meeting 2009, and Bedford, Thomas and Smyth, J. Appl. Clin. Med.
@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FloatArray = npt.NDArray[np.float64]
 
 TOLERANCE_MM = 0.01
 """Positions nearer than this are the same: what a plan file resolves."""
@@ -75,7 +76,7 @@ class MLC:
     minimum_gap_mm : float
         Least distance of opposing tips.
     interdigitation : bool
-        Whether a leaf may pass the tips of the opposing leaf's neighbours.
+        Whether a leaf may pass the tips of the opposing leaf's neighbors.
     maximum_over_axis_mm : float or None
         How far a tip may cross the axis (x = 0); None: to the other end of the travel.
     x_jaws, y_jaws : JawTravel or None
@@ -123,10 +124,10 @@ class MLC:
         return widths
 
     @property
-    def leaf_centres_mm(self) -> FloatArray:
+    def leaf_centers_mm(self) -> FloatArray:
         """Middle of each leaf in y, shape (n_pairs,)."""
-        centres: FloatArray = np.asarray(self.leaf_boundaries_mm)[:-1] + self.leaf_widths_mm / 2
-        return centres
+        centers: FloatArray = np.asarray(self.leaf_boundaries_mm)[:-1] + self.leaf_widths_mm / 2
+        return centers
 
     @property
     def left_travel_mm(self) -> tuple[float, float]:
@@ -210,7 +211,7 @@ class MLC:
         rows_mm : array_like, shape (n_rows,)
             Middles of the beamlet rows in y, on one grid of `leaf_width_mm`.
         leaf_width_mm : float
-            Distance of neighbouring rows.
+            Distance of neighboring rows.
         field_mm : float
             The leaves go on to both sides until this field is covered, and travel over it.
         name : str
@@ -246,7 +247,7 @@ class MLC:
 
 
 def _boundaries(*groups: tuple[int, float]) -> tuple[float, ...]:
-    """Leaf boundaries of groups (leaves, width in mm), centred on the axis."""
+    """Leaf boundaries of groups (leaves, width in mm), centered on the axis."""
     widths = np.concatenate([np.full(leaves, width) for leaves, width in groups])
     return tuple(np.concatenate([[0.0], np.cumsum(widths)]) - widths.sum() / 2)
 

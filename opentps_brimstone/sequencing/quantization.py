@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from opentps_brimstone._typing import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

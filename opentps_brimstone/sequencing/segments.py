@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def open_shares(
         Whose leaves they are.
     jaws : JawPositions
     xy_mm : array_like, shape (n_beamlets, 2)
-        Centres in the beam's eye view.
+        Centers in the beam's eye view.
     spacing_mm : array_like, shape (2,)
         Beamlet size in x and y.
 
@@ -151,7 +150,7 @@ class SequencedBeam:
 
     @property
     def grid_xy_mm(self) -> FloatArray:
-        """Centres of the grid's cells, row after row, shape (n_rows * n_columns, 2)."""
+        """Centers of the grid's cells, row after row, shape (n_rows * n_columns, 2)."""
         x, y = np.meshgrid(self.x_mm, self.y_mm)
         return np.column_stack([x.ravel(), y.ravel()])
 
@@ -161,7 +160,7 @@ class SequencedBeam:
         Parameters
         ----------
         xy_mm : array_like, shape (n_beamlets, 2)
-            Centres of beamlets of this beam's size.
+            Centers of beamlets of this beam's size.
 
         Returns
         -------

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._typing import BoolArray, FloatArray, IntArray
 from opentps_brimstone.sequencing.alignment import leaf_pairs_of_rows
-from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray
+from opentps_brimstone.sequencing.decomposition import Decomposition
 from opentps_brimstone.sequencing.leaves import place_jaws, place_leaves
 from opentps_brimstone.sequencing.methods import get_method
 from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM, get_mlc
@@ -17,9 +18,7 @@ from opentps_brimstone.sequencing.quantization import check_levels, quantize
 from opentps_brimstone.sequencing.segments import Aperture, SequencedBeam
 
 if TYPE_CHECKING:
-    from opentps_brimstone.dose_influence import BeamletLayout
-
-FloatArray = npt.NDArray[np.float64]
+    from opentps_brimstone.model.influence import BeamletLayout
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class SequencingSettings:
     levels : int
         Levels above 0 that the fluence is rounded to; its maximum is the highest.
     avoid_tongue_and_groove : bool
-        Whether of two neighbouring cells the one with less fluence must be open only while the other is.
+        Whether of two neighboring cells the one with less fluence must be open only while the other is.
     minimum_mu : float
         Apertures with less are dropped, the least first, and the monitor units of the others fitted to the fluence
         again (least squares, none negative) after each.
@@ -95,25 +94,25 @@ class _Grid:
     fluence: FloatArray
 
 
-def _places(centres: FloatArray, spacing: float, axis: str, beam: int) -> tuple[FloatArray, IntArray]:
-    """Regular positions along an axis, and which of them each centre is at."""
-    lowest = float(centres.min())
-    steps = (centres - lowest) / spacing
+def _places(centers: FloatArray, spacing: float, axis: str, beam: int) -> tuple[FloatArray, IntArray]:
+    """Regular positions along an axis, and which of them each center is at."""
+    lowest = float(centers.min())
+    steps = (centers - lowest) / spacing
     number = np.round(steps).astype(np.int64)
     off = np.abs(steps - number) * spacing
     if off.max() > TOLERANCE_MM:
         worst = int(off.argmax())
         raise ValueError(
-            f"beamlet {worst} of beam {beam} is at {axis} = {centres[worst]:g} mm, {off[worst]:.3g} mm off the grid of "
+            f"beamlet {worst} of beam {beam} is at {axis} = {centers[worst]:g} mm, {off[worst]:.3g} mm off the grid of "
             f"{spacing:g} mm from {lowest:g} mm"
         )
-    return lowest + spacing * np.arange(number.max() + 1), number
+    return lowest + spacing * np.arange(number.max() + 1, dtype=np.float64), number
 
 
 def _grid(xy_mm: npt.ArrayLike, weights: npt.ArrayLike, spacing_mm: npt.ArrayLike, beam: int) -> _Grid:
     xy, mu = np.asarray(xy_mm, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy) or not np.isfinite(xy).all():
-        raise ValueError(f"beam {beam} needs finite (x, y) centres of its beamlets, not an array of shape {xy.shape}")
+        raise ValueError(f"beam {beam} needs finite (x, y) centers of its beamlets, not an array of shape {xy.shape}")
     if mu.shape != (len(xy),):
         raise ValueError(f"beam {beam} has {len(xy)} beamlets, and fluence of shape {mu.shape}")
     bad = np.flatnonzero(~(np.isfinite(mu) & (mu >= 0)))
@@ -156,7 +155,7 @@ def _bands(grid: _Grid, mlc: MLC, *, share: bool) -> tuple[IntArray, FloatArray]
 # -------------------------------------------------------------------------------------------------- small apertures
 
 
-def _fitted(openings: npt.NDArray[np.bool_], fluence: FloatArray, areas: FloatArray) -> FloatArray:
+def _fitted(openings: BoolArray, fluence: FloatArray, areas: FloatArray) -> FloatArray:
     """Weights with which openings come nearest to a fluence, in the mean over area."""
     from scipy.optimize import nnls
 
@@ -217,7 +216,7 @@ def sequence_beam(
     Parameters
     ----------
     xy_mm : array_like, shape (n_beamlets, 2)
-        Beamlet centres in the beam's eye view, on one regular grid, in any order; cells that no beamlet is at stay
+        Beamlet centers in the beam's eye view, on one regular grid, in any order; cells that no beamlet is at stay
         closed.
     weights : array_like, shape (n_beamlets,)
         Fluence in MU per fraction.
@@ -257,9 +256,10 @@ def sequence_beam(
     jaws = place_jaws(mlc, bands, grid.x_mm, grid.spacing_mm[0], fluence > 0, beam_index)
     levels = quantize(fluence, settings.levels)
     decomposition = decompose(levels.matrix).merged()
-    boundaries = np.asarray(mlc.leaf_boundaries_mm)
+    boundaries = np.asarray(mlc.leaf_boundaries_mm, dtype=np.float64)
     areas = (boundaries[bands[:, 1]] - boundaries[bands[:, 0]]) * grid.spacing_mm[0]
-    kept, mu = _without_small(decomposition, decomposition.weights * levels.step_mu, fluence, areas, settings)
+    wanted: FloatArray = np.multiply(decomposition.weights, levels.step_mu)
+    kept, mu = _without_small(decomposition, wanted, fluence, areas, settings)
     if len(decomposition.weights) and not len(kept):
         raise ValueError(
             f"no aperture of beam {beam_index} has {settings.minimum_mu:g} MU and opens "

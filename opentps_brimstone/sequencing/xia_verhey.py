@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone.sequencing.decomposition import Decomposition, IntArray, check_matrix
+from opentps_brimstone._typing import IntArray
+from opentps_brimstone.sequencing.decomposition import Decomposition, check_matrix
 
 
 def _row_opening(cells: IntArray, weight: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Every picture: plots on axes that one gives, and an optimisation watched while it runs."""
+"""Every picture: plots on axes that one gives, and an optimization watched while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentps_brimstone.visualization.plots import (
     plot_fluence,
     plot_isodose_bar,
     plot_isodose_legend,
-    structure_colours,
+    structure_colors,
 )
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "plot_fluence",
     "plot_isodose_bar",
     "plot_isodose_legend",
-    "structure_colours",
+    "structure_colors",
 ]

@@ -1,4 +1,4 @@
-"""An optimisation watched while it runs, and looked at afterwards."""
+"""An optimization watched while it runs, and looked at afterwards."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from opentps_brimstone.callbacks import Recorder
-from opentps_brimstone.prescription import KLDivergenceTerm
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.callbacks import Recorder
+from opentps_brimstone.optimization.terms import KLDivergenceTerm
 from opentps_brimstone.visualization import plots
 from opentps_brimstone.visualization.views import View, open_view
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from opentps_brimstone.optimizer import OptimizationResult
-    from opentps_brimstone.plan import Plan, Structure
-    from opentps_brimstone.prescription import Prescription
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.prescription import Prescription
+    from opentps_brimstone.optimization.result import OptimizationResult
 
 __all__ = ["VisualizationCallback"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _OVERVIEW_INCHES = (12.5, 9.5)
 _ANIMATION_INCHES = (8.0, 5.5)
@@ -36,7 +36,7 @@ _PRESCRIBED_VOLUME = 0.95
 
 
 class VisualizationCallback(Recorder):
-    """Shows an optimisation while it runs, and plots its course.
+    """Shows an optimization while it runs, and plots its course.
 
     In a notebook a figure changes in the cell; in a script it does in a window, if matplotlib's backend has windows.
     Otherwise nothing is shown while it runs. The plots can be made at any time after the first iteration.
@@ -46,7 +46,7 @@ class VisualizationCallback(Recorder):
     update_interval : int
         Iterations from one picture, and one snapshot in the history, to the next.
     live : bool
-        Show the optimisation while it runs.
+        Show the optimization while it runs.
     prescription_gy : float, optional
         Dose that is 100 % of isodoses; by default the highest that 95 % of a target is asked to get.
 
@@ -108,7 +108,7 @@ class VisualizationCallback(Recorder):
         Returns
         -------
         bool
-            True: watching never stops an optimisation.
+            True: watching never stops an optimization.
         """
         super().on_iteration(iteration, level, cost, gradient_norm, beamlet_weights, dose)
         if self.history["snapshot_iteration"][-1] == iteration:
@@ -293,7 +293,7 @@ class VisualizationCallback(Recorder):
         Raises
         ------
         ValueError
-            When the name does not end in .gif, there is no such structure, or nothing was optimised.
+            When the name does not end in .gif, there is no such structure, or nothing was optimized.
         FileNotFoundError
             When the folder does not exist.
         """
@@ -362,8 +362,8 @@ class VisualizationCallback(Recorder):
     def _draw_dvhs(self, names: Sequence[str], snapshot: int, highest_gy: float, ax: Axes) -> None:
         plan = self._planned()
         curves = {name: self.history["dvhs"][name][snapshot] for name in names}
-        colours = plots.structure_colours(list(plan.structures.values()))
-        plots.plot_dvh_curves(curves, colours, targets=self._target_dvhs(), highest_gy=highest_gy, ax=ax)
+        colors = plots.structure_colors(list(plan.structures.values()))
+        plots.plot_dvh_curves(curves, colors, targets=self._target_dvhs(), highest_gy=highest_gy, ax=ax)
 
     def _target_dvhs(self) -> dict[str, FloatArray]:
         terms = [] if self._prescription is None else self._prescription.objectives

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.evaluation import cumulative_dvh
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import BoundaryNorm, Colormap
 
-    from opentps_brimstone.dose_influence import BeamletLayout, VoxelGrid
-    from opentps_brimstone.plan import Structure
+    from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
+    from opentps_brimstone.model.structure import Structure
 
 __all__ = [
     "ISODOSES_PERCENT",
@@ -32,25 +33,24 @@ __all__ = [
     "plot_fluence",
     "plot_isodose_bar",
     "plot_isodose_legend",
-    "structure_colours",
+    "structure_colors",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 
 ISODOSES_PERCENT = (10.0, 30.0, 50.0, 70.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.0)
 """Isodoses of a dose wash, in percent of the prescription."""
 
-# Okabe and Ito's colours that everyone can tell apart: targets take the warm ones, organs the others.
-_TARGET_COLOURS = ("#D55E00", "#CC79A7", "#E69F00", "#882255")
-# After Okabe and Ito's those of Tol, so that a dozen organs of a patient have a colour each.
-_ORGAN_COLOURS = (
+# Okabe and Ito's colors that everyone can tell apart: targets take the warm ones, organs the others.
+_TARGET_COLORS = ("#D55E00", "#CC79A7", "#E69F00", "#882255")
+# After Okabe and Ito's those of Tol, so that a dozen organs of a patient have a color each.
+_ORGAN_COLORS = (
     *("#0072B2", "#009E73", "#56B4E9", "#8C6D31", "#7F7F7F"),
     *("#332288", "#44AA99", "#999933", "#117733", "#AA99DD", "#661100", "#BBBB77"),
 )
 _CT_WINDOW_HU = (-600.0, 400.0)
 _WASH_OPACITY = (0.45, 0.9)
-# The grey of water: what a wash lies on where there is no CT, so that its colours are those of the bar.
-_WATER_GREY = "0.6"
+# The gray of water: what a wash lies on where there is no CT, so that its colors are those of the bar.
+_WATER_GRAY = "0.6"
 _DRAWN_ISODOSES_PERCENT = {50.0: "dashed", 95.0: "solid"}
 
 
@@ -82,8 +82,8 @@ PLANES = {
 }
 
 
-def structure_colours(structures: Sequence[Structure]) -> dict[str, str]:
-    """Colour of each structure, the same in every plot.
+def structure_colors(structures: Sequence[Structure]) -> dict[str, str]:
+    """Color of each structure, the same in every plot.
 
     Parameters
     ----------
@@ -94,26 +94,26 @@ def structure_colours(structures: Sequence[Structure]) -> dict[str, str]:
     dict of str to str
         By name.
     """
-    colours = {}
-    for kind, palette in ((True, _TARGET_COLOURS), (False, _ORGAN_COLOURS)):
+    colors = {}
+    for kind, palette in ((True, _TARGET_COLORS), (False, _ORGAN_COLORS)):
         names = [structure.name for structure in structures if structure.is_target == kind]
-        colours.update({name: palette[i % len(palette)] for i, name in enumerate(names)})
-    return colours
+        colors.update({name: palette[i % len(palette)] for i, name in enumerate(names)})
+    return colors
 
 
 # ---------------------------------------------------------------------------------------------------------- dose wash
 
 
 def _isodoses(prescription_gy: float) -> tuple[list[float], Colormap, BoundaryNorm]:
-    """Doses of the isodoses in Gy, and the colours of the bands between them."""
+    """Doses of the isodoses in Gy, and the colors of the bands between them."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     levels = [percent / 100 * prescription_gy for percent in ISODOSES_PERCENT]
-    colours = colormaps["viridis"](np.linspace(0.0, 1.0, len(levels)))
-    colours[:, 3] = np.linspace(*_WASH_OPACITY, len(levels))
+    colors = colormaps["viridis"](np.linspace(0.0, 1.0, len(levels)))
+    colors[:, 3] = np.linspace(*_WASH_OPACITY, len(levels))
     transparent = (0.0, 0.0, 0.0, 0.0)
-    colormap = ListedColormap(colours[:-1]).with_extremes(under=transparent, over=colours[-1])
+    colormap = ListedColormap(colors[:-1]).with_extremes(under=transparent, over=colors[-1])
     return levels, colormap, BoundaryNorm(levels, len(levels) - 1)
 
 
@@ -122,11 +122,11 @@ def _edges(grid: VoxelGrid, axis: int) -> tuple[float, float]:
     return low, low + grid.shape[axis] * grid.spacing_mm[axis]
 
 
-def _centres(grid: VoxelGrid, axis: int) -> FloatArray:
+def _centers(grid: VoxelGrid, axis: int) -> FloatArray:
     """Where the values of `_slice` are."""
     if grid.shape[axis] == 1:
         return np.array(_edges(grid, axis))
-    return grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis])
+    return grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis], dtype=np.float64)
 
 
 def _slice(image: FloatArray, grid: VoxelGrid, plane: Plane, position_mm: float) -> FloatArray:
@@ -215,7 +215,7 @@ def plot_dose_wash(
             interpolation="nearest",
             zorder=0,
         )
-    x, y = _centres(grid, lying.across), _centres(grid, lying.up)
+    x, y = _centers(grid, lying.across), _centers(grid, lying.up)
     levels, colormap, norm = _isodoses(prescription_gy)
     dose_slice = _slice(images["dose"], grid, lying, where)
     if dose_slice.max() > levels[0]:
@@ -225,16 +225,16 @@ def plot_dose_wash(
         if dose_slice.min() < level < dose_slice.max():
             ax.contour(x, y, dose_slice, levels=[level], colors="black", linestyles=style, linewidths=0.9, zorder=2)
     outlines = {structure.name: _slice(structure.share, grid, lying, where) for structure in structures}
-    _outline_structures(ax, (x, y), outlines, structure_colours(structures))
+    _outline_structures(ax, (x, y), outlines, structure_colors(structures))
     _frame(ax, lying, across, up, plane, where)
     if ct_slice is None:
-        ax.set_facecolor(_WATER_GREY)
+        ax.set_facecolor(_WATER_GRAY)
     elif crop_mm is not None:
         _crop(ax, lying, (x, y), ct_slice, crop_mm)
 
 
 def _outline_structures(
-    ax: Axes, centres: tuple[FloatArray, FloatArray], slices: Mapping[str, FloatArray], colours: Mapping[str, str]
+    ax: Axes, centers: tuple[FloatArray, FloatArray], slices: Mapping[str, FloatArray], colors: Mapping[str, str]
 ) -> None:
     from matplotlib.patheffects import Normal, Stroke
 
@@ -243,7 +243,7 @@ def _outline_structures(
         filled = _without_holes_of_others(share, others)
         if filled.max() <= 0.5 or filled.min() >= 0.5:
             continue
-        lines = ax.contour(*centres, filled, levels=[0.5], colors=[colours[name]], linewidths=1.8, zorder=3)
+        lines = ax.contour(*centers, filled, levels=[0.5], colors=[colors[name]], linewidths=1.8, zorder=3)
         lines.set_path_effects([Stroke(linewidth=3.2, foreground="white"), Normal()])
 
 
@@ -281,20 +281,20 @@ def _frame(
 
 
 def _crop(
-    ax: Axes, lying: Plane, centres: tuple[FloatArray, FloatArray], ct_slice: FloatArray, margin_mm: float
+    ax: Axes, lying: Plane, centers: tuple[FloatArray, FloatArray], ct_slice: FloatArray, margin_mm: float
 ) -> None:
     body = ct_slice > _CT_WINDOW_HU[0]
     if not body.any():
         return
-    x = centres[0][body.any(axis=0)]
-    y = centres[1][body.any(axis=1)]
+    x = centers[0][body.any(axis=0)]
+    y = centers[1][body.any(axis=1)]
     ax.set_xlim(x.min() - margin_mm, x.max() + margin_mm)
     vertical = (y.min() - margin_mm, y.max() + margin_mm)
     ax.set_ylim(vertical[::-1] if lying.flip_vertical else vertical)
 
 
 def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
-    """Colour bar of a dose wash beside it, in percent of the prescription.
+    """Color bar of a dose wash beside it, in percent of the prescription.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
     levels, colormap, norm = _isodoses(prescription_gy)
     bar = ax.figure.colorbar(ScalarMappable(norm, colormap), ax=ax, extend="max", ticks=levels, shrink=0.9)
     bar.ax.set_yticklabels([f"{percent:.0f}" for percent in ISODOSES_PERCENT], fontsize="small")
-    bar.ax.set_facecolor(_WATER_GREY)
+    bar.ax.set_facecolor(_WATER_GRAY)
     bar.set_label(f"dose (% of {prescription_gy:g} Gy)")
     for percent, style in _DRAWN_ISODOSES_PERCENT.items():
         bar.ax.axhline(percent / 100 * prescription_gy, color="black", linestyle=style, linewidth=1.2)
@@ -366,12 +366,12 @@ def plot_dvh(
     highest = max([float(values[structure.share > 0].max()) for structure in structures], default=0.0)
     axis = np.linspace(0.0, max(highest, 1.0) * 1.02, 2000)
     curves = {structure.name: (axis, cumulative_dvh(values, structure.share, axis)) for structure in structures}
-    plot_dvh_curves(curves, structure_colours(structures), targets=targets, highest_gy=highest, ax=ax)
+    plot_dvh_curves(curves, structure_colors(structures), targets=targets, highest_gy=highest, ax=ax)
 
 
 def plot_dvh_curves(
     curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     *,
     targets: Mapping[str, npt.ArrayLike] | None = None,
     highest_gy: float = 0.0,
@@ -383,7 +383,7 @@ def plot_dvh_curves(
     ----------
     curves : mapping of str to (array_like, array_like), each of shape (n,)
         Gy, and share of the volume that gets at least this dose, by the name of the structure.
-    colours : mapping of str to str
+    colors : mapping of str to str
         By the name of the structure.
     targets : mapping of str to array_like, shape (n, 2), optional
         As for `plot_dvh`.
@@ -396,13 +396,13 @@ def plot_dvh_curves(
     asked = {name: np.asarray(points, dtype=np.float64) for name, points in (targets or {}).items() if name in curves}
     highest = max([highest_gy, *(float(points[-1, 0]) for points in asked.values()), 1.0])
     for name, (doses_gy, volume) in curves.items():
-        colour = colours[name]
-        ax.plot(np.asarray(doses_gy), 100 * np.asarray(volume), color=colour, linewidth=2, label=name)
+        color = colors[name]
+        ax.plot(np.asarray(doses_gy), 100 * np.asarray(volume), color=color, linewidth=2, label=name)
         if name in asked:
             points = asked[name]
             doses = np.concatenate([[0.0], points[:, 0]])
             volumes = 100 * np.concatenate([[1.0], points[:, 1]])
-            ax.plot(doses, volumes, color=colour, linewidth=1.3, linestyle=(0, (4, 2)))
+            ax.plot(doses, volumes, color=color, linewidth=1.3, linestyle=(0, (4, 2)))
     handles, _ = ax.get_legend_handles_labels()
     if asked:
         handles.append(Line2D([], [], color="0.3", linewidth=1.3, linestyle=(0, (4, 2)), label="asked for"))
@@ -513,7 +513,7 @@ def plot_fluence(
     beam : int
         Index in ``layout.beam_index``.
     highest_mu : float, optional
-        Upper end of the colours, to be the same in all maps; that of all beams by default.
+        Upper end of the colors, to be the same in all maps; that of all beams by default.
     title : str, optional
         Such as the gantry angle.
     ax : matplotlib Axes
@@ -521,7 +521,7 @@ def plot_fluence(
     Returns
     -------
     matplotlib PolyCollection
-        For a colour bar.
+        For a color bar.
 
     Raises
     ------

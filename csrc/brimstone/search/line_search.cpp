@@ -1,0 +1,142 @@
+#include "brimstone/search/line_search.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "brimstone/search/brent.hpp"
+#include "brimstone/support/kernels/kernels.hpp"
+#include "brimstone/support/vector_math.hpp"
+
+namespace brimstone {
+
+namespace {
+
+constexpr int max_evaluations = 60;
+
+std::vector<double> point_on(const Line& line, double step) {
+    std::vector<double> point = line.start;
+    add_scaled(step, line.direction, point);
+    return point;
+}
+
+LineMinimum lower_or_none(const Line& line, double step, double cost) {
+    if (cost < line.start_cost) {
+        return {step, cost};
+    }
+    return {0.0, line.start_cost};
+}
+
+/// Doses along a line as polynomials of the step.
+class DoseAlongLine {
+public:
+    static constexpr std::size_t nodes = LineNodes::count;
+    static constexpr int n_rhs = 2 * (static_cast<int>(nodes) - 1);
+
+    /// Doses at the start of a line, where the objective was evaluated last.
+    class Start {
+    public:
+        explicit Start(const DoseState& state) : dose_(2 * state.voxels()) {
+            std::copy(state.dose(), state.dose() + 2 * state.voxels(), dose_.data());
+        }
+        const float* dose() const { return dose_.data(); }
+        const float* wide_dose() const { return dose_.data() + dose_.size() / 2; }
+
+    private:
+        Buffer<float> dose_;
+    };
+
+    DoseAlongLine(LevelObjective& objective, const Line& line, const Start& start, double length)
+        : objective_(objective), line_(line) {
+        for (std::size_t k = 0; k < nodes; ++k) {
+            const double angle = pi * static_cast<double>(k) / static_cast<double>(nodes - 1);
+            position_[k] = 0.5 * length * (1.0 - std::cos(angle));
+        }
+        objective.check_interruption();
+        std::vector<double> pairs(objective.size() * n_rhs);
+        for (std::size_t k = 1; k < nodes; ++k) {
+            objective.weight_pairs(point_on(line, position_[k]), n_rhs, pairs.data() + 2 * (k - 1));
+        }
+        const Prescription& prescription = objective.prescription();
+        const std::size_t voxels = prescription.matrix().rows();
+        doses_ = Buffer<float>(voxels * n_rhs);
+        prescription.matrix().multiply(pairs.data(), n_rhs, doses_.data(), Precision::fast,
+                                       prescription.threads());
+        node_.start_dose = start.dose();
+        node_.start_wide = start.wide_dose();
+        for (std::size_t k = 0; k + 1 < nodes; ++k) {
+            node_.dose[k] = doses_.data() + 2 * k * voxels;
+            node_.wide[k] = doses_.data() + (2 * k + 1) * voxels;
+        }
+        const std::vector<double>& base_dose = prescription.base_dose();
+        node_.base_dose = base_dose.empty() ? nullptr : base_dose.data();
+    }
+
+    double cost(double step) {
+        set_basis(step);
+        return objective_.cost_of_doses(
+            point_on(line_, step), [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
+                kernels().interpolate(node_, begin, end, dose, wide_dose);
+            });
+    }
+
+private:
+    static constexpr double pi = 3.14159265358979323846;
+
+    /// Lagrange's polynomials at a step.
+    void set_basis(double step) {
+        for (std::size_t k = 0; k < nodes; ++k) {
+            node_.share[k] = 1.0;
+            for (std::size_t i = 0; i < nodes; ++i) {
+                if (i != k) {
+                    node_.share[k] *= (step - position_[i]) / (position_[k] - position_[i]);
+                }
+            }
+        }
+    }
+
+    LevelObjective& objective_;
+    const Line& line_;
+    std::array<double, nodes> position_{};
+    Buffer<float> doses_; ///< [node 1 …][dose, wide dose][voxel]
+    LineNodes node_{};
+};
+
+} // namespace
+
+LineMinimum BrentLineSearch::minimize(LevelObjective& objective, const Line& line, double tolerance) {
+    const auto cost_at = [&](double step) { return objective.cost(point_on(line, step)); };
+    const Minimum minimum =
+        brent_minimum_along(cost_at, line.start_cost, line.first_step, tolerance, max_evaluations);
+    return lower_or_none(line, minimum.position, minimum.value);
+}
+
+LineMinimum InterpolatedLineSearch::minimize(LevelObjective& objective, const Line& line, double tolerance) {
+    constexpr int attempts = 6;
+    constexpr double growth = 4.0;
+    constexpr double longest = 16.0; // parameters span about ±12
+    const DoseAlongLine::Start start(objective.state());
+    double length = std::min(2.0 * line.first_step, longest);
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+        DoseAlongLine doses(objective, line, start, length);
+        const Minimum minimum = brent_minimum([&](double step) { return doses.cost(step); }, 0.0, length,
+                                              tolerance, max_evaluations);
+        const bool at_end = minimum.position > 0.98 * length && length < longest;
+        const bool at_start = minimum.position < 0.02 * length;
+        if (at_end) {
+            length = std::min(growth * length, longest);
+        } else if (at_start) {
+            length /= 2.0 * growth;
+        } else {
+            const double cost = objective.cost(point_on(line, minimum.position));
+            const double promised = line.start_cost - minimum.value;
+            if (line.start_cost - cost > 0.5 * promised) {
+                return lower_or_none(line, minimum.position, cost);
+            }
+            length = minimum.position;
+        }
+    }
+    return reference_.minimize(objective, line, tolerance);
+}
+
+} // namespace brimstone

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <vector>
+
+#include "brimstone/terms/gaussian_kernel.hpp"
+#include "brimstone/terms/target_dvh.hpp"
+#include "brimstone/terms/term.hpp"
+
+namespace brimstone {
+
+/// Which kernel smooths the target.
+enum class TargetSmoothing {
+    half,       ///< half of it each kernel
+    calculated, ///< each kernel the share that it has of the structure's calculated histogram
+};
+
+/// How dose is binned at a level. Doses in Gy, variances in Gy².
+struct BinSettings {
+    double reference_dose = 1.0;
+    double bin_width = 0.01;
+    double variance_min = 0.01;
+    double variance_max = 0.04;
+    TargetSmoothing target_smoothing = TargetSmoothing::calculated;
+    double kernel_reach = 5.0; ///< standard deviations
+    double floor = 1e-3;       ///< ε, per unit of relative dose
+    double tail_length = 0.0;  ///< decay of the floor outside the target's doses, relative dose; 0: constant
+};
+
+enum class KlDirection {
+    target_calculated, ///< KL(target ‖ calculated), the published form
+    calculated_target, ///< KL(calculated ‖ target)
+};
+
+/// Kullback-Leibler divergence between the Gaussian-binned DVH of a structure and its target.
+class KlDivergenceTerm final : public Term {
+public:
+    KlDivergenceTerm(SharedShares shares, const TargetDvh& target, KlDirection direction, double weight,
+                     const BinSettings& bins);
+
+    std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
+
+    /// p, the smoothed histogram of the dose; entry k is centered on (k - first_bin()) · bin_width.
+    std::vector<double> histogram(const DoseState& state) const;
+    /// q, the target smoothed with a share of the wide kernel, on as many bins as it needs.
+    std::vector<double> target(double wide_share) const;
+    int first_bin() const { return padding_; }
+
+private:
+    class At;
+
+    /// Volumes before they are smoothed.
+    struct Deposit {
+        std::vector<double> wide;
+        std::vector<double> narrow;
+    };
+    struct BinCost {
+        double value;
+        double calculated_slope; ///< with respect to the density of the calculated histogram
+        double target_slope;     ///< with respect to the target's density
+    };
+
+    std::size_t n_bins(const DoseState& state) const;
+    std::vector<double> smooth(const Deposit& deposit) const;
+    double target_wide_share(const Deposit& deposit) const;
+    BinCost bin_cost(double calculated, double target, std::size_t bin) const;
+    double tail(std::size_t bin) const;
+
+    SharedShares shares_;
+    KlDirection direction_;
+    double weight_;
+    BinSettings bins_;
+    double target_low_;
+    double target_high_;
+    GaussianKernel wide_;
+    GaussianKernel narrow_;
+    int padding_; ///< bins below zero dose
+    std::vector<double> wide_target_;
+    std::vector<double> narrow_target_;
+};
+
+} // namespace brimstone

@@ -1,0 +1,188 @@
+"""Monitor units that mean something: the dose engine's output in a reference field.
+
+A MU of OpenTPS is a fluence in the units of its dose engine. What dose it gives is measured here as on a linac: an open
+square field on water, the dose on its axis at a depth. The engine's dose depends on the size of the beamlets a field is
+made of (it cuts each beamlet's dose off sideways) and on that of the voxels, by some percent, so the calibration is for
+one size of either. Plans in OpenTPS's data classes carry engine MU, with which OpenTPS's own dose calculation agrees;
+what leaves for a machine, and reports, carry `Calibration.machine_mu`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opentps_brimstone.engine.cache import cache_root
+from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+
+__all__ = ["Calibration", "ReferenceField", "calibrate", "calibrate_plan"]
+
+
+_FORMAT = 1
+
+
+def calibrate(
+    beamlet_mm: float | tuple[float, float],
+    voxel_mm: float | tuple[float, float, float],
+    reference: ReferenceField | None = None,
+    *,
+    cache: bool = True,
+    processes: int | None = None,
+    progress: bool = False,
+) -> Calibration:
+    """Calibrate the dose engine for beamlets and voxels of a size.
+
+    Parameters
+    ----------
+    beamlet_mm : float or (float, float)
+        Beamlet size in x and y at the isocenter plane.
+    voxel_mm : float or (float, float, float)
+        Voxel size of the dose grid.
+    reference : ReferenceField, optional
+        Default: 10 × 10 cm², 10 cm deep at the isocenter, 1 cGy/MU.
+    cache : bool
+        Look the result up in the user's cache, and keep a new one there.
+    processes, progress
+        As for `opentps_brimstone.engine.compute_dose`.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive or the field is smaller than a beamlet or voxel.
+    EngineError
+        If the dose engine fails.
+    """
+    chosen = reference or ReferenceField()
+    width, height = _sizes("beamlet", beamlet_mm, 2, chosen)
+    dx, dy, dz = _sizes("voxel", voxel_mm, 3, chosen)
+    # The dose of a machine's MU does not enter what the engine gives.
+    question = {
+        **{name: value for name, value in asdict(chosen).items() if name != "gy_per_mu"},
+        "beamlet_mm": [width, height],
+        "voxel_mm": [dx, dy, dz],
+    }
+
+    def measure() -> float:
+        return _measured(chosen, (width, height), (dx, dy, dz), processes, progress)
+
+    gy = _cached(question, measure) if cache else measure()
+    return Calibration(gy, (width, height), (dx, dy, dz), chosen)
+
+
+def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None = None, **options: Any) -> Calibration:
+    """Calibrate the dose engine for the beamlets of a plan and the voxels of its CT.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        All its segments have beamlets of one size.
+    ct : opentps CTImage
+    reference : ReferenceField, optional
+        By default that of `calibrate`, at the SAD of the plan.
+    **options
+        For `calibrate`.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the plan cannot be optimized, or its segments have beamlets of different sizes.
+    EngineError
+        If the dose engine fails.
+    """
+    from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
+
+    validate_photon_plan(photon_plan)
+    sizes = {(float(s.xBeamletSpacing_mm), float(s.yBeamletSpacing_mm)) for s in photon_plan.beamSegments}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"the plan {photon_plan.name!r} has beamlets of different sizes, {sorted(sizes)} mm; a calibration is "
+            "for one"
+        )
+    chosen = reference or ReferenceField(sad_mm=float(photon_plan.SAD_mm))
+    return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, **options)
+
+
+def _sizes(what: str, given: Any, count: int, reference: ReferenceField) -> tuple[float, ...]:
+    sizes = tuple(float(size) for size in np.broadcast_to(np.asarray(given, dtype=np.float64), (count,)))
+    if not all(math.isfinite(size) and 0 < size <= reference.field_mm / 2 for size in sizes):
+        raise ValueError(
+            f"the {what} size is {given} mm; a field of {reference.field_mm:g} mm is calibrated with sizes above 0 "
+            f"and up to {reference.field_mm / 2:g} mm"
+        )
+    return sizes
+
+
+def _measured(
+    reference: ReferenceField,
+    beamlet_mm: tuple[float, float],
+    voxel_mm: tuple[float, float, float],
+    processes: int | None,
+    progress: bool,
+) -> float:
+    from opentps_brimstone.engine.compute import compute_dose
+    from opentps_brimstone.engine.water_tank import add_open_field, water_tank
+
+    tank = water_tank(reference, voxel_mm)
+    plan = add_open_field(tank, reference, beamlet_mm)
+    dose = compute_dose(tank.ct, plan, calibration=tank.density_table, processes=processes, progress=progress)
+    return tank.dose_at_point(dose)
+
+
+# ---------------------------------------------------------------------------------------------------------- the cache
+
+
+def _cached(question: dict[str, Any], measure: Callable[[], float]) -> float:
+    """Return what was measured before with this engine, or measure and keep it."""
+    text = json.dumps({"format": _FORMAT, "engine": _engine_digest(), **question}, sort_keys=True)
+    path = cache_root() / "calibration" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        gy = float(known["gy_per_engine_mu"])
+        if known["question"] == json.loads(text) and math.isfinite(gy) and gy > 0:
+            return gy
+    gy = measure()
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the result
+        _write(path, json.dumps({"question": json.loads(text), "gy_per_engine_mu": gy}, indent=2))
+    return gy
+
+
+def _engine_digest() -> str:
+    """Digest the engine and its kernels."""
+    from opentps_brimstone.engine.process import engine_file, kernel_folder
+
+    digest = hashlib.sha256(engine_file().read_bytes())
+    for path in sorted(kernel_folder().iterdir()):
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file such that no process ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(prefix="unfinished-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        Path(unfinished).replace(path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise

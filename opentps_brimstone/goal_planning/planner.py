@@ -1,0 +1,497 @@
+"""Plans from goals, in a few rounds from a prescription that only goals and geometry give.
+
+In every round the prescription is optimized from the best plan so far. A pressure on the mean doses of organs and
+body grows until it costs the targets a goal, and then closes in on the highest that does not; organs that miss goals
+get higher weights. The pressure on each structure is in proportion to the mean dose it has, so that all fall by like
+shares and none pays for another; a guard far from the targets makes beams share the dose that they bring in. What a
+round found is normalized to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses
+are linear in the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that
+violates the targets' goals least, then those of the organs, then the one with the lowest mean doses outside the
+targets.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.evaluation import DVHGoal, GoalTable, evaluate
+from opentps_brimstone.goal_planning.from_goals import (
+    FarAsk,
+    GoalPlannerSettings,
+    OrganAsk,
+    TargetAsk,
+    asks_from_goals,
+    dose_quantiles,
+    far_parts,
+    is_lower,
+    parsed_goals,
+)
+from opentps_brimstone.optimization.optimizer import PlanOptimizer
+from opentps_brimstone.optimization.settings import OptimizerSettings
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.callbacks import Callback
+    from opentps_brimstone.optimization.result import OptimizationResult
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
+
+__all__ = ["GoalPlanner", "GoalPlanningResult", "PlanningRound"]
+
+
+# Shares of a round's plan that are tried in its mixture with the best plan so far.
+_MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
+# Normalization raises a plan by this much at most.
+_HIGHEST_FACTOR = 1.1
+# Powers that the step is raised to: where the pressure turns from rising to falling or back, and where it goes on.
+_NARROWING, _WIDENING = 0.5, 1.5
+# The pressure falls to this share of the first at the lowest.
+_LEAST_PRESSURE = 0.1
+# The guards of a target that misses its goals though the pressure is at its lowest get stricter.
+_GUARD_STEP = 2.0
+# An organ that misses its goals gets more and more of the pressure.
+_PRIORITY_STEP, _HIGHEST_PRIORITY = 2.0, 64.0
+# Rounds without a gain that end the planning, when all goals are met and when not.
+_PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 3, 4
+
+
+@dataclass(frozen=True)
+class PlanningRound:
+    """What a round did.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    share : float
+        Share of the round's own plan in the best plan after it; 0 when it was no help.
+    goals : GoalTable
+        Of the best plan after it.
+    mean_doses : dict of str to float
+        Of the structures that are no targets, in Gy.
+    hot_spot_gy : float
+        Highest dose outside the targets.
+    iterations : int
+    time_s : float
+    """
+
+    number: int
+    share: float
+    goals: GoalTable
+    mean_doses: dict[str, float]
+    hot_spot_gy: float
+    iterations: int
+    time_s: float
+
+    def __str__(self) -> str:
+        met = sum(result.met for result in self.goals)
+        means = ", ".join(f"{name} {dose:.2f}" for name, dose in self.mean_doses.items())
+        return (
+            f"round {self.number}: {met} of {len(self.goals)} goals met, mean doses (Gy): {means}, "
+            f"{self.iterations} iterations in {self.time_s:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class GoalPlanningResult:
+    """What the planning found.
+
+    Attributes
+    ----------
+    goals : GoalTable
+        Of the best plan.
+    message : str
+        Why it ended.
+    beamlet_weights : ndarray, shape (n_beamlets,)
+        MU per fraction.
+    dose : ndarray, shape (nx, ny, nz)
+        Gy over all fractions.
+    rounds : tuple of PlanningRound
+    objectives : tuple of (str, ObjectiveTerm)
+        What the last round asked of which structure.
+    convergence_history : dict of str to list
+        As `OptimizationResult` has it, round after round.
+    time_s : float
+        Wall time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> result = pb.GoalPlanner(plan, ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"]).optimize()
+    >>> result.success, result.beamlet_weights.shape, result.dose.shape
+    (True, (2,), (3, 1, 1))
+    >>> len(result.rounds) > 0
+    True
+    """
+
+    goals: GoalTable
+    message: str
+    beamlet_weights: FloatArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    rounds: tuple[PlanningRound, ...] = field(repr=False)
+    objectives: tuple[tuple[str, ObjectiveTerm], ...] = field(repr=False)
+    convergence_history: dict[str, list[Any]] = field(repr=False)
+    time_s: float = 0.0
+
+    @property
+    def success(self) -> bool:
+        """Whether all goals are met."""
+        return self.goals.all_met
+
+    @property
+    def iterations(self) -> int:
+        """Over all rounds."""
+        return sum(each.iterations for each in self.rounds)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A plan, normalized, and how good it is."""
+
+    weights: FloatArray
+    dose: FloatArray
+    goals: GoalTable
+    violations: tuple[float, ...]
+    hot_spot_gy: float
+    mean_doses: dict[str, float]
+    rank: tuple[float, float, float, float]
+
+
+class GoalPlanner:
+    """Finds beamlet weights that meet goals, and spare what they leave open.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its `beamlet_weights` are set by `optimize`.
+    goals : iterable of DVHGoal or str
+        For its structures. Every target needs one for its lowest dose.
+    settings : GoalPlannerSettings, optional
+    optimizer_settings : OptimizerSettings, optional
+        Constants of the algorithm.
+
+    Raises
+    ------
+    ValueError
+        As `prescription_from_goals`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> planner = pb.GoalPlanner(plan, ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"])
+    >>> planner.optimize().goals.all_met
+    True
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        goals: Iterable[DVHGoal | str],
+        settings: GoalPlannerSettings | None = None,
+        optimizer_settings: OptimizerSettings | None = None,
+    ) -> None:
+        self.plan = plan
+        self.goals = parsed_goals(goals, [structure.name for structure in plan.structures.values()])
+        self.settings = settings or GoalPlannerSettings()
+        self.optimizer_settings = optimizer_settings or OptimizerSettings()
+        targets = [structure for structure in plan.structures.values() if structure.is_target]
+        if targets:
+            plan.prepare(targets)
+        self._grid = plan.dose_influence.grid
+        self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
+        self._targets, self._organs = asks_from_goals(plan.structures.values(), self.goals, self._grid, self.settings)
+        self._far = far_parts(self._targets, self._organs, self._grid, self.settings)
+
+    @property
+    def prescription(self) -> list[tuple[str, ObjectiveTerm]]:
+        """What is asked of which structure at present."""
+        return [(ask.structure.name, term) for ask in self._asks for term in ask.terms()]
+
+    @property
+    def _asks(self) -> list[TargetAsk | OrganAsk | FarAsk]:
+        return [*self._targets, *self._organs, *self._far]
+
+    def optimize(
+        self,
+        initial_weights: npt.ArrayLike | None = None,
+        callback: Callback | None = None,
+        on_round: Callable[[PlanningRound], bool | None] = lambda _: None,
+        progress: bool = False,
+    ) -> GoalPlanningResult:
+        """Plan, and set the weights of the best plan.
+
+        Parameters
+        ----------
+        initial_weights : array_like, shape (n_beamlets,), optional
+            MU per fraction that the first round starts from, at the coarsest level.
+        callback : OptimizationCallback or callable, or a list of them, optional
+            Called after each iteration, as for `PlanOptimizer.optimize`; returning False ends the planning.
+        on_round : callable
+            Called after each round; returning False ends the planning.
+        progress : bool
+            Show progress bars on the terminal.
+
+        Returns
+        -------
+        GoalPlanningResult
+
+        Raises
+        ------
+        ValueError
+            When a structure gets no dose, or the initial weights do not fit.
+        KeyboardInterrupt
+            On Ctrl-C.
+        """
+        started = time.perf_counter()
+        best: _Candidate | None = None
+        rounds: list[PlanningRound] = []
+        history: dict[str, list[Any]] = {}
+        asked = self.prescription
+        message = f"ended after {self.settings.rounds} rounds"
+        without_gain = 0
+        for number in range(1, self.settings.rounds + 1):
+            round_started = time.perf_counter()
+            asked = self.prescription
+            result = self._optimized(best, initial_weights, callback, progress)
+            found = self._judged(result.beamlet_weights, np.asarray(result.dose))
+            before, (share, best) = best, self._mixed(best, found)
+            _append(history, result.convergence_history)
+            elapsed = time.perf_counter() - round_started
+            rounds.append(
+                PlanningRound(number, share, best.goals, best.mean_doses, best.hot_spot_gy, result.iterations, elapsed)
+            )
+            if on_round(rounds[-1]) is False or result.message.startswith("stopped"):
+                message = f"stopped in round {number}"
+                break
+            without_gain = 0 if before is None or self._gains(before, best) else without_gain + 1
+            if without_gain >= (_PATIENCE_WITH_GOALS_MISSED if any(best.rank[:3]) else _PATIENCE):
+                message = f"no gain in {without_gain} rounds, ended after {number}"
+                break
+            self._adapt(best, found)
+        assert best is not None
+        self.plan.beamlet_weights = best.weights
+        return GoalPlanningResult(
+            goals=best.goals,
+            message=message,
+            beamlet_weights=best.weights,
+            dose=np.asarray(self.plan.update_histograms()),
+            rounds=tuple(rounds),
+            objectives=tuple(asked),
+            convergence_history=history,
+            time_s=time.perf_counter() - started,
+        )
+
+    # ------------------------------------------------------------------------------------------------ one optimization
+
+    def _optimized(
+        self,
+        best: _Candidate | None,
+        initial_weights: npt.ArrayLike | None,
+        callback: Callback | None,
+        progress: bool,
+    ) -> OptimizationResult:
+        roughness_weight = self.optimizer_settings.roughness_weight + self.settings.roughness_weight
+        settings = replace(self.optimizer_settings, roughness_weight=roughness_weight)
+        if best is None:
+            levels = min(self.settings.first_levels, len(settings.level_sigma))
+            settings = replace(settings, number_of_levels=levels)
+            start = initial_weights
+        else:
+            level = min(self.settings.later_level, settings.number_of_levels - 1)
+            settings = replace(settings, start_level=level)
+            start = best.weights
+        optimizer = PlanOptimizer(self._with_far_parts, settings)
+        for ask in self._asks:
+            for term in ask.terms():
+                optimizer.add_objective(ask.structure, term)
+        return optimizer.optimize(
+            initial_weights=start, callback=callback, tolerance=self.settings.tolerance, progress=progress
+        )
+
+    @cached_property
+    def _with_far_parts(self) -> Plan:
+        """The plan, with the parts of its structures that are asked for something of their own."""
+        from opentps_brimstone.model.plan import Plan
+
+        structures = [*self.plan.structures.values(), *(ask.structure for ask in self._far)]
+        return Plan.from_influence(
+            self.plan.dose_influence, structures, number_of_fractions=self.plan.number_of_fractions
+        )
+
+    # ------------------------------------------------------------------------------------------------------- judgment
+
+    @cached_property
+    def _outside(self) -> BoolArray:
+        """Voxels of structures that are in no part target."""
+        anywhere = np.zeros(self._grid.shape, dtype=bool)
+        for organ in self._organs:
+            anywhere |= organ.structure.share > 0
+        for target in self._targets:
+            anywhere &= target.structure.share == 0
+        return anywhere
+
+    def _judged(self, weights: FloatArray, dose: FloatArray) -> _Candidate:
+        """Normalize a plan to the targets' lower goals, and judge it."""
+        factor = self._normalization(dose)
+        dose = dose * factor
+        goals = self._evaluated(dose)
+        violations = tuple(self._violation(result.goal, result.value) for result in goals)
+        on_target = [self._is_of_target(goal) for goal in self.goals]
+        hot_spot = float(dose[self._outside].max(initial=0.0))
+        limit = self._hot_spot_limit
+        missed = max([v for v, target in zip(violations, on_target, strict=True) if target], default=0.0)
+        missed = max(missed, hot_spot / limit - 1)
+        missed_by_organs = sum(v for v, target in zip(violations, on_target, strict=True) if not target)
+        means = {
+            organ.structure.name: float(np.vdot(organ.structure.share, dose) / organ.structure.share.sum())
+            for organ in self._organs
+        }
+        # Half of the margin may be used up.
+        spare = self.settings.margin / 2
+        relative = sum(
+            self._importance(organ) * math.log(max(means[organ.structure.name], 1e-6)) for organ in self._organs
+        ) / max(sum(map(self._importance, self._organs)), 1e-9)
+        missed_outright = sum(
+            abs(result.value / max(result.goal.value, 1e-6) - 1)
+            for result, target in zip(goals, on_target, strict=True)
+            if target and not result.met
+        )
+        rank = (missed_outright, max(0.0, missed - spare), max(0.0, missed_by_organs - spare), relative)
+        return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
+
+    def _evaluated(self, dose: FloatArray) -> GoalTable:
+        return evaluate(dose, self.plan.structures.values(), self.goals, grid=self._grid)
+
+    def _is_of_target(self, goal: DVHGoal) -> bool:
+        return any(target.structure.name == goal.structure for target in self._targets)
+
+    @property
+    def _hot_spot_limit(self) -> float:
+        highest = max(target.prescription_gy for target in self._targets)
+        return highest * self.settings.hot_spot_share * (1 - self.settings.margin)
+
+    def _normalization(self, dose: FloatArray) -> float:
+        """Factor that brings the targets' lowest doses to their goals, with the margin.
+
+        Where the targets' highest doses then miss theirs, both sides miss the margin by as much, but no lower goal is
+        left with less than half of it.
+        """
+        margin = self.settings.margin
+        lowest: list[float] = []
+        highest = [math.inf]
+        for result in self._evaluated(dose):
+            if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
+                (lowest if is_lower(result.goal) else highest).append(result.goal.value / result.value)
+        raised = max(lowest, default=1.0) * (1 + margin)
+        lowered = min(highest) * (1 - margin)
+        least = raised * (1 + margin / 2) / (1 + margin)
+        factor = raised if raised <= lowered else max(math.sqrt(raised * lowered), least)
+        return min(factor, _HIGHEST_FACTOR)
+
+    def _violation(self, goal: DVHGoal, value: float) -> float:
+        """By how much a value misses a goal with its margin, as a share of the goal."""
+        margin, scale = self.settings.margin, max(goal.value, 1e-6)
+        if is_lower(goal):
+            return max(0.0, (scale * (1 + margin) - value) / scale - 1e-9)
+        return max(0.0, (value - scale * (1 - margin)) / scale - 1e-9)
+
+    def _mixed(self, best: _Candidate | None, found: _Candidate) -> tuple[float, _Candidate]:
+        """Best mixture of a round's plan and the best so far, and the share of the former in it."""
+        if best is None:
+            return 1.0, found
+        share, chosen = 0.0, best
+        for trial in _MIXTURES:
+            weights = trial * found.weights + (1 - trial) * best.weights
+            mixture = found if trial == 1 else self._judged(weights, trial * found.dose + (1 - trial) * best.dose)
+            if mixture.rank < chosen.rank:
+                share, chosen = trial, mixture
+        return share, chosen
+
+    def _gains(self, before: _Candidate, after: _Candidate) -> bool:
+        if any(before.rank[:3]):
+            return after.rank < before.rank
+        return before.rank[3] - after.rank[3] > self.settings.least_gain
+
+    # ------------------------------------------------------------------------------------------------ the next request
+
+    def _adapt(self, best: _Candidate, found: _Candidate) -> None:
+        """Change what is asked for, by how the last round went."""
+        too_far = any(found.rank[:2])
+        if self._rising is too_far:  # it turns
+            self._step **= _NARROWING
+        else:
+            self._step = min(self._step**_WIDENING, self.settings.step)
+        self._rising = not too_far
+        self._pressure *= self._step if self._rising else 1 / self._step
+        least = _LEAST_PRESSURE * self.settings.mean_weight
+        relieved = self._pressure <= least
+        self._pressure = max(self._pressure, least)
+        for target in self._targets:
+            target.lower_by(max(0.0, self._missed(target.structure, best) - self.settings.margin / 2))
+            if relieved and best.rank[1] > 0 and self._missed(target.structure, best) > 0:
+                target.tighten(_GUARD_STEP)
+        for organ in self._organs:
+            behind = self._missed(organ.structure, best) > self.settings.margin / 2
+            change = _PRIORITY_STEP if behind else 1 / _PRIORITY_STEP
+            organ.priority = min(max(organ.priority * change, 1.0), _HIGHEST_PRIORITY)
+        self._share_out(best)
+
+    def _share_out(self, best: _Candidate) -> None:
+        """Give every structure its part of the pressure; what the targets can bear depends on the sum."""
+        shares = [self._importance(organ) * organ.priority for organ in self._organs]
+        pressure = self._pressure * sum(map(self._importance, self._organs)) / max(sum(shares), 1e-9)
+        for organ, share in zip(self._organs, shares, strict=True):
+            organ.press(pressure * share, best.dose)
+            organ.weight = organ.priority * (
+                self.settings.organ_weight if organ.has_goals else self.settings.rest_weight
+            )
+            organ.ask_for(self.settings.pull * dose_quantiles(best.dose, organ.structure.share))
+
+    def _importance(self, organ: OrganAsk) -> float:
+        return 1.0 if organ.has_goals else self.settings.rest_share
+
+    def _missed(self, structure: Structure, plan: _Candidate) -> float:
+        """By how much a structure misses its goals with their margins, in sum."""
+        violations = zip(self.goals, plan.violations, strict=True)
+        return sum(violation for goal, violation in violations if goal.structure == structure.name)
+
+
+def _append(history: dict[str, list[Any]], more: dict[str, list[Any]]) -> None:
+    """Add an optimization to a history; iterations and times go on counting."""
+    for name, values in more.items():
+        so_far = history.setdefault(name, [])
+        last = so_far[-1] if so_far and name in ("iteration", "time_s") else 0
+        so_far += [value + last for value in values] if name in ("iteration", "time_s") else values

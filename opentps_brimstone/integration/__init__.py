@@ -1,0 +1,1 @@
+"""OpenTPS plans in, OpenTPS plans out."""

@@ -1,0 +1,261 @@
+"""From an OpenTPS plan to optimized MU in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentps_brimstone.adapters.objectives import target_names, terms_from_objectives
+from opentps_brimstone.adapters.plan import (
+    checked_mu,
+    layout_from_opentps,
+    structure_from_roi,
+    validate_photon_plan,
+    voxel_grid,
+    write_beamlet_mu,
+)
+from opentps_brimstone.adapters.series import attach_opentps_plan
+from opentps_brimstone.engine.plan_doses import plan_influence
+from opentps_brimstone.model.plan import Plan
+from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.for_terms import plan_with_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import ArrayLike
+
+    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
+
+__all__ = ["optimize_photon_plan", "plan_from_opentps", "plan_influence", "plan_terms", "plan_with_terms"]
+
+
+def plan_from_opentps(
+    photon_plan: Any, ct: Any, rois: Iterable[Any], *, beamlets: Any = None, **engine_options: Any
+) -> Plan:
+    """Plan of this package for an OpenTPS plan.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed. Segments that have only an MLC opening are planned with the beamlets OpenTPS makes of it.
+    ct : opentps CTImage
+        In HU, on the dose grid. Not changed.
+    rois : iterable of opentps ROIMask, ROIContour or Structure
+        Structures of the plan; those the plan design names as targets become targets.
+    beamlets : opentps SparseBeamlets, optional
+        Dose of the plan's beamlets on the grid of ``ct``. If not given they are those of the plan design where it
+        has some that fit plan and CT, else computed by OpenTPS's dose engine or taken from the cache.
+    **engine_options
+        For `opentps_brimstone.engine.compute_beamlets`: ``calibration``, ``overrides``, ``processes``, ``cache``, …
+
+    Returns
+    -------
+    Plan
+        ``number_of_fractions`` is the plan's ``numberOfFractionsPlanned``, its weights are the plan's MU, and its beams
+        are the segments.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before the engine starts: if the plan cannot be optimized (see `validate_photon_plan`), a ROI is empty, two have
+        one name, or ``beamlets`` do not fit plan and CT.
+    EngineError
+        If the dose engine fails.
+    """
+    validate_photon_plan(photon_plan)
+    grid = voxel_grid(ct)
+    targets = target_names(photon_plan.planDesign)
+    structures = [
+        roi if isinstance(roi, Structure) else structure_from_roi(roi, grid, is_target=roi.name in targets)
+        for roi in rois
+    ]
+    _check_structures(structures, grid)
+    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options)
+    plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
+    attach_opentps_plan(plan, photon_plan, ct)
+    return plan
+
+
+def optimize_photon_plan(
+    photon_plan: Any,
+    ct: Any,
+    objectives: Any = None,
+    *,
+    settings: OptimizerSettings | None = None,
+    initial_weights: ArrayLike | None = None,
+    callback: Callable[..., Any] | Any = None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
+    beamlets: Any = None,
+    progress: bool = True,
+    return_result: bool = False,
+    **engine_options: Any,
+) -> Any:
+    """Optimize the MU of every beamlet of an OpenTPS photon plan.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Its beamlets get the MU that were found; segments that have only an MLC opening get the beamlets OpenTPS makes
+        of it. Nothing else in it changes, no beamlet is removed, and it is unchanged if an error is raised.
+    ct : opentps CTImage
+        In HU, on the dose grid. Not changed.
+    objectives : optional
+        What is asked for, doses in Gy over all fractions: a list of (ROIMask, ROIContour or Structure, ObjectiveTerm),
+        a list of FidObjective, or an ObjectivesList. If not given, ``photon_plan.planDesign.objectives``. How
+        OpenTPS's objectives are read is described in `opentps_brimstone.adapters.objectives`. A ROI with a
+        KLDivergenceTerm that asks for a minimum dose, or named as target by the plan design, is a target.
+    settings : OptimizerSettings, optional
+        If not given, the defaults, with finer levels where a target is narrow (`settings_for`).
+    initial_weights : array_like, shape (n_beamlets,), optional
+        MU per fraction to start from.
+    callback : callable or OptimizationCallback, optional
+        As for `PlanOptimizer.optimize`.
+    max_iterations : int, optional
+        Of each level of the pyramid; the settings' 500 by default.
+    tolerance : float, optional
+        Relative change of the cost at which a level has converged; the settings' 1e-3 by default.
+    beamlets : opentps SparseBeamlets, optional
+        As for `plan_from_opentps`.
+    progress : bool
+        Whether to show progress bars of engine and optimizer.
+    return_result : bool
+        Whether to return the OptimizationResult too.
+    **engine_options
+        For `opentps_brimstone.engine.compute_beamlets`: ``calibration``, ``overrides``, ``processes``, ``cache``, …
+
+    Returns
+    -------
+    opentps PhotonPlan, or (PhotonPlan, OptimizationResult) with ``return_result``
+        The plan that was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before the engine starts: if plan, objectives, ROIs, weights or ``beamlets`` are in error, naming thing and
+        value; after it: if a structure gets no dose.
+    EngineError
+        If the dose engine fails.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> mask = np.zeros((8, 8, 8))
+    >>> mask[3:5, 3:5, 3:5] = 1
+    >>> target = pb.Structure("PTV", mask, is_target=True)
+    >>> plan = pb.Plan(pb.Series(np.zeros((8, 8, 8)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
+    >>> beams = [plan.add_beam(gantry_angle=angle) for angle in (0.0, 90.0)]
+    >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, margin_mm=0.0, progress=False)
+    >>> ct, rois, photon_plan = plan.to_opentps()
+    >>> objectives = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
+    >>> _, result = pb.optimize_photon_plan(photon_plan, ct, objectives, progress=False, return_result=True)
+    >>> result.success
+    True
+    >>> photon_plan.beamletMUs.shape == result.beamlet_weights.shape
+    True
+    """
+    validate_photon_plan(photon_plan)
+    grid = voxel_grid(ct)
+    terms = plan_terms(photon_plan, objectives, grid)
+    _check_structures([structure for structure, _ in terms], grid)
+    if initial_weights is not None:
+        checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
+    influence = plan_influence(photon_plan, ct, grid, beamlets, {"progress": progress, **engine_options})
+    optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
+    result = optimizer.optimize(
+        initial_weights=initial_weights,
+        callback=callback,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        progress=progress,
+    )
+    write_beamlet_mu(photon_plan, result.beamlet_weights)
+    return (photon_plan, result) if return_result else photon_plan
+
+
+# ----------------------------------------------------------------------------------------------------- the terms
+
+
+def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:
+    """Read what is asked of a plan as terms on structures.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+    objectives
+        As for `optimize_photon_plan`.
+    grid : VoxelGrid
+        The dose grid.
+
+    Returns
+    -------
+    list of (Structure, ObjectiveTerm)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If objectives or ROIs are in error, naming thing and value, or none is on a target.
+    """
+    if objectives is None:
+        return terms_from_objectives(photon_plan, grid)
+    if hasattr(objectives, "fidObjList"):
+        return terms_from_objectives(objectives, grid)
+    pairs = list(objectives)
+    if not pairs:
+        raise ValueError("the list of objectives is empty")
+    if not any(isinstance(pair, tuple | list) for pair in pairs):
+        return terms_from_objectives(pairs, grid, photon_plan.planDesign)
+    return _terms_of_pairs(pairs, target_names(photon_plan.planDesign), grid)
+
+
+def _terms_of_pairs(pairs: list[Any], targets: list[str], grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
+
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[1], ObjectiveTerm):
+            raise TypeError(
+                f"objective {number} must be a pair (ROI or Structure, ObjectiveTerm) or all of them "
+                f"FidObjective, got {pair!r}"
+            )
+    asking = {id(roi) for roi, term in pairs if _asks_for_dose(term)}
+    structures: dict[int, Structure] = {}
+    for roi, _ in pairs:
+        if id(roi) not in structures:
+            structures[id(roi)] = (
+                roi
+                if isinstance(roi, Structure)
+                else structure_from_roi(roi, grid, is_target=id(roi) in asking or roi.name in targets)
+            )
+    terms = [(structures[id(roi)], term) for roi, term in pairs]
+    if not any(structure.is_target for structure in structures.values()):
+        names = ", ".join(repr(structure.name) for structure in structures.values())
+        raise ValueError(
+            f"no objective is on a target (structures: {names}): give one a KLDivergenceTerm with a minimum dose, "
+            "or make its Structure with is_target=True"
+        )
+    return terms
+
+
+def _asks_for_dose(term: ObjectiveTerm) -> bool:
+    """Whether a term wants the whole volume to get some dose."""
+    from opentps_brimstone.optimization.terms import KLDivergenceTerm
+
+    return isinstance(term, KLDivergenceTerm) and bool(term.dvh[0, 0] > 0)
+
+
+def _check_structures(structures: Iterable[Structure], grid: VoxelGrid) -> None:
+    named: dict[str, Structure] = {}
+    for structure in structures:
+        if tuple(structure.mask.shape) != tuple(grid.shape):
+            raise ValueError(
+                f"the mask of structure {structure.name!r} has the shape {structure.mask.shape}, "
+                f"but the dose grid has {grid.shape}"
+            )
+        if named.setdefault(structure.name, structure) is not structure:
+            raise ValueError(f"two structures are called {structure.name!r}: give each a name of its own")
+
+
+# ----------------------------------------------------------------------------------------------- the dose influence

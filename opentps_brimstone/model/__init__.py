@@ -1,0 +1,1 @@
+"""What is planned: grids, structures, series, beams, plans and their dose influence."""

@@ -1,0 +1,291 @@
+"""Closed outlines on parallel planes, and the volume they stand for.
+
+On a plane, a point is inside if a ray from it crosses the outlines an odd number of times: an outline within another
+is a hole, one within a hole an island, and an outline that runs in to a hole and back along the same line (a keyhole)
+leaves the hole out.
+
+Along z every plane's shape stands for a layer. Inside a run of planes the layers are those of Gregory's end-corrected
+trapezium rule (weights 3/8, 7/6, 23/24, 1, 1, …), which is exact for areas that are quadratic in z, as those of an
+ellipsoid are. Beyond the last plane a shape that shrinks to nothing within one spacing gets the volume of the cap that
+its last three areas predict; any other ends half a spacing further, as a cut cylinder does. Plain layers of one
+spacing are wrong by up to 1.6 % for a sphere of 20 mm radius on planes 5 mm apart.
+
+The area a shape has in a voxel is exact along x and sampled along y. It is computed here because libraries that
+rasterize polygons (scikit-image, Pillow, Matplotlib) decide for points, not for areas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone._typing import FloatArray, IntArray
+from opentps_brimstone.model.grid import voxel_edges
+from opentps_brimstone.model.influence import VoxelGrid
+
+__all__ = ["ContourStack"]
+
+
+# Planes closer than this are one.
+_SAME_PLANE_MM = 0.05
+# A share below this is what sums of areas leave behind outside an outline.
+_ROUNDING = 1e-9
+# A step between planes that is longer than this many usual steps is a gap.
+_LONGEST_STEP = 1.5
+# Scan lines over the height of a shape when its area is measured; and when it is rasterized, their distance and how
+# many a row of voxels has at least.
+_AREA_LINES = 128
+_LINE_DISTANCE_MM = 0.125
+_LINES_PER_VOXEL = 8
+# Additions to the layers at the ends of a run, in steps: Gregory's weights less 1 (less 1/2 at the last plane).
+_END_CORRECTION = (-1 / 8, 1 / 6, -1 / 24)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A plane's shape and where it stands for the structure.
+
+    Attributes
+    ----------
+    z_mm : float
+        The plane.
+    low_mm, high_mm : float
+        The layer.
+    outlines : tuple of ndarray, shape (n, 2)
+        Vertices x, y in mm; the last is joined to the first.
+    """
+
+    z_mm: float
+    low_mm: float
+    high_mm: float
+    outlines: tuple[FloatArray, ...]
+
+
+class ContourStack:
+    """A structure's outlines on planes of constant z.
+
+    Parameters
+    ----------
+    planes : iterable of (float, sequence of array_like)
+        z in mm and the outlines there, each of shape (n, 2) with n >= 3 vertices x, y in mm. Planes may come in any
+        order, and more than once.
+    slice_spacing_mm : float
+        Of the image the outlines were drawn on: what a single plane stands for.
+
+    Raises
+    ------
+    ValueError
+        When there is no outline, one has fewer than three vertices or is not finite, or the spacing is not positive.
+
+    Examples
+    --------
+    >>> square = [(0, 0), (10, 0), (10, 10), (0, 10)]
+    >>> box = ContourStack([(z, [square]) for z in (0.0, 2.0, 4.0)], slice_spacing_mm=2.0)
+    >>> round(box.volume_mm3, 6)
+    600.0
+    """
+
+    def __init__(self, planes: Iterable[tuple[float, Sequence[npt.ArrayLike]]], slice_spacing_mm: float) -> None:
+        if not (np.isfinite(slice_spacing_mm) and slice_spacing_mm > 0):
+            raise ValueError(f"the slice spacing is {slice_spacing_mm} mm; it must be positive")
+        self.slice_spacing_mm = float(slice_spacing_mm)
+        self.planes = _merged(planes)
+        if not self.planes:
+            raise ValueError("there is no outline")
+
+    @property
+    def z_mm(self) -> FloatArray:
+        """The planes, rising."""
+        return np.array([z for z, _ in self.planes])
+
+    @cached_property
+    def step_mm(self) -> float:
+        """Usual distance of neighboring planes."""
+        steps = np.diff(self.z_mm)
+        if not len(steps):
+            return self.slice_spacing_mm
+        usual = float(np.median(steps))
+        # Two planes far apart are two thin pieces.
+        return usual if len(steps) > 1 or usual <= 2 * self.slice_spacing_mm else self.slice_spacing_mm
+
+    @property
+    def gaps_mm(self) -> list[tuple[float, float]]:
+        """Neighboring planes so far apart that nothing is assumed between them."""
+        z = self.z_mm
+        return [(float(z[i]), float(z[i + 1])) for i in np.flatnonzero(np.diff(z) > _LONGEST_STEP * self.step_mm)]
+
+    @cached_property
+    def areas_mm2(self) -> FloatArray:
+        """Area on each plane."""
+        return np.array([_area(outlines) for _, outlines in self.planes])
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """What each plane stands for, from low to high z."""
+        z = self.z_mm
+        breaks = np.flatnonzero(np.diff(z) > _LONGEST_STEP * self.step_mm) + 1
+        layers: list[Layer] = []
+        for run in np.split(np.arange(len(z)), breaks):
+            edges = _edges(z[run], self.areas_mm2[run], self.step_mm)
+            layers += [
+                Layer(float(z[i]), float(low), float(high), self.planes[i][1])
+                for i, low, high in zip(run, edges, edges[1:], strict=False)
+            ]
+        return tuple(layers)
+
+    @cached_property
+    def volume_mm3(self) -> float:
+        """Volume of all layers."""
+        return float(sum(a * (la.high_mm - la.low_mm) for a, la in zip(self.areas_mm2, self.layers, strict=True)))
+
+    def share_on(self, grid: VoxelGrid) -> FloatArray:
+        """Volume share of every voxel that is inside.
+
+        Parameters
+        ----------
+        grid : VoxelGrid
+            Of any spacing.
+
+        Returns
+        -------
+        ndarray, shape (nx, ny, nz)
+            In [0, 1]; the volume is kept as far as the grid reaches.
+        """
+        low, high = voxel_edges(grid, 2)
+        nx, ny, nz = grid.shape
+        share = np.zeros((nz, nx, ny))
+        for layer in self.layers:
+            part = (np.minimum(high, layer.high_mm) - np.maximum(low, layer.low_mm)) / grid.spacing_mm[2]
+            reached = np.flatnonzero(part > 0)
+            if len(reached):
+                share[reached] += part[reached, None, None] * _coverage(layer.outlines, grid)
+        share[share < _ROUNDING] = 0.0
+        return np.ascontiguousarray(np.clip(share, 0.0, 1.0).transpose(1, 2, 0))
+
+    def __repr__(self) -> str:
+        z = self.z_mm
+        return f"ContourStack({len(z)} planes from z = {z[0]:g} to {z[-1]:g} mm, {self.volume_mm3 / 1000:.4g} cm³)"
+
+
+def _merged(planes: Iterable[tuple[float, Sequence[npt.ArrayLike]]]) -> list[tuple[float, tuple[FloatArray, ...]]]:
+    """Sort planes, and put those that are one together; an outline that comes twice is taken once."""
+    merged: list[tuple[float, list[FloatArray]]] = []
+    for z, outlines in sorted(planes, key=lambda plane: float(plane[0])):
+        if not np.isfinite(z):
+            raise ValueError(f"a plane is at z = {z} mm; it must be finite")
+        if not merged or z - merged[-1][0] > _SAME_PLANE_MM:
+            merged.append((float(z), []))
+        here = merged[-1][1]
+        for outline in outlines:
+            vertices = np.array(outline, dtype=np.float64)
+            if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3 or not np.isfinite(vertices).all():
+                raise ValueError(
+                    f"an outline at z = {z:g} mm must have three or more finite vertices x, y; its shape is "
+                    f"{vertices.shape}"
+                )
+            if not any(np.array_equal(vertices, other) for other in here):
+                here.append(vertices)
+    return [(z, tuple(outlines)) for z, outlines in merged if outlines]
+
+
+# ------------------------------------------------------------------------------------------------- along z
+
+
+def _edges(z: FloatArray, areas: FloatArray, step: float) -> FloatArray:
+    """Limits of the layers of a run of planes, one more than there are planes."""
+    low = z[0] - _cap(z, areas, step, end=0)
+    high = z[-1] + _cap(z, areas, step, end=-1)
+    edges = np.concatenate([[low], (z[1:] + z[:-1]) / 2, [high]])
+    even = len(z) > 2 and np.ptp(np.diff(z)) < 0.05 * step
+    if not even:
+        return edges
+    # A layer that grows by some length moves the limit toward its end by that length.
+    shifts = np.cumsum(_END_CORRECTION)[:2] * step
+    edges[1:3] += shifts
+    edges[-2:-4:-1] -= shifts
+    return edges
+
+
+def _cap(z: FloatArray, areas: FloatArray, step: float, *, end: int) -> float:
+    """How far the shape of the first or last plane reaches beyond it."""
+    if len(z) < 3 or areas[end] <= 0:
+        return step / 2
+    nearest = [0, 1, 2] if end == 0 else [-1, -2, -3]
+    outwards = np.abs(z[nearest] - z[nearest[0]]) * -1.0
+    area = np.poly1d(np.polyfit(outwards, areas[nearest], 2))
+    roots = np.atleast_1d(area.roots)
+    within = [root.real for root in roots if abs(root.imag) < 1e-9 and 0 < root.real <= step]
+    if not within:
+        return step / 2
+    volume = float(np.polyint(area)(min(within)))
+    return min(volume / float(areas[end]), step)
+
+
+# ------------------------------------------------------------------------------------------------- in a plane
+
+
+def _spans(outlines: Sequence[FloatArray], lines: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Stretches inside, along lines of constant y.
+
+    Parameters
+    ----------
+    outlines : sequence of ndarray, shape (n, 2)
+    lines : ndarray, shape (n_lines,)
+        y in mm, rising.
+
+    Returns
+    -------
+    line, start, stop : ndarray, shape (n_spans,)
+        Index of the line, and from where to where the stretch is inside, in mm.
+    """
+    first = np.concatenate(outlines)
+    second = np.concatenate([np.roll(outline, -1, axis=0) for outline in outlines])
+    # Half open: a vertex on a line belongs to the edge above it only, so it is crossed once or not at all.
+    begin = np.searchsorted(lines, np.minimum(first[:, 1], second[:, 1]), side="left")
+    end = np.searchsorted(lines, np.maximum(first[:, 1], second[:, 1]), side="left")
+    count = end - begin
+    edge = np.repeat(np.arange(len(first)), count)
+    line = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + begin[edge]
+    run, rise = (second - first)[edge].T
+    x = first[edge, 0] + (lines[line] - first[edge, 1]) * run / rise
+    order = np.lexsort((x, line))
+    return line[order][0::2], x[order][0::2], x[order][1::2]
+
+
+def _area(outlines: Sequence[FloatArray]) -> float:
+    y = np.concatenate(outlines)[:, 1]
+    # Between neighboring vertices widths change linearly, unless outlines cross: for these, more lines.
+    edges = np.union1d(y, np.linspace(y.min(), y.max(), _AREA_LINES))
+    line, start, stop = _spans(outlines, (edges[1:] + edges[:-1]) / 2)
+    return float(np.sum((stop - start) * np.diff(edges)[line]))
+
+
+def _coverage(outlines: Sequence[FloatArray], grid: VoxelGrid) -> FloatArray:
+    """Share of the area of every pixel (x, y) of a grid that is inside."""
+    (nx, ny, _), (dx, dy, _), (x0, y0, _) = grid.shape, grid.spacing_mm, grid.origin_mm
+    y = np.concatenate(outlines)[:, 1]
+    low, high = (y.min() - y0) / dy + 0.5, (y.max() - y0) / dy + 0.5
+    rows = np.arange(max(int(np.floor(low)), 0), min(int(np.floor(high)) + 1, ny))
+    coverage = np.zeros((nx, ny))
+    if not len(rows):
+        return coverage
+    lines_per_voxel = max(_LINES_PER_VOXEL, int(np.ceil(dy / _LINE_DISTANCE_MM)))
+    within = (np.arange(lines_per_voxel) + 0.5) / lines_per_voxel - 0.5
+    lines = y0 + dy * (rows[:, None] + within).ravel()
+    line, start, stop = _spans(outlines, lines)
+    row = line // lines_per_voxel
+    # Length of every stretch left of each pixel edge, as the integral of its two ends' step functions.
+    inside = np.zeros((len(rows), nx + 2))
+    for ends, sign in ((start, 1.0), (stop, -1.0)):
+        place = np.clip((ends - x0) / dx + 0.5, 0.0, float(nx))
+        pixel = np.minimum(place.astype(np.int64), nx)
+        rest = 1.0 - (place - pixel)
+        np.add.at(inside, (row, pixel), sign * rest)
+        np.add.at(inside, (row, pixel + 1), sign * (1.0 - rest))
+    covered = np.cumsum(inside, axis=1)[:, :nx] / lines_per_voxel
+    coverage[:, rows] = covered.T
+    return np.clip(coverage, 0.0, 1.0)

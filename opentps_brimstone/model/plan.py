@@ -1,0 +1,607 @@
+"""The plan: a CT with structures, beams on it, their dose influence and beamlet weights. Knows no OpenTPS."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.beam import Beam, beamlets_on_target, checked_angle
+from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.model.grid import same_grid
+from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
+from opentps_brimstone.model.series import Series
+from opentps_brimstone.model.structure import Structure, StructureDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Plan", "Structure"]
+
+Targets = Structure | str | Iterable[Structure | str]
+
+
+class Plan:
+    """Beams on a series, and the dose that the weights of their beamlets give.
+
+    Made of a `Series`, or without one by `from_dose_influence` and `from_influence`; or by `from_opentps`.
+
+    Parameters
+    ----------
+    series : Series
+        With at least one structure.
+    number_of_fractions : int
+        Fractions that doses are summed over.
+    dose_grid_mm : float or (float, float, float), optional
+        Spacing of the dose grid; by default that of the CT, with 3 mm along every axis on which the CT is finer than
+        2.5 mm.
+
+    Attributes
+    ----------
+    series : Series or None
+        None if the plan was made of a matrix.
+    structures : dict of str to Structure
+        By name; those of the series, on the dose grid.
+    beams : tuple of Beam
+        In a plan made of a matrix or by OpenTPS, one for each fluence map.
+    number_of_fractions : int
+
+    Raises
+    ------
+    TypeError
+        When `series` is none.
+    ValueError
+        When it has no structures, or a number is out of its range.
+
+    Examples
+    --------
+    >>> mask = np.zeros((20, 20, 20))
+    >>> mask[8:12, 8:12, 8:12] = 1
+    >>> series = Series(np.zeros((20, 20, 20)), (5, 5, 5), (0, 0, 0), [Structure("PTV", mask, is_target=True)])
+    >>> plan = Plan(series, number_of_fractions=5)
+    >>> plan.add_beam(gantry_angle=90.0)
+    Beam('G090', gantry 90°, couch 0°, collimator 0°)
+    >>> plan.beams[0].isocenter
+    array([47.5, 47.5, 47.5])
+    """
+
+    def __init__(
+        self,
+        series: Series,
+        number_of_fractions: int = 1,
+        *,
+        dose_grid_mm: float | tuple[float, float, float] | None = None,
+    ) -> None:
+        given: object = series
+        if not isinstance(given, Series):
+            hint = "; Plan.from_influence takes a DoseInfluence" if isinstance(given, DoseInfluence) else ""
+            raise TypeError(f"a Plan is made of a Series, not of {type(given).__name__}{hint}")
+        if not len(series.structures):
+            raise ValueError("the series has no structures; a plan needs at least one")
+        grid = series.dose_grid(dose_grid_mm)
+        own = [structure._planned_on(grid) for structure in series.structures]
+        self._set(grid, StructureDict(own, series.structures.left_out), number_of_fractions, series)
+
+    def _set(
+        self, grid: VoxelGrid, structures: StructureDict, number_of_fractions: int, series: Series | None = None
+    ) -> None:
+        if int(number_of_fractions) != number_of_fractions or number_of_fractions < 1:
+            raise ValueError(f"the number of fractions is {number_of_fractions}; it must be a whole number from 1")
+        self.series = series
+        self.structures = structures
+        self.number_of_fractions = int(number_of_fractions)
+        self._grid = grid
+        self._beams: list[Beam] = []
+        self._influence: DoseInfluence | None = None
+        self._weights: FloatArray | None = None
+        self._targets: list[Structure] = []
+        self._ct_hu: FloatArray | None = None
+        self._opentps_plan: Any = None  # what the plan was made of, to give it back without loss
+
+    # --------------------------------------------------------------------------------------------- other origins
+
+    @classmethod
+    def from_influence(
+        cls, dose_influence: DoseInfluence, structures: Iterable[Structure], number_of_fractions: int = 1
+    ) -> Plan:
+        """Make a plan from a dose influence matrix with its grid and layout.
+
+        Parameters
+        ----------
+        dose_influence : DoseInfluence
+            Gy per MU and fraction.
+        structures : iterable of Structure
+            On the same grid.
+        number_of_fractions : int
+            Fractions that doses are summed over.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        ValueError
+            When there is no structure, two have one name, or a mask has another grid.
+        """
+        own = StructureDict(structures)
+        for structure in own.values():
+            if structure.share.shape != dose_influence.grid.shape:
+                raise ValueError(
+                    f"the mask of {structure.name!r} has the grid {structure.share.shape}; "
+                    f"the dose grid is {dose_influence.grid.shape}"
+                )
+            structure.grid = structure.grid or dose_influence.grid
+        if not own:
+            raise ValueError("a plan needs at least one structure")
+        plan = cls.__new__(cls)
+        plan._set(dose_influence.grid, own, number_of_fractions)
+        plan._influence = dose_influence
+        plan._beams = [Beam(plan, number) for number in range(dose_influence.layout.n_beams)]
+        return plan
+
+    @classmethod
+    def from_dose_influence(
+        cls,
+        matrix: Any,
+        structures: Iterable[Structure],
+        *,
+        grid_shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        beamlet_xy_mm: npt.ArrayLike,
+        beam_index: npt.ArrayLike,
+        beamlet_spacing_mm: npt.ArrayLike,
+        origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        number_of_fractions: int = 1,
+    ) -> Plan:
+        """Make a plan from a matrix of any origin.
+
+        Parameters
+        ----------
+        matrix : sparse matrix, shape (n_voxels, n_beamlets)
+            Gy per MU and fraction; rows are voxels in C order of [x, y, z].
+        structures : iterable of Structure
+            On the same grid.
+        grid_shape : (int, int, int)
+            Voxels along x, y, z.
+        spacing_mm : (float, float, float)
+            Voxel spacing, in mm.
+        beamlet_xy_mm : array_like, shape (n_beamlets, 2)
+            Beamlet centers in the beam's eye view at the isocenter plane, in mm.
+        beam_index : array_like of int, shape (n_beamlets,)
+            Beam of each beamlet: 0, 1, …, beam after beam.
+        beamlet_spacing_mm : float, or array_like of a shape that broadcasts to (n_beams, 2)
+            Beamlet spacing in x and y, in mm.
+        origin_mm : (float, float, float)
+            Center of voxel [0, 0, 0], in mm.
+        number_of_fractions : int
+            Fractions that doses are summed over.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        ValueError
+            Naming what does not fit.
+
+        Examples
+        --------
+        >>> plan = Plan.from_dose_influence(
+        ...     np.array([[0.5, 0.0], [0.0, 0.25]]),
+        ...     [Structure("PTV", np.ones((2, 1, 1)), is_target=True)],
+        ...     grid_shape=(2, 1, 1),
+        ...     spacing_mm=(5.0, 5.0, 5.0),
+        ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+        ...     beam_index=[0, 0],
+        ...     beamlet_spacing_mm=5.0,
+        ... )
+        >>> plan.beamlet_weights = [4.0, 8.0]
+        >>> plan.get_dose().ravel().tolist()
+        [2.0, 2.0]
+        """
+        grid = VoxelGrid(grid_shape, spacing_mm, origin_mm)
+        layout = BeamletLayout(
+            np.asarray(beamlet_xy_mm, dtype=np.float64),
+            np.asarray(beam_index),
+            np.asarray(beamlet_spacing_mm, dtype=np.float64),
+        )
+        return cls.from_influence(DoseInfluence(matrix, grid, layout), structures, number_of_fractions)
+
+    @classmethod
+    def from_opentps(cls, photon_plan: Any, ct: Any, rois: Sequence[Any], **options: Any) -> Plan:
+        """Make a plan from an OpenTPS plan, with beamlet doses of its CCC engine.
+
+        Parameters
+        ----------
+        photon_plan : opentps PhotonPlan
+            Not changed. Its MU become the beamlet weights.
+        ct : opentps CTImage
+            In HU; not changed.
+        rois : sequence of opentps ROIMask or ROIContour
+            The structures.
+        **options
+            Passed on to `opentps_brimstone.integration.photon_plan.plan_from_opentps`.
+
+        Returns
+        -------
+        Plan
+        """
+        from opentps_brimstone.integration.photon_plan import plan_from_opentps
+
+        return plan_from_opentps(photon_plan, ct, rois, **options)
+
+    def to_opentps(self) -> Any:
+        """Give the plan in OpenTPS's data classes.
+
+        Returns
+        -------
+        OpenTPSCase
+            ``ct`` on the dose grid, ``rois`` by name and ``plan``, a PhotonPlan whose beamlets have the plan's MU per
+            fraction, or 1 MU before it has weights. Of a plan that came from OpenTPS, everything else is as it was.
+
+        Raises
+        ------
+        ValueError
+            When the plan was made of a matrix, so that CT and angles are not known, or has no beams.
+
+        Examples
+        --------
+        >>> mask = np.zeros((8, 8, 8))
+        >>> mask[3:5, 3:5, 3:5] = 1
+        >>> plan = Plan(Series(np.zeros((8, 8, 8)), (9, 9, 9), (0, 0, 0), [Structure("PTV", mask, is_target=True)]))
+        >>> beam = plan.add_beam(gantry_angle=90.0)
+        >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, progress=False)
+        >>> ct, rois, photon_plan = plan.to_opentps()
+        >>> photon_plan.beams[0].gantryAngle_degree  # OpenTPS turns the other way
+        270.0
+        """
+        from opentps_brimstone.adapters.series import plan_to_opentps
+
+        return plan_to_opentps(self)
+
+    # --------------------------------------------------------------------------------------------- beams
+
+    @property
+    def beams(self) -> tuple[Beam, ...]:
+        """The beams in the order of their beamlets."""
+        return tuple(self._beams)
+
+    def add_beam(
+        self,
+        gantry_angle: float,
+        isocenter: npt.ArrayLike | None = None,
+        couch_angle: float = 0.0,
+        collimator_angle: float = 0.0,
+        *,
+        name: str | None = None,
+    ) -> Beam:
+        """Add a static field; the dose influence is computed anew when it is next needed, and weights are forgotten.
+
+        Parameters
+        ----------
+        gantry_angle : float
+            IEC, in degrees.
+        isocenter : array_like, shape (3,), optional
+            In DICOM's patient coordinates, in mm. Default: the center of the targets.
+        couch_angle, collimator_angle : float
+            IEC, in degrees.
+        name : str, optional
+            By default made of the gantry angle.
+
+        Returns
+        -------
+        Beam
+
+        Raises
+        ------
+        TypeError, ValueError
+            When an angle is no finite number, the isocenter is outside the CT or not that of the other beams (the dose
+            engine knows one), or the plan was not made of a series.
+
+        Examples
+        --------
+        >>> target = Structure("PTV", np.ones((4, 4, 4)), is_target=True)
+        >>> plan = Plan(Series(np.zeros((4, 4, 4)), (5, 5, 5), (0, 0, 0), [target]))
+        >>> plan.add_beam(gantry_angle=-45.0, isocenter=(5.0, 5.0, 5.0), couch_angle=10.0)
+        Beam('G315', gantry 315°, couch 10°, collimator 0°)
+        """
+        if self.series is None or self._opentps_plan is not None:
+            raise ValueError("this plan's beams came with it; beams can be added to a Plan made of a Series")
+        beam = Beam(
+            self,
+            len(self._beams),
+            gantry_angle=checked_angle("gantry_angle", gantry_angle),
+            couch_angle=checked_angle("couch_angle", couch_angle),
+            collimator_angle=checked_angle("collimator_angle", collimator_angle),
+            isocenter=None if isocenter is None else self._checked_isocenter(isocenter),
+            name=name,
+        )
+        self._beams.append(beam)
+        self._forget_influence()
+        return beam
+
+    def _checked_isocenter(self, isocenter: npt.ArrayLike) -> FloatArray:
+        assert self.series is not None
+        place = np.array(isocenter, dtype=np.float64)
+        if place.shape != (3,) or not np.isfinite(place).all():
+            raise ValueError(f"the isocenter must be three finite numbers x, y, z in mm, got {isocenter!r}")
+        grid = self.series.grid
+        low = np.array(grid.origin_mm) - np.array(grid.spacing_mm) / 2
+        high = low + np.array(grid.spacing_mm) * grid.shape
+        if (place < low).any() or (place > high).any():
+            raise ValueError(
+                f"the isocenter {place.tolist()} mm lies outside the CT, which reaches from {low.tolist()} to "
+                f"{high.tolist()} mm"
+            )
+        for beam in self._beams:
+            if beam._isocenter is not None and not np.allclose(beam._isocenter, place, rtol=0, atol=1e-3):
+                raise ValueError(
+                    f"the isocenter {place.tolist()} mm is not that of {beam.name}, {beam._isocenter.tolist()} mm: the "
+                    "dose engine knows one isocenter; plan the others apart"
+                )
+        return place
+
+    def target_center(self) -> FloatArray:
+        """Center of the volume of all targets.
+
+        Returns
+        -------
+        ndarray, shape (3,)
+            x, y, z in mm.
+
+        Raises
+        ------
+        ValueError
+            When no structure is a target.
+        """
+        share = self._target_share(self._targets or self._default_targets())
+        index = np.argwhere(share > 0)
+        place = np.average(index, axis=0, weights=share[share > 0])
+        center: FloatArray = np.array(self._grid.origin_mm) + place * np.array(self._grid.spacing_mm)
+        return center
+
+    def _default_targets(self) -> list[Structure]:
+        targets = [structure for structure in self.structures.values() if structure.is_target]
+        if not targets:
+            raise ValueError(
+                f"no structure is a target (there are {', '.join(self.structures)}): name it with target=, or set "
+                "its is_target"
+            )
+        return targets
+
+    def _target_share(self, targets: Sequence[Structure]) -> FloatArray:
+        share: FloatArray = np.maximum.reduce([target.share for target in targets])
+        return share
+
+    # --------------------------------------------------------------------------------------------- dose influence
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Grid of the dose."""
+        return self._grid
+
+    @property
+    def ct_hu(self) -> FloatArray | None:
+        """HU on the dose grid, shape (nx, ny, nz); None without a series."""
+        if self._ct_hu is None and self.series is not None:
+            self._ct_hu = self.series.on_grid(self._grid).ct_hu
+        return self._ct_hu
+
+    @property
+    def dose_influence(self) -> DoseInfluence:
+        """Gy per MU and fraction; computed by `compute_dose_influence` on first use, with its defaults."""
+        if self._influence is None:
+            self.compute_dose_influence()
+        assert self._influence is not None
+        return self._influence
+
+    def prepare(self, targets: Iterable[Structure], *, progress: bool = True) -> None:
+        """Compute the dose influence, if that has not been done.
+
+        Parameters
+        ----------
+        targets : iterable of Structure
+            What the beamlets are to cover.
+        progress : bool
+            Show a bar of the beamlets computed on standard error.
+        """
+        if self._influence is None:
+            self.compute_dose_influence(list(targets), progress=progress)
+
+    def compute_dose_influence(
+        self,
+        target: Targets | None = None,
+        beamlet_spacing_mm: float = 5.0,
+        margin_mm: float = 5.0,
+        dose_grid_mm: float | tuple[float, float, float] | None = None,
+        *,
+        calibration: Any = None,
+        overrides: Sequence[Mapping[str, Any]] | None = None,
+        processes: int | None = None,
+        cache: Any = True,
+        progress: bool = True,
+    ) -> DoseInfluence:
+        """Place beamlets on the projections of the target, and compute their doses with OpenTPS's engine.
+
+        Parameters
+        ----------
+        target : Structure, str or several of them, optional
+            What the beamlets are to cover. Default: all targets.
+        beamlet_spacing_mm : float
+            At the isocenter. Beamlets' edges are at its multiples.
+        margin_mm : float
+            Beamlets whose centers are at most this and half a spacing beside the target's projection are taken.
+        dose_grid_mm : float or (float, float, float), optional
+            Spacing of the dose grid, if it is to be another than the plan's.
+        calibration, overrides, processes, cache, progress
+            As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid.
+
+        Returns
+        -------
+        DoseInfluence
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before the engine starts: when there are no beams or no target, or a number is out of its range.
+        EngineError
+            When the dose engine fails.
+        """
+        from opentps_brimstone.engine.plan_doses import compute_influence
+
+        if self.series is None or self._opentps_plan is not None:
+            raise ValueError("this plan came with its dose influence; it cannot be computed anew")
+        if not self._beams:
+            raise ValueError("the plan has no beams: add some with add_beam")
+        _check_length("beamlet_spacing_mm", beamlet_spacing_mm, positive=True)
+        _check_length("margin_mm", margin_mm, positive=False)
+        targets = self._own_targets(target)
+        if dose_grid_mm is not None:
+            self._use_grid(self.series.dose_grid(dose_grid_mm))
+        self._targets = targets
+        self._check_one_isocenter()
+        share = self._target_share(targets)
+        xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
+        options = {"calibration": calibration, "overrides": overrides, "processes": processes, "cache": cache}
+        self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options | {"progress": progress})
+        self._weights = None
+        return self._influence
+
+    def _own_targets(self, target: Targets | None) -> list[Structure]:
+        if target is None:
+            return self._default_targets()
+        several = [target] if isinstance(target, Structure | str) else list(target)
+        if not several:
+            raise ValueError("the list of targets is empty")
+        return [self.structures[each] if isinstance(each, str) else self.own_structure(each) for each in several]
+
+    def _beamlets_of(self, beam: Beam, share: FloatArray, spacing_mm: float, margin_mm: float) -> FloatArray:
+        assert beam.gantry_angle is not None
+        assert beam.couch_angle is not None
+        assert beam.collimator_angle is not None
+        angles = (beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
+        return beamlets_on_target(share, self._grid, beam.isocenter, angles, spacing_mm, margin_mm)
+
+    def _check_one_isocenter(self) -> None:
+        first = self._beams[0]
+        for beam in self._beams[1:]:
+            if not np.allclose(beam.isocenter, first.isocenter, rtol=0, atol=1e-3):
+                raise ValueError(
+                    f"{beam.name} has its isocenter at {beam.isocenter.tolist()} mm and {first.name} at "
+                    f"{first.isocenter.tolist()} mm: the dose engine knows one isocenter; give all beams the same"
+                )
+
+    def _use_grid(self, grid: VoxelGrid) -> None:
+        if same_grid(grid, self._grid):
+            return
+        self._grid = grid
+        self._ct_hu = None
+        self._forget_influence()
+        for structure in self.structures.values():
+            structure._move_to(grid)
+
+    def _forget_influence(self) -> None:
+        self._influence = None
+        self._weights = None
+
+    # --------------------------------------------------------------------------------------------- structures
+
+    def own_structure(self, structure: Structure) -> Structure:
+        """Give the plan's structure, on the dose grid, for one of the plan or of its series.
+
+        Parameters
+        ----------
+        structure : Structure
+
+        Returns
+        -------
+        Structure
+
+        Raises
+        ------
+        ValueError
+            When it is neither the plan's nor its series', or nothing of it is on the dose grid.
+        """
+        own = self.structures.get(structure.name)
+        if own is None or (own is not structure and own._origin is not structure._origin):
+            raise ValueError(
+                f"structure {structure.name!r} is not the plan's; its structures are {', '.join(self.structures)}"
+            )
+        own.share  # noqa: B018  # an empty one is told of now, not after the beamlets are computed
+        return own
+
+    # --------------------------------------------------------------------------------------------- weights and dose
+
+    @property
+    def beamlet_weights(self) -> FloatArray | None:
+        """MU per fraction of each beamlet, shape (n_beamlets,); None before they are set."""
+        return self._weights
+
+    @beamlet_weights.setter
+    def beamlet_weights(self, weights: npt.ArrayLike) -> None:
+        self._weights = self.dose_influence.check_weights(weights).copy()
+        self._weights.flags.writeable = False
+
+    @property
+    def dose(self) -> DoseArray:
+        """The same as `get_dose`."""
+        return self.get_dose()
+
+    def get_dose(self) -> DoseArray:
+        """Dose of the beamlet weights.
+
+        Returns
+        -------
+        DoseArray, shape (nx, ny, nz)
+            Gy over all fractions, an array that knows its grid.
+
+        Raises
+        ------
+        ValueError
+            When no weights are set.
+        """
+        if self._weights is None:
+            raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
+        return DoseArray(self.dose_influence.dose(self._weights, self.number_of_fractions), self._grid)
+
+    def update_histograms(self) -> DoseArray:
+        """Compute the DVH of every structure from the present beamlet weights.
+
+        Returns
+        -------
+        DoseArray, shape (nx, ny, nz)
+            The dose they were computed from, Gy over all fractions.
+
+        Warns
+        -----
+        UserWarning
+            Naming structures that have nothing on the dose grid, so that they have no DVH.
+        """
+        dose = self.get_dose()
+        values = np.asarray(dose)
+        for structure in self.structures.values():
+            try:
+                structure.share  # noqa: B018
+            except ValueError as error:
+                warnings.warn(f"no DVH of {structure.name!r}: {error}", stacklevel=2)
+                continue
+            structure.set_dose(values)
+        return dose
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.structures)
+        if self._influence is not None:
+            return f"Plan({self._influence!r}, structures: {names}, {self.number_of_fractions} fractions)"
+        beams = ", ".join(beam.name for beam in self._beams) or "none"
+        return f"Plan(beams: {beams}, structures: {names}, {self.number_of_fractions} fractions)"
+
+
+def _check_length(name: str, value: float, *, positive: bool) -> None:
+    if not np.isfinite(value) or value < 0 or (positive and value == 0):
+        raise ValueError(f"{name} is {value!r}; it must be {'positive' if positive else '0 or more'}, in mm")

@@ -1,0 +1,286 @@
+"""A CT with its structures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.grid import grid_with_spacing, mean_on_grid, same_grid
+from opentps_brimstone.model.influence import VoxelGrid
+from opentps_brimstone.model.structure import Structure, StructureSet
+
+__all__ = ["Series"]
+
+
+# The dose grid that is taken if none is asked for: CT voxels finer than the first are replaced by the second.
+_FINE_MM = 2.5
+_DOSE_GRID_MM = 3.0
+
+
+class Series:
+    """A CT of a patient lying head first supine, with structures.
+
+    Parameters
+    ----------
+    ct_hu : array_like, shape (nx, ny, nz)
+        HU; copied. x runs to the patient's left, y to the back, z to the head.
+    spacing_mm : (float, float, float)
+        Distance of neighboring voxels along x, y and z.
+    origin_mm : (float, float, float)
+        Center of voxel [0, 0, 0] in DICOM's patient coordinates.
+    structures : iterable of Structure
+        Of outlines, or of masks on the grid of the CT (or on a grid of their own, if they say so).
+    name : str
+        For people.
+
+    Attributes
+    ----------
+    grid : VoxelGrid
+        Of the CT.
+    ct_hu : ndarray, shape (nx, ny, nz)
+        Not writeable.
+    structures : StructureSet
+        By name or number; iterating gives the structures.
+    dicom : dict of str to str
+        What ties DICOM files made of a plan to those the series was read from: "PatientName", "PatientID",
+        "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "StructureSetUID" as far as known.
+
+    Raises
+    ------
+    ValueError
+        When the CT is no 3-D array of finite numbers, a spacing is not positive, a mask has another grid, or two
+        structures have one name.
+
+    Examples
+    --------
+    >>> mask = np.zeros((10, 10, 10))
+    >>> mask[4:6, 4:6, 4:6] = 1
+    >>> water = np.zeros((10, 10, 10))
+    >>> series = Series(water, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), [Structure("PTV", mask, is_target=True)])
+    >>> series.structures["PTV"]
+    Structure('PTV', 8.0 voxels, target)
+    """
+
+    def __init__(
+        self,
+        ct_hu: npt.ArrayLike,
+        spacing_mm: tuple[float, float, float],
+        origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        structures: Iterable[Structure] = (),
+        *,
+        name: str = "CT",
+    ) -> None:
+        hu = np.array(ct_hu, dtype=np.float64)
+        if hu.ndim != 3:
+            raise ValueError(f"the CT must be a 3-D array [x, y, z], not of shape {hu.shape}")
+        wrong = np.count_nonzero(~np.isfinite(hu))
+        if wrong:
+            raise ValueError(f"the CT has {wrong} voxels that are NaN or infinite; all must be finite HU")
+        hu.flags.writeable = False
+        self.ct_hu = hu
+        self.grid = VoxelGrid((hu.shape[0], hu.shape[1], hu.shape[2]), spacing_mm, origin_mm)
+        self.name = name
+        self.dicom: dict[str, str] = {}
+        self.structures = structures if isinstance(structures, StructureSet) else StructureSet(structures)
+        for structure in self.structures:
+            if structure.grid is None:
+                if structure.share.shape != self.grid.shape:
+                    raise ValueError(
+                        f"the mask of {structure.name!r} has the grid {structure.share.shape}; "
+                        f"that of the CT is {self.grid.shape}"
+                    )
+                structure.grid = self.grid
+
+    @staticmethod
+    def from_dicom(
+        folder: str | Path, *, series: str | None = None, structure_set: str | None = None, progress: bool = False
+    ) -> Series:
+        """Read a CT series and its structure set.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Searched with its subfolders; files that are neither CT images nor RT Structure Sets are passed over.
+        series : str, optional
+            Which CT to take if there are several: its SeriesInstanceUID, number or description. Default: the one the
+            structure set refers to.
+        structure_set : str, optional
+            Which structure set to take if several refer to the CT: its SOPInstanceUID, label or file name.
+        progress : bool
+            Show a bar of the files read on standard error.
+
+        Returns
+        -------
+        Series
+            Images that are stored from left to right or from back to front are turned round. Structures of type PTV,
+            CTV or GTV, and those whose name starts with one of these or ITV, are targets.
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no such folder.
+        DicomError
+            Naming file, tag or structure: when there is no CT, the choice is not clear, slices are missing, doubled, of
+            different size or orientation, oblique, not axial, or not of a patient lying head first supine.
+
+        Warns
+        -----
+        UserWarning
+            Naming the structure, for those that have no closed outline and are left out.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
+        >>> from opentps_brimstone.phantoms import make_phantom
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = write_dicom_folder(make_phantom("c-shape", 10.0), folder)
+        ...     Series.from_dicom(folder).structures.keys()
+        ['PTV', 'Core', 'Body']
+        """
+        from opentps_brimstone.dicom.series_reader import read_series
+
+        return read_series(Path(folder), series=series, structure_set=structure_set, progress=progress)
+
+    @staticmethod
+    def from_opentps(ct: Any, rois: Iterable[Any] = (), targets: Iterable[str] = ()) -> Series:
+        """Take an OpenTPS CT and ROIs.
+
+        Parameters
+        ----------
+        ct : opentps CTImage
+            In HU; not changed.
+        rois : iterable of opentps ROIMask or ROIContour
+            Not changed.
+        targets : iterable of str
+            Names of the targets.
+
+        Returns
+        -------
+        Series
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the ROI, when one is neither, empty or off the grid of the CT.
+        """
+        from opentps_brimstone.adapters.series import series_from_opentps
+
+        return series_from_opentps(ct, rois, targets)
+
+    def to_opentps(self) -> tuple[Any, list[Any]]:
+        """Give CT and structures as OpenTPS has them.
+
+        Returns
+        -------
+        ct : opentps CTImage
+            A copy.
+        rois : list of opentps ROIContour or ROIMask
+            Outlines where the structure has them; else the voxels that belong to it to half or more.
+        """
+        from opentps_brimstone.adapters.series import rois_to_opentps, series_to_opentps
+
+        return series_to_opentps(self), rois_to_opentps(self.structures, self.grid)
+
+    @property
+    def ct_volume(self) -> FloatArray:
+        """The same as `ct_hu`."""
+        return self.ct_hu
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing along x, y and z."""
+        return self.grid.spacing_mm
+
+    @property
+    def origin_mm(self) -> tuple[float, float, float]:
+        """Center of voxel [0, 0, 0]."""
+        return self.grid.origin_mm
+
+    @cached_property
+    def mass_density(self) -> FloatArray:
+        """Mass density in g/cm³, shape (nx, ny, nz), by OpenTPS's calibration of its default scanner; not writeable."""
+        from opentps_brimstone.adapters.series import mass_density
+
+        density = mass_density(self.ct_hu)
+        density.flags.writeable = False
+        return density
+
+    def dose_grid(self, dose_grid_mm: float | tuple[float, float, float] | None = None) -> VoxelGrid:
+        """Grid for a dose on this CT.
+
+        Parameters
+        ----------
+        dose_grid_mm : float or (float, float, float), optional
+            Its spacing. By default that of the CT, with 3 mm along every axis on which the CT is finer than 2.5 mm.
+
+        Returns
+        -------
+        VoxelGrid
+            Covers the CT.
+
+        Raises
+        ------
+        ValueError
+            When a spacing is not positive, or larger than the CT.
+
+        Examples
+        --------
+        >>> Series(np.zeros((30, 30, 10)), (1.0, 1.0, 3.0)).dose_grid()
+        VoxelGrid(shape=(10, 10, 10), spacing_mm=(3.0, 3.0, 3.0), origin_mm=(1.0, 1.0, 0.0))
+        """
+        if dose_grid_mm is None:
+            dx, dy, dz = (step if step >= _FINE_MM else _DOSE_GRID_MM for step in self.grid.spacing_mm)
+            sizes = [n * step for n, step in zip(self.grid.shape, self.grid.spacing_mm, strict=True)]
+            dx, dy, dz = (min(step, size) for step, size in zip((dx, dy, dz), sizes, strict=True))
+            return grid_with_spacing(self.grid, (dx, dy, dz))
+        return grid_with_spacing(self.grid, dose_grid_mm)
+
+    def on_grid(self, grid: VoxelGrid | float | tuple[float, float, float]) -> Series:
+        """Give the same series on another grid.
+
+        Parameters
+        ----------
+        grid : VoxelGrid, float or (float, float, float)
+            The grid, or its spacing in mm.
+
+        Returns
+        -------
+        Series
+            This one, if it is on that grid; else HU are means over the new voxels, and structures keep their volume.
+
+        Raises
+        ------
+        ValueError
+            When a spacing is not positive, or the grid reaches beyond the CT by a voxel or more.
+
+        Examples
+        --------
+        >>> fine = Series(np.arange(8.0).reshape(2, 2, 2), (1.0, 1.0, 1.0))
+        >>> fine.on_grid(2.0).ct_hu
+        array([[[3.5]]])
+        """
+        wanted = grid if isinstance(grid, VoxelGrid) else grid_with_spacing(self.grid, grid)
+        if same_grid(wanted, self.grid):
+            return self
+        made = Series(
+            mean_on_grid(self.ct_hu, self.grid, wanted),
+            wanted.spacing_mm,
+            wanted.origin_mm,
+            StructureSet([structure.on_grid(wanted) for structure in self.structures], self.structures.left_out),
+            name=self.name,
+        )
+        made.dicom = dict(self.dicom)
+        return made
+
+    def __repr__(self) -> str:
+        nx, ny, nz = self.grid.shape
+        dx, dy, dz = self.grid.spacing_mm
+        names = ", ".join(self.structures.keys()) or "none"
+        return f"Series({nx} x {ny} x {nz} voxels of {dx:g} x {dy:g} x {dz:g} mm, structures: {names})"

@@ -1,0 +1,422 @@
+"""Volumes of interest, and collections of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.errors import BrimstoneError
+from opentps_brimstone.model.grid import same_grid, share_on_grid
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.contours import ContourStack
+    from opentps_brimstone.model.influence import VoxelGrid
+
+__all__ = ["Structure", "StructureDict", "StructureSet", "UnknownStructureError"]
+
+
+class Structure:
+    """A volume of interest.
+
+    Parameters
+    ----------
+    name : str
+        Unique within a plan.
+    mask : array_like of bool or float, shape (nx, ny, nz)
+        Which voxels belong to it, or the share of each voxel's volume that does, in [0, 1].
+    is_target : bool
+        Whether it is to be irradiated.
+    grid : VoxelGrid, optional
+        Where the voxels are; a series and a plan tell it the structures they get.
+
+    Attributes
+    ----------
+    name : str
+    is_target : bool
+        May be set.
+    grid : VoxelGrid or None
+    contours : ContourStack or None
+        The outlines it is made of, if it is made of outlines.
+    histogram : two ndarrays of shape (n,), or None
+        Dose in Gy and volume share that gets at least this dose, after the plan's histograms were updated.
+
+    Raises
+    ------
+    ValueError
+        When the mask is no 3-D array of shares in [0, 1], or empty, or has not the grid's shape.
+
+    Examples
+    --------
+    >>> Structure("PTV", np.ones((4, 4, 2)), is_target=True)
+    Structure('PTV', 32.0 voxels, target)
+    """
+
+    def __init__(
+        self, name: str, mask: npt.ArrayLike, is_target: bool = False, *, grid: VoxelGrid | None = None
+    ) -> None:
+        _check_name(name)
+        share = _checked_share(name, mask)
+        if grid is not None and share.shape != grid.shape:
+            raise ValueError(f"the mask of {name!r} has the grid {share.shape}; it should be {grid.shape}")
+        self.name = name
+        self.grid = grid
+        self.contours: ContourStack | None = None
+        self.histogram: tuple[FloatArray, FloatArray] | None = None
+        self._share: FloatArray | None = share
+        self._is_target = bool(is_target)
+        self._source: Structure | None = None
+
+    @classmethod
+    def from_contours(cls, name: str, contours: ContourStack, grid: VoxelGrid, is_target: bool = False) -> Structure:
+        """Make a structure of outlines; its shares of voxels are computed when they are needed.
+
+        Parameters
+        ----------
+        name : str
+        contours : ContourStack
+        grid : VoxelGrid
+            On which `share` and `mask` are.
+        is_target : bool
+
+        Returns
+        -------
+        Structure
+
+        Examples
+        --------
+        >>> from opentps_brimstone.model.contours import ContourStack
+        >>> from opentps_brimstone.model.influence import VoxelGrid
+        >>> square = [(-1.0, -1.0), (5.0, -1.0), (5.0, 5.0), (-1.0, 5.0)]
+        >>> contours = ContourStack([(0.0, [square]), (2.0, [square])], slice_spacing_mm=2.0)
+        >>> grid = VoxelGrid((3, 3, 2), (2.0, 2.0, 2.0))
+        >>> float(Structure.from_contours("PTV", contours, grid).share.sum())
+        18.0
+        """
+        _check_name(name)
+        made = cls._without_mask(name, grid, is_target)
+        made.contours = contours
+        return made
+
+    @classmethod
+    def _without_mask(cls, name: str, grid: VoxelGrid, is_target: bool) -> Structure:
+        made = cls.__new__(cls)
+        made.name = name
+        made.grid = grid
+        made.contours = None
+        made.histogram = None
+        made._share = None
+        made._is_target = bool(is_target)
+        made._source = None
+        return made
+
+    @property
+    def share(self) -> FloatArray:
+        """Volume share of each voxel, shape (nx, ny, nz); not writeable."""
+        if self._share is None:
+            assert self.grid is not None
+            self._share = _checked_share(self.name, self._computed_share(self.grid), f"the grid {self.grid}")
+        return self._share
+
+    @property
+    def _origin(self) -> Structure:
+        """The structure that this one is on another grid, or itself."""
+        return self._source or self
+
+    def _computed_share(self, grid: VoxelGrid) -> FloatArray:
+        origin = self._origin
+        if origin is not self and origin.grid is not None and same_grid(origin.grid, grid):
+            return origin.share
+        if origin.contours is not None:
+            return origin.contours.share_on(grid)
+        if origin.grid is None:
+            raise ValueError(
+                f"the structure {self.name!r} does not say where its voxels are, so it cannot be put on another grid: "
+                "make it with grid=VoxelGrid(...)"
+            )
+        return share_on_grid(origin.share, origin.grid, grid)
+
+    @property
+    def mask(self) -> BoolArray:
+        """Voxels that belong to the structure, at least in part, shape (nx, ny, nz)."""
+        return self.share > 0
+
+    @property
+    def is_on_grid(self) -> bool:
+        """Whether anything of it is on its grid, so that it has a mask."""
+        try:
+            self.share  # noqa: B018
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it is to be irradiated; the same for a structure and those made of it on other grids."""
+        return self._source.is_target if self._source is not None else self._is_target
+
+    @is_target.setter
+    def is_target(self, value: bool) -> None:
+        if self._source is not None:
+            self._source.is_target = value
+        else:
+            self._is_target = bool(value)
+
+    def on_grid(self, grid: VoxelGrid) -> Structure:
+        """Give the same structure on another grid.
+
+        Parameters
+        ----------
+        grid : VoxelGrid
+
+        Returns
+        -------
+        Structure
+            This one, if it is on that grid; else one whose shares come from the outlines or, of a structure that has
+            none, from the voxels; the volume is kept.
+
+        Raises
+        ------
+        ValueError
+            When the structure has neither outlines nor a grid.
+
+        Examples
+        --------
+        >>> from opentps_brimstone.model.influence import VoxelGrid
+        >>> fine = Structure("PTV", np.ones((4, 4, 4)), grid=VoxelGrid((4, 4, 4), (1.0, 1.0, 1.0)))
+        >>> coarse = fine.on_grid(VoxelGrid((2, 2, 2), (3.0, 3.0, 3.0)))
+        >>> float(coarse.share.sum()) * 27.0
+        64.0
+        """
+        if self.grid is not None and same_grid(self.grid, grid):
+            return self
+        origin = self._origin
+        return origin if origin.grid is not None and same_grid(origin.grid, grid) else self._planned_on(grid)
+
+    def _planned_on(self, grid: VoxelGrid) -> Structure:
+        """Make a structure of its own on a grid, which can be moved to another."""
+        made = self._without_mask(self.name, grid, False)
+        made._source = self._origin
+        return made
+
+    def _move_to(self, grid: VoxelGrid) -> None:
+        """Put a structure that was made of another onto a grid."""
+        if self.grid is None or not same_grid(self.grid, grid):
+            self.grid = grid
+            self._share = None
+            self.histogram = None
+
+    def __repr__(self) -> str:
+        kind = "target" if self.is_target else "no target"
+        if self._share is None and self.contours is not None:
+            return f"Structure({self.name!r}, {self.contours.volume_mm3 / 1000:.4g} cm³, {kind})"
+        return f"Structure({self.name!r}, {self.share.sum():.1f} voxels, {kind})"
+
+    def get_dvh(self) -> tuple[FloatArray, FloatArray]:
+        """Cumulative dose-volume histogram of the plan's dose.
+
+        Returns
+        -------
+        dose_gy : ndarray, shape (n,)
+            Rising from 0.
+        volume_fraction : ndarray, shape (n,)
+            Share of the volume that gets at least this dose.
+
+        Raises
+        ------
+        ValueError
+            Before the plan has a dose.
+
+        Examples
+        --------
+        >>> organ = Structure("organ", np.ones((2, 1, 1)))
+        >>> organ.set_dose(np.array([10.0, 20.0]).reshape(2, 1, 1))
+        >>> organ.get_dvh()[0]
+        array([ 0., 10., 10., 20., 20.])
+        """
+        if self.histogram is None:
+            raise ValueError(
+                f"{self.name!r} has no DVH yet: the plan has no beamlet weights, or update_histograms was not called"
+            )
+        return self.histogram
+
+    def set_dose(self, dose: FloatArray) -> None:
+        """Compute the histogram of a dose.
+
+        Parameters
+        ----------
+        dose : ndarray, shape (nx, ny, nz)
+            Gy, on the grid of the structure.
+        """
+        inside = self.mask
+        voxel_dose = np.asarray(dose)[inside]
+        order = np.argsort(voxel_dose, kind="stable")
+        share = self.share[inside][order]
+        below = np.concatenate([[0.0], np.cumsum(share)])
+        volume = 1.0 - below / below[-1]
+        # Every voxel holds its volume up to its own dose: a step there, given by its two ends.
+        steps = np.repeat(voxel_dose[order], 2)
+        levels = np.repeat(volume, 2)[1:-1]
+        self.histogram = (np.concatenate([[0.0], steps]), np.concatenate([[1.0], levels]))
+        if self._source is not None:
+            self._source.histogram = self.histogram
+
+
+def _check_name(name: str) -> None:
+    if not name:
+        raise ValueError("a structure needs a name")
+
+
+def _checked_share(name: str, mask: npt.ArrayLike, where: str = "") -> FloatArray:
+    share = np.array(mask, dtype=np.float64)
+    if share.ndim != 3:
+        raise ValueError(f"the mask of {name!r} must be a 3-D array [x, y, z], not of shape {share.shape}")
+    outside = ~((share >= 0) & (share <= 1))
+    if outside.any():
+        raise ValueError(f"the mask of {name!r} has the entry {share[outside][0]}; volume shares lie in [0, 1]")
+    if not share.any():
+        detail = f": it has nothing on {where}" if where else f": none of its {share.size} voxels is set"
+        raise ValueError(f"the mask of {name!r} is empty{detail}")
+    share.flags.writeable = False
+    return share
+
+
+# ------------------------------------------------------------------------------------------------- collections
+
+
+class UnknownStructureError(BrimstoneError, KeyError):
+    """There is no structure of a name; the message lists those there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class StructureDict(dict[str, Structure]):
+    """Structures by name. A name is found in any case of its letters if only one structure fits.
+
+    Parameters
+    ----------
+    structures : iterable of Structure
+    left_out : mapping of str to str, optional
+        Names of structures that could not be used, and why; asked for one of them, the error says so.
+
+    Raises
+    ------
+    ValueError
+        When two structures have the same name.
+
+    Examples
+    --------
+    >>> structures = StructureDict([Structure("PTV", np.ones((2, 2, 2)))])
+    >>> structures["ptv"].name
+    'PTV'
+    """
+
+    def __init__(self, structures: Iterable[Structure] = (), left_out: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.left_out = dict(left_out or {})
+        for structure in structures:
+            if structure.name in self:
+                raise ValueError(f"two structures are named {structure.name!r}; names must differ")
+            self[structure.name] = structure
+
+    def __missing__(self, name: str) -> Structure:
+        alike = [structure for key, structure in self.items() if key.casefold() == str(name).casefold()]
+        if len(alike) == 1:
+            return alike[0]
+        raise UnknownStructureError(self._explanation(str(name)))
+
+    def _explanation(self, name: str) -> str:
+        if name in self.left_out:
+            return f"structure {name!r} cannot be used: {self.left_out[name]}"
+        if not self:
+            return f"there is no structure {name!r}: there are none at all"
+        close = difflib.get_close_matches(name.casefold(), [key.casefold() for key in self], n=1)
+        hint = next((f"; do you mean {key!r}?" for key in self if close and key.casefold() == close[0]), "")
+        return f"there is no structure {name!r}; there are {', '.join(map(repr, self))}{hint}"
+
+
+class StructureSet:
+    """The structures of a series, in the order they were given.
+
+    Iterating gives the structures; `keys`, `values`, `items` and `get` are those of a dict by name. A name is found
+    in any case of its letters if only one structure fits.
+
+    Parameters
+    ----------
+    structures : iterable of Structure
+    left_out : mapping of str to str, optional
+        Names of structures that could not be used, and why; asked for one of them, the error says so.
+
+    Raises
+    ------
+    ValueError
+        When two structures have the same name.
+
+    Examples
+    --------
+    >>> ptv = Structure("PTV", np.ones((2, 2, 2)), is_target=True)
+    >>> structures = StructureSet([ptv, Structure("Bladder", np.ones((2, 2, 2)))])
+    >>> structures["bladder"].name, structures[0].name, len(structures)
+    ('Bladder', 'PTV', 2)
+    >>> [structure.name for structure in structures if structure.is_target]
+    ['PTV']
+    """
+
+    def __init__(self, structures: Iterable[Structure], left_out: Mapping[str, str] | None = None) -> None:
+        self._by_name = StructureDict(structures, left_out)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Names of structures that could not be used, and why."""
+        return self._by_name.left_out
+
+    def __iter__(self) -> Iterator[Structure]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, item: object) -> bool:
+        if isinstance(item, Structure):
+            return any(item is structure for structure in self)
+        return isinstance(item, str) and self.get(item) is not None
+
+    def __getitem__(self, key: str | int) -> Structure:
+        return self._by_name[key] if isinstance(key, str) else self.values()[key]
+
+    def get(self, name: str, default: Structure | None = None) -> Structure | None:
+        """Structure of a name, or the default.
+
+        Parameters
+        ----------
+        name : str
+        default : Structure, optional
+
+        Returns
+        -------
+        Structure or None
+        """
+        try:
+            return self._by_name[name]
+        except UnknownStructureError:
+            return default
+
+    def keys(self) -> list[str]:
+        """Return the names."""
+        return list(self._by_name)
+
+    def values(self) -> list[Structure]:
+        """Return the structures."""
+        return list(self._by_name.values())
+
+    def items(self) -> list[tuple[str, Structure]]:
+        """Return names and structures."""
+        return list(self._by_name.items())
+
+    def __repr__(self) -> str:
+        return f"StructureSet({', '.join(map(repr, self))})"

@@ -1,0 +1,1 @@
+"""From objectives to beamlet weights."""

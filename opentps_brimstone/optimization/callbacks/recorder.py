@@ -1,0 +1,154 @@
+"""Keeping what an optimization went through."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.callbacks.base import OptimizationCallback
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.prescription import Prescription
+    from opentps_brimstone.optimization.result import OptimizationResult
+
+__all__ = ["Recorder"]
+
+DVH = tuple[FloatArray, FloatArray]
+
+_EVERY_ITERATION = ("iteration", "level", "cost", "gradient_norm", "time_s")
+_DVH_POINTS = 500
+
+
+class Recorder(OptimizationCallback):
+    """Keeps the course of an optimization, and snapshots of dose, DVHs and weights every so many iterations.
+
+    A snapshot is taken of the first iteration, of every multiple of `every`, and of the result. Its dose is that of
+    the snapshot's beamlet weights in all voxels, whether or not an objective is on them. A new optimization starts a
+    new history, and so does one that goes on from a checkpoint; its iterations keep their numbers.
+
+    Parameters
+    ----------
+    every : int
+        Iterations from snapshot to snapshot.
+    doses, dvhs, weights : bool
+        What a snapshot keeps.
+
+    Attributes
+    ----------
+    history : dict
+        Of every iteration: lists ``iteration``, ``level``, ``cost``, ``gradient_norm`` and ``time_s``.
+        Of every snapshot: lists ``snapshot_iteration``, ``doses`` (float32 arrays of shape (nx, ny, nz), Gy over all
+        fractions) and ``weights`` (arrays of shape (n_beamlets,), MU per fraction), and ``dvhs``, a dict that has for
+        the name of each structure on the dose grid the list of its cumulative DVHs (Gy, volume share).
+
+    Raises
+    ------
+    ValueError
+        When `every` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> optimizer = pb.PlanOptimizer(plan)
+    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> recorder = pb.Recorder(every=5, dvhs=True, weights=True)
+    >>> result = optimizer.optimize(callback=recorder)
+    >>> len(recorder.history["cost"]) == result.iterations
+    True
+    >>> recorder.history["snapshot_iteration"][:2]
+    [1, 5]
+    >>> dose_gy, volume = recorder.history["dvhs"]["PTV"][-1]
+    """
+
+    def __init__(self, every: int = 1, *, doses: bool = False, dvhs: bool = False, weights: bool = False) -> None:
+        if int(every) != every or every < 1:
+            raise ValueError(f"snapshots are taken every {every!r} iterations; it must be a whole number from 1")
+        self.every = int(every)
+        self._keeps = {"doses": doses, "dvhs": dvhs, "weights": weights}
+        self._plan: Plan | None = None
+        self._prescription: Prescription | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self.history: dict[str, Any] = {name: [] for name in _EVERY_ITERATION}
+        self.history |= {"snapshot_iteration": [], "doses": [], "weights": [], "dvhs": {}}
+        self._started = time.perf_counter()
+
+    def on_start(self, plan: Plan, prescription: Prescription) -> None:
+        """Start a new history."""
+        self._plan, self._prescription = plan, prescription
+        self._restart()
+
+    def on_iteration(
+        self,
+        iteration: int,
+        level: int,
+        cost: float,
+        gradient_norm: float,
+        beamlet_weights: FloatArray,
+        dose: FloatArray,
+    ) -> bool:
+        """Record an iteration.
+
+        Returns
+        -------
+        bool
+            True: a recorder never stops.
+        """
+        entry = (iteration, level, cost, gradient_norm, time.perf_counter() - self._started)
+        for name, value in zip(_EVERY_ITERATION, entry, strict=True):
+            self.history[name].append(value)
+        if len(self.history["iteration"]) == 1 or iteration % self.every == 0:
+            self._snapshot(iteration, beamlet_weights, dose)
+        return True
+
+    def on_end(self, result: OptimizationResult) -> None:
+        """Record the result, unless the last snapshot is of it."""
+        taken = self.history["snapshot_iteration"]
+        if not taken or taken[-1] != result.iterations:
+            self._snapshot(result.iterations, result.beamlet_weights, result.dose)
+
+    def _snapshot(self, iteration: int, weights: FloatArray, dose: FloatArray) -> None:
+        if not any(self._keeps.values()):
+            return
+        self.history["snapshot_iteration"].append(iteration)
+        if self._keeps["weights"]:
+            self.history["weights"].append(np.array(weights))
+        if not (self._keeps["doses"] or self._keeps["dvhs"]):
+            return
+        plan = self._plan
+        whole = dose if plan is None else plan.dose_influence.dose(weights, plan.number_of_fractions)
+        if self._keeps["doses"]:
+            self.history["doses"].append(np.array(whole, dtype=np.float32))
+        if self._keeps["dvhs"] and plan is not None:
+            for structure in plan.structures.values():
+                if structure.is_on_grid:
+                    self.history["dvhs"].setdefault(structure.name, []).append(_dvh(whole, structure))
+
+    def __repr__(self) -> str:
+        taken = len(self.history["snapshot_iteration"])
+        return f"{type(self).__name__}({len(self.history['iteration'])} iterations, {taken} snapshots)"
+
+
+def _dvh(dose: FloatArray, structure: Structure) -> DVH:
+    from opentps_brimstone.evaluation import cumulative_dvh
+
+    axis = np.linspace(0.0, float(dose[structure.mask].max()) * 1.01, _DVH_POINTS)
+    return axis, cumulative_dvh(dose, structure.share, axis)

@@ -1,0 +1,361 @@
+"""A plan and its prescription, put together for the core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from opentps_brimstone import _core
+from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
+from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
+from opentps_brimstone.optimization.coarse_grids import coarsen
+from opentps_brimstone.optimization.python_terms import checked_evaluate
+from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
+from opentps_brimstone.optimization.voxel_bricks import BRICK_VOXELS, order_in_bricks
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+
+
+# A target on fewer voxels than this is not represented by a grid any more.
+_FEWEST_TARGET_VOXELS = 8
+# Distance up to which beamlets are next to each other, in units of their spacing.
+_NEXT_TO = 1.2
+# The core's sign for a row that stands for no voxel.
+_NO_ROW = 0xFFFFFFFF
+
+
+@dataclass
+class AssembledPlan:
+    """A plan as the core computes it: voxels with a term, beamlets that take part.
+
+    Attributes
+    ----------
+    core : _core.MultilevelPlan
+        The grids, finest first. Its weights are MU over all fractions.
+    beamlets : ndarray of int
+        The plan's beamlets that are parameters.
+    of_interest : ndarray of bool
+        Whether a voxel of the dose grid, in C order, is in a structure with a term and reached by some beamlet.
+    rows : ndarray of int
+        Rows of the voxels of interest in the core. Rows of no voxel get no dose.
+    reference_dose : float
+        Highest dose bound of the target terms, in Gy.
+    uniform_weight : float
+        The weight, in MU over all fractions, that gives the targets their mean prescribed dose when every
+        beamlet has it.
+    """
+
+    core: _core.MultilevelPlan
+    beamlets: AnyIntArray
+    of_interest: BoolArray
+    rows: npt.NDArray[np.uint32]
+    reference_dose: float
+    uniform_weight: float
+
+    @property
+    def voxels(self) -> AnyIntArray:
+        """Flat index of the voxels of interest in the dose grid, ascending."""
+        return np.flatnonzero(self.of_interest)
+
+    def to_voxels_of_interest(self, grid: int, dose: FloatArray) -> FloatArray:
+        """Dose of a grid's rows, given to every voxel of interest in them."""
+        return dose[self.core.rows_on_grid(self.rows, grid)]
+
+
+def target_terms(objectives: list[ObjectiveTerm]) -> list[KLDivergenceTerm]:
+    """Find the DVH terms on targets.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    """
+    terms = [
+        term
+        for term in objectives
+        if isinstance(term, KLDivergenceTerm) and term.structure is not None and term.structure.is_target
+    ]
+    if not terms:
+        on = ", ".join(f"{t.structure.name!r}" for t in objectives if t.structure is not None) or "nothing"
+        raise ValueError(
+            f"no target term: the objectives are on {on}; at least one KLDivergenceTerm must be on a structure "
+            "with is_target=True"
+        )
+    return terms
+
+
+def assemble(
+    plan: Plan,
+    objectives: list[ObjectiveTerm],
+    settings: OptimizerSettings,
+    *,
+    initial_weights: FloatArray | None = None,
+    include_all: bool = False,
+) -> AssembledPlan:
+    """Put a plan together for the core.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    objectives : list of ObjectiveTerm
+        Terms that know their structures.
+    settings : OptimizerSettings
+        How to optimize.
+    initial_weights : ndarray, shape (n_beamlets,), optional
+        MU over all fractions. Beamlets that do not take part keep theirs; without it they have none.
+    include_all : bool
+        Let every beamlet take part.
+
+    Returns
+    -------
+    AssembledPlan
+
+    Raises
+    ------
+    ValueError
+        When no term is on a target, or a structure with a term gets no dose from any beamlet.
+    """
+    targets = target_terms(objectives)
+    influence = plan.dose_influence
+    grid = influence.grid
+    matrix = influence.matrix
+    structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
+    of_interest = _of_interest(influence, structures)
+    voxel_ijk = _grid_index(of_interest, grid.shape)
+    rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
+    # Voxels without any dose are alike: one row stands for all of them.
+    n_rows += BRICK_VOXELS
+    row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
+    row_map[of_interest] = rows
+
+    threads = settings.threads or int(_core.build_info()["threads"])
+    mean_dose = _mean_doses(matrix, structures, threads)
+    number = {id(s): i for i, s in enumerate(structures)}
+    target_numbers = [number[id(term.structure)] for term in targets]
+    if include_all:
+        beamlets = np.arange(matrix.shape[1])
+    else:
+        beamlets = _included(mean_dose[target_numbers], settings.inclusion_threshold)
+    core = _core.MultilevelPlan(
+        matrix=_core.DoseMatrix(
+            matrix.shape[0],
+            matrix.indptr.astype(np.int64),
+            matrix.indices,
+            matrix.data,
+            row_map,
+            n_rows,
+            beamlets,
+            threads,
+        ),
+        structures=[_row_shares(s, row_map, n_rows - BRICK_VOXELS) for s in structures],
+        base_dose=_base_dose(influence, beamlets, initial_weights, of_interest, rows, n_rows),
+        terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
+        cost_offset=settings.cost_offset,
+        precision=getattr(_core.Precision, settings.precision),
+        threads=threads,
+    )
+    assembled = AssembledPlan(
+        core=core,
+        beamlets=beamlets,
+        of_interest=of_interest,
+        rows=rows,
+        reference_dose=max(float(term.dvh[-1, 0]) for term in targets),
+        uniform_weight=_uniform_weight(targets, mean_dose[target_numbers][:, beamlets]),
+    )
+    del row_map  # large, and coarser grids need much memory while they are made
+    layouts = _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    if settings.roughness_weight:
+        _penalize_roughness(assembled, layouts, settings.roughness_weight)
+    return assembled
+
+
+def _of_interest(influence: DoseInfluence, structures: list[Structure]) -> BoolArray:
+    in_any = np.zeros(influence.grid.n_voxels, dtype=bool)
+    for structure in structures:
+        in_any |= structure.mask.ravel()
+    reached = np.zeros(influence.grid.n_voxels, dtype=bool)
+    reached[influence.matrix.indices] = True
+    of_interest: BoolArray = in_any & reached
+    return of_interest
+
+
+def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
+    voxels = np.flatnonzero(of_interest)
+    ijk = np.empty((len(voxels), 3), dtype=np.int32)
+    for axis, index in enumerate(np.unravel_index(voxels, shape)):
+        ijk[:, axis] = index
+    return ijk
+
+
+def _row_shares(
+    structure: Structure, row_map: npt.NDArray[np.int32], unreached_row: int
+) -> tuple[npt.NDArray[np.uint32], FloatArray]:
+    """Rows of a structure, ascending, with the share of its volume in each."""
+    inside = np.flatnonzero(structure.share.ravel())
+    share = structure.share.ravel()[inside]
+    row = row_map[inside]
+    share_of_row = np.zeros(unreached_row + 1)
+    share_of_row[row[row >= 0]] = share[row >= 0]
+    share_of_row[unreached_row] = share[row < 0].sum()
+    rows = np.flatnonzero(share_of_row)
+    share = share_of_row[rows]
+    return rows.astype(np.uint32), share / share.sum()
+
+
+def _mean_doses(matrix: Any, structures: list[Structure], threads: int) -> FloatArray:
+    """Mean dose of every beamlet in every structure, in Gy/MU, as (structures, beamlets)."""
+    share = np.stack([s.share.ravel() / s.share.sum() for s in structures], axis=1)
+    mean_dose: FloatArray = _core.weighted_column_sums(
+        matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices, matrix.data, share, threads
+    ).T
+    for structure, means in zip(structures, mean_dose, strict=True):
+        if not means.any():
+            raise ValueError(
+                f"{structure.name!r} gets no dose from any of the {matrix.shape[1]} beamlets; check its mask, the "
+                "isocenter and the beam angles, or remove its objective"
+            )
+    return mean_dose
+
+
+def _included(mean_dose: FloatArray, threshold: float) -> AnyIntArray:
+    """Beamlets whose mean dose in some target is at least a share of the strongest beamlet's."""
+    return np.flatnonzero((mean_dose > threshold * mean_dose.max(axis=1, keepdims=True)).any(axis=0))
+
+
+def _base_dose(
+    influence: DoseInfluence,
+    beamlets: AnyIntArray,
+    initial_weights: FloatArray | None,
+    of_interest: BoolArray,
+    rows: npt.NDArray[np.uint32],
+    n_rows: int,
+) -> FloatArray:
+    """Dose of the beamlets that do not take part, or nothing."""
+    if initial_weights is None:
+        return np.empty(0)
+    fixed = initial_weights.copy()
+    fixed[beamlets] = 0.0
+    if not fixed.any():
+        return np.empty(0)
+    base_dose = np.zeros(n_rows)
+    base_dose[rows] = influence.dose(fixed).ravel()[of_interest]
+    return base_dose
+
+
+def _uniform_weight(targets: list[KLDivergenceTerm], mean_dose: FloatArray) -> float:
+    """Find the weight that gives the targets their mean prescribed dose when every beamlet has it."""
+    asked = 0.0
+    for term in targets:
+        dose, volume = term.dvh.T
+        asked += dose[0] + float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
+    return asked / float(mean_dose.sum())
+
+
+def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSettings) -> _core.TermSpecification:
+    if isinstance(term, KLDivergenceTerm):
+        return _core.TermSpecification.kl_divergence(
+            structure=structure,
+            weight=term.weight,
+            target=term.dvh,
+            direction=getattr(_core.KlDirection, term.direction or settings.kl_direction),
+        )
+    if isinstance(term, DoseLimitTerm):
+        return _core.TermSpecification.dose_limit(
+            kind=getattr(_core.TermKind, term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
+        )
+    return _core.TermSpecification.function(structure=structure, weight=term.weight, evaluate=checked_evaluate(term))
+
+
+def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) -> float:
+    """Diameter of the largest ball inside a structure, in mm."""
+    inside = structure.share >= 0.5
+    if not inside.any():
+        return float(min(spacing_mm))
+    padded = np.pad(inside[ndimage.find_objects(inside.astype(np.int8), max_label=1)[0]], 1)
+    # From the center of the innermost voxel to that of the nearest one outside is half a voxel more than the radius.
+    return float(2.0 * ndimage.distance_transform_edt(padded, sampling=spacing_mm).max() - min(spacing_mm))
+
+
+def _add_grids(
+    assembled: AssembledPlan,
+    plan: Plan,
+    targets: list[KLDivergenceTerm],
+    ijk: AnyIntArray,
+    wanted: int,
+) -> list[BeamletLayout]:
+    """Add coarser grids as long as they still make sense; return where the beamlets of all grids are.
+
+    A grid does when its beamlets are no wider than the thinnest target and every target still has some voxels.
+    """
+    spacing = np.array(plan.dose_influence.grid.spacing_mm)
+    layout = _subset(plan.dose_influence.layout, assembled.beamlets)
+    layouts = [layout]
+    if not wanted:
+        return layouts
+    rows = assembled.rows
+    n_rows = int(assembled.core.matrix_shape(0)[0])
+    unreached_row = n_rows - BRICK_VOXELS
+    target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.of_interest]) for t in targets if t.structure]
+    thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
+    for _ in range(wanted):
+        coarser = coarsen(layout, ijk)
+        target_voxels = [np.unique(coarser.voxel_of[voxels]) for voxels in target_voxels]
+        if coarser.layout.spacing_mm.max() > thinnest or min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
+            return layouts
+        spacing = 2 * spacing
+        coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
+        row_of = np.full(n_rows, _NO_ROW, dtype=np.uint32)
+        row_of[rows] = coarser_rows[coarser.voxel_of]
+        row_of[unreached_row] = n_coarser_rows
+        unreached_row = n_coarser_rows
+        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows + BRICK_VOXELS
+        layouts.append(layout)
+        interpolation = coarser.interpolation
+        del coarser  # large, and the core needs much memory now
+        assembled.core.add_coarser_grid(
+            voxel=row_of,
+            n_voxels=n_rows,
+            row_start=interpolation.indptr.astype(np.int64),
+            beamlet=interpolation.indices.astype(np.uint32),
+            share=interpolation.data,
+            n_beamlets=layout.n_beamlets,
+        )
+    return layouts
+
+
+def _penalize_roughness(assembled: AssembledPlan, layouts: list[BeamletLayout], weight: float) -> None:
+    """Let jumps between neighboring beamlets cost as much on every grid as on the finest one, for the same fluence."""
+    finest = layouts[0]
+    for grid, layout in enumerate(layouts):
+        # A jump's cost grows with the edge that it runs along.
+        edge = float(layout.spacing_mm.mean() / finest.spacing_mm.mean())
+        assembled.core.penalize_roughness(
+            grid=grid,
+            neighbors=_neighbors(layout),
+            weight=weight * edge / finest.n_beamlets,
+            unit=assembled.uniform_weight,
+        )
+
+
+def _neighbors(layout: BeamletLayout) -> npt.NDArray[np.uint32]:
+    """Pairs of beamlets of one fluence map that are next to each other in x or y, but not across a corner."""
+    pairs: list[AnyIntArray] = []
+    for beam, spacing in enumerate(layout.spacing_mm):
+        beamlets = np.flatnonzero(layout.beam_index == beam)
+        near = cKDTree(layout.xy_mm[beamlets] / spacing).query_pairs(_NEXT_TO, output_type="ndarray")
+        pairs.append(beamlets[near])
+    return np.concatenate(pairs).astype(np.uint32)
+
+
+def _subset(layout: BeamletLayout, beamlets: AnyIntArray) -> BeamletLayout:
+    beams, index = np.unique(layout.beam_index[beamlets], return_inverse=True)
+    return BeamletLayout(layout.xy_mm[beamlets], index, layout.spacing_mm[beams])

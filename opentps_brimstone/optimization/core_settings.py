@@ -1,0 +1,82 @@
+"""Settings as the core takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opentps_brimstone import _core
+
+if TYPE_CHECKING:
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+
+
+def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float) -> _core.BinSettings:
+    """How dose is binned at a level.
+
+    Parameters
+    ----------
+    settings : OptimizerSettings
+        Relative widths.
+    level : int
+        0 is the finest.
+    reference_dose : float
+        In Gy.
+    """
+    sigma_max = settings.gaussian_bin_sigma / settings.level_sigma[level] * reference_dose
+    sigma_min = sigma_max / np.sqrt(settings.variance_ratio)
+    return _core.BinSettings(
+        reference_dose=reference_dose,
+        bin_width=sigma_min / settings.bins_per_sigma,
+        variance_min=sigma_min**2,
+        variance_max=sigma_max**2,
+        target_smoothing=getattr(_core.TargetSmoothing, settings.target_smoothing),
+        kernel_reach=settings.kernel_reach,
+        floor=settings.kl_floor,
+        tail_length=settings.tail_length,
+    )
+
+
+def level_settings(
+    settings: OptimizerSettings, level: int, grid: int, reference_dose: float, weight_limit: float
+) -> _core.LevelSettings:
+    """Everything the core needs to know of a level.
+
+    Parameters
+    ----------
+    settings : OptimizerSettings
+        All levels' settings.
+    level : int
+        0 is the finest.
+    grid : int
+        The grid it runs on; 0 is the finest.
+    reference_dose : float
+        In Gy.
+    weight_limit : float
+        Highest beamlet weight, in MU over all fractions.
+    """
+    bins = bin_settings(settings, level, reference_dose)
+    sigma_max = settings.gaussian_bin_sigma / settings.level_sigma[level] * reference_dose
+    coarsest = level == settings.number_of_levels - 1 and settings.number_of_levels > 1
+    return _core.LevelSettings(
+        grid=grid,
+        bins=bins,
+        parameters=_core.ParameterSettings(
+            input_scale=settings.input_scale,
+            weight_limit=weight_limit,
+            variance_min=sigma_max**2 / settings.variance_ratio,
+            variance_max=sigma_max**2,
+            slope_variance=settings.slope_variance and not coarsest,
+            dynamic_covariance=settings.dynamic_covariance,
+            covariance_base=settings.covariance_base,
+            covariance_memory=settings.covariance_memory,
+        ),
+        search=_core.SearchSettings(
+            method=getattr(_core.SearchMethod, settings.search),
+            tolerance=settings.at_level(settings.cg_tolerance, level),
+            line_tolerance=settings.at_level(settings.line_tolerance, level),
+            gradient_tolerance=settings.gradient_tolerance,
+            max_iterations=settings.max_iterations,
+        ),
+    )

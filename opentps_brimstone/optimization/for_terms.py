@@ -1,0 +1,91 @@
+"""An optimizer for terms that are given, with levels that resolve them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from opentps_brimstone.model.influence import DoseInfluence
+from opentps_brimstone.model.plan import Plan
+from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.optimizer import PlanOptimizer
+from opentps_brimstone.optimization.settings import OptimizerSettings
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
+
+_KERNELS_IN_TARGET = 1.0
+
+
+_LEVEL_STEP = 2.5  # between the published sigmas of neighboring levels
+
+
+def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerSettings:
+    """Choose settings that resolve the narrowest target DVH among some terms.
+
+    The finest published kernel has a standard deviation of 2.5 % of the reference dose, and doses closer together
+    than that look alike to it. Where a target's DVH is narrower, finer levels are put before the published ones,
+    down to its width.
+
+    Parameters
+    ----------
+    terms : iterable of (Structure, ObjectiveTerm)
+
+    Returns
+    -------
+    OptimizerSettings
+        The defaults where no target is that narrow.
+    """
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+
+    default = OptimizerSettings()
+    dvhs = [term.dvh for structure, term in terms if structure.is_target and isinstance(term, KLDivergenceTerm)]
+    if not dvhs:
+        return default
+    width = min(dvh[-1, 0] - dvh[0, 0] for dvh in dvhs) / max(dvh[-1, 0] for dvh in dvhs)
+    finest = default.level_sigma[0]
+    if width >= default.gaussian_bin_sigma / finest:
+        return default
+    needed = default.gaussian_bin_sigma * _KERNELS_IN_TARGET / width
+    n_more = int(np.ceil(np.log(needed / finest) / np.log(_LEVEL_STEP)))
+    return replace(
+        default,
+        level_sigma=(*np.geomspace(needed, finest, n_more + 1)[:-1].tolist(), *default.level_sigma),
+        number_of_levels=default.number_of_levels + n_more,
+        grid_of_level=(0,) * n_more + default.grid_of_level,
+    )
+
+
+def plan_with_terms(
+    influence: DoseInfluence,
+    terms: Iterable[tuple[Structure, ObjectiveTerm]],
+    number_of_fractions: int,
+    settings: OptimizerSettings | None = None,
+) -> PlanOptimizer:
+    """Optimizer of a plan that is asked for some terms.
+
+    Parameters
+    ----------
+    influence : DoseInfluence
+    terms : iterable of (Structure, ObjectiveTerm)
+        The terms are copied, so they can be asked of another plan again.
+    number_of_fractions : int
+    settings : OptimizerSettings, optional
+        If not given, those of `settings_for`.
+
+    Returns
+    -------
+    PlanOptimizer
+    """
+    from opentps_brimstone.optimization.optimizer import PlanOptimizer
+
+    terms = list(terms)
+    structures = list({id(structure): structure for structure, _ in terms}.values())
+    plan = Plan.from_influence(influence, structures, number_of_fractions=number_of_fractions)
+    optimizer = PlanOptimizer(plan, settings or settings_for(terms))
+    for structure, term in terms:
+        own_term = copy.copy(term)
+        own_term.structure = None
+        optimizer.add_objective(structure=structure, objective=own_term)
+    return optimizer

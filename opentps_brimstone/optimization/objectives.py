@@ -1,0 +1,171 @@
+"""Ready-made objectives beside the Kullback-Leibler divergence, for mixed prescriptions.
+
+Each is a few lines of NumPy on the doses of a structure's voxels: a model for objectives of one's own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.terms import ObjectiveTerm
+
+__all__ = ["DVHLimitTerm", "EUDTerm", "HomogeneityTerm", "SquaredDeviationTerm"]
+
+
+def _positive_dose(name: str, dose_gy: float) -> float:
+    if not (np.isfinite(dose_gy) and dose_gy > 0):
+        raise ValueError(f"{name} is {dose_gy} Gy; it must be positive and finite")
+    return float(dose_gy)
+
+
+class SquaredDeviationTerm(ObjectiveTerm):
+    """Ask for one dose everywhere: Σ_j v_j [(d_j − dose) / dose]².
+
+    Parameters
+    ----------
+    dose_gy : float
+        In Gy.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> value, gradient = pb.SquaredDeviationTerm(50.0).evaluate(np.array([45.0, 55.0]), np.array([0.5, 0.5]))
+    >>> round(value, 6)
+    0.01
+    """
+
+    def __init__(self, dose_gy: float, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        self.dose_gy = _positive_dose("the dose of a squared deviation", dose_gy)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`."""
+        relative = dose / self.dose_gy - 1.0
+        return float(share @ relative**2), 2.0 * share * relative / self.dose_gy
+
+
+class EUDTerm(ObjectiveTerm):
+    """Limit the generalized equivalent uniform dose, (Σ_j v_j d_j^a)^(1/a): [max(0, ±(EUD − limit)) / limit]².
+
+    The definition is A. Niemierko's, Med. Phys. 26 (1999).
+
+    Parameters
+    ----------
+    limit_gy : float
+        In Gy.
+    a : float
+        1 is the mean dose; high values look at hot spots (serial organs), negative ones at cold spots (targets).
+    minimum : bool
+        Ask for at least the limit, instead of at most.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> value, gradient = pb.EUDTerm(20.0, a=1.0).evaluate(np.array([10.0, 34.0]), np.array([0.5, 0.5]))
+    >>> round(value, 6)
+    0.01
+    """
+
+    def __init__(self, limit_gy: float, a: float, *, minimum: bool = False, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        self.limit_gy = _positive_dose("the limit of an EUD", limit_gy)
+        if not np.isfinite(a) or a == 0:
+            raise ValueError(f"the exponent a of an EUD is {a}; it must be finite and not 0")
+        self.a = float(a)
+        self.minimum = bool(minimum)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`."""
+        # A voxel without dose has no finite power for a < 1: a millionth of the limit stands for it.
+        relative = np.maximum(dose / self.limit_gy, 1e-6)
+        power = relative**self.a
+        eud = float(share @ power) ** (1.0 / self.a)  # relative to the limit
+        sign = -1.0 if self.minimum else 1.0
+        excess = max(0.0, sign * (eud - 1.0))
+        slope = eud ** (1.0 - self.a) * share * power / relative / self.limit_gy
+        return excess**2, 2.0 * excess * sign * slope
+
+
+class DVHLimitTerm(ObjectiveTerm):
+    """Limit the volume that gets a dose: at most (or at least) a share of the volume above it.
+
+    Of the voxels on the wrong side of the dose, those nearest to it are asked to cross it, as many as the volume needs:
+    Σ_j v_j [(d_j − dose) / dose]² over them (Q. Wu and R. Mohan, Med. Phys. 27, 2000).
+
+    Parameters
+    ----------
+    dose_gy : float
+        In Gy.
+    volume : float
+        Share of the volume, in [0, 1].
+    minimum : bool
+        At least this share at or above the dose, instead of at most.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> dose, share = np.array([10.0, 22.0, 40.0]), np.full(3, 1 / 3)
+    >>> value, gradient = pb.DVHLimitTerm(20.0, 0.4).evaluate(dose, share)
+    >>> gradient.round(4).tolist()  # the voxel at 22 Gy is the one to cross
+    [0.0, 0.0033, 0.0]
+    """
+
+    def __init__(self, dose_gy: float, volume: float, *, minimum: bool = False, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        self.dose_gy = _positive_dose("the dose of a DVH limit", dose_gy)
+        if not 0 <= volume <= 1:
+            raise ValueError(f"the volume of a DVH limit is {volume}; it must be a share from 0 to 1")
+        self.volume = float(volume)
+        self.minimum = bool(minimum)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`."""
+        wrong = dose < self.dose_gy if self.minimum else dose > self.dose_gy
+        allowed = 1.0 - self.volume if self.minimum else self.volume
+        surplus = float(share[wrong].sum()) - allowed
+        gradient = np.zeros_like(dose)
+        if surplus <= 0:
+            return 0.0, gradient
+        candidates = np.flatnonzero(wrong)
+        candidates = candidates[np.argsort(np.abs(dose[candidates] - self.dose_gy), kind="stable")]
+        crossing = candidates[: int(np.searchsorted(np.cumsum(share[candidates]), surplus)) + 1]
+        relative = dose[crossing] / self.dose_gy - 1.0
+        gradient[crossing] = 2.0 * share[crossing] * relative / self.dose_gy
+        return float(share[crossing] @ relative**2), gradient
+
+
+class HomogeneityTerm(ObjectiveTerm):
+    """Ask for the same dose everywhere, whatever it is: the variance of the dose over the square of its mean.
+
+    Parameters
+    ----------
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> value, gradient = pb.HomogeneityTerm().evaluate(np.array([9.0, 11.0]), np.array([0.5, 0.5]))
+    >>> round(value, 6)
+    0.01
+    """
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`."""
+        mean = float(share @ dose)
+        if mean <= 0:
+            return 0.0, np.zeros_like(dose)
+        difference = dose - mean
+        variance = float(share @ difference**2)
+        return variance / mean**2, 2.0 * share * (difference / mean**2 - variance / mean**3)

@@ -1,0 +1,197 @@
+"""Finding beamlet weights: settings, optimizer and result."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from opentps_brimstone.optimization.callbacks import Callback, as_callback
+from opentps_brimstone.optimization.checkpoint import load_checkpoint
+from opentps_brimstone.optimization.core_plan import assemble, target_terms
+from opentps_brimstone.optimization.prescription import Prescription
+from opentps_brimstone.optimization.result import OptimizationResult
+from opentps_brimstone.optimization.run import OptimizationRun, fingerprint
+from opentps_brimstone.optimization.settings import OptimizerSettings
+from opentps_brimstone.optimization.terms import ObjectiveTerm
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
+
+
+class PlanOptimizer:
+    """Brimstone: finds beamlet weights whose dose-volume histograms match the prescribed ones.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan; its `beamlet_weights` are set by `optimize`.
+    settings : OptimizerSettings, optional
+        Constants of the algorithm.
+
+    Attributes
+    ----------
+    plan : Plan
+    prescription : Prescription
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> optimizer = pb.PlanOptimizer(plan)
+    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> optimizer.add_objective(cord, pb.MaximumDoseTerm(5.0))
+    >>> result = optimizer.optimize()
+    >>> result.success
+    True
+    >>> bool(8.5 < result.dose[target.mask].min() < 11.5)
+    True
+    """
+
+    def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:
+        self.plan = plan
+        self.settings = settings or OptimizerSettings()
+        self.prescription = Prescription(plan, self.settings)
+
+    def add_objective(self, structure: Structure, objective: ObjectiveTerm) -> None:
+        """Ask something of a structure.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the plan's.
+        objective : ObjectiveTerm
+            What is asked.
+        """
+        self.prescription.add(structure, objective)
+
+    def optimize(
+        self,
+        initial_weights: npt.ArrayLike | None = None,
+        callback: Callback | None = None,
+        max_iterations: int | None = None,
+        tolerance: float | Sequence[float] | None = None,
+        progress: bool = False,
+        resume_from: str | os.PathLike[str] | None = None,
+    ) -> OptimizationResult:
+        """Find beamlet weights and set them in the plan.
+
+        Parameters
+        ----------
+        initial_weights : array_like, shape (n_beamlets,), optional
+            MU per fraction to start from; without it, the uniform weight that gives the targets their mean dose.
+        callback : OptimizationCallback or callable, or a list of them, optional
+            Called after each iteration; returning False stops.
+        max_iterations : int, optional
+            Iterations per level; the settings' 500 by default.
+        tolerance : float or sequence of float, optional
+            Relative change of the cost that ends a level; the settings' 1e-3 by default.
+        progress : bool
+            Show a progress bar on the terminal.
+        resume_from : path, optional
+            A checkpoint (`Checkpoint`) to go on from. The result is bitwise that of an optimization that was never
+            interrupted; the start weights are those of the checkpoint.
+
+        Returns
+        -------
+        OptimizationResult
+
+        Raises
+        ------
+        ValueError
+            When no objective is on a target, a structure gets no dose, or a number is out of its range.
+        CheckpointError
+            When the checkpoint cannot be read or belongs to another plan, prescription or settings.
+        KeyboardInterrupt
+            On Ctrl-C; the plan is as before. Whatever ends the optimization after an iteration, this or an exception
+            of a callback, has an attribute ``result_so_far``: the `OptimizationResult` of the last iteration.
+        """
+        settings = self._settings(max_iterations, tolerance)
+        targets = target_terms(self.prescription.objectives)
+        self.plan.prepare([term.structure for term in targets if term.structure is not None])
+        watch = as_callback(callback) if callback is not None else None
+        started = time.perf_counter()
+        fractions = self.plan.number_of_fractions
+        start = None
+        resumed = None
+        if resume_from is not None:
+            if initial_weights is not None:
+                raise ValueError("give initial_weights or resume_from, not both: a checkpoint has its start weights")
+            resumed = load_checkpoint(resume_from, fingerprint(self.plan, self.prescription.objectives, settings))
+            start = resumed.get("start")
+        elif initial_weights is not None:
+            start = self.plan.dose_influence.check_weights(initial_weights) * fractions
+        assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start)
+        run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, watch)
+        if watch is not None:
+            watch.on_start(self.plan, self.prescription)
+        prepared = time.perf_counter()
+        try:
+            answer = run.optimize(show_progress=progress, resumed=resumed)
+        except BaseException as error:
+            so_far = run.result_so_far(error)
+            if so_far is not None:
+                error.result_so_far = replace(  # type: ignore[attr-defined]
+                    so_far, time_s=time.perf_counter() - prepared, preparation_s=prepared - started
+                )
+            raise
+        finished = time.perf_counter()
+
+        self.plan.beamlet_weights = run.all_weights(answer["weights"])
+        history = run.history
+        del run, assembled  # the core's memory is free before the dose needs some
+        dose = self.plan.update_histograms()
+        assert self.plan.beamlet_weights is not None
+        stop, _, cost = answer["levels"][-1]
+        result = OptimizationResult(
+            success=stop in ("converged", "gradient_vanished"),
+            message=_message(answer["levels"], settings),
+            final_cost=float(cost),
+            iterations=len(history["iteration"]),
+            beamlet_weights=self.plan.beamlet_weights,
+            dose=dose,
+            convergence_history=history,
+            time_s=finished - prepared,
+            preparation_s=prepared - started,
+        )
+        if watch is not None:
+            watch.on_end(result)
+        return result
+
+    def _settings(self, max_iterations: int | None, tolerance: float | Sequence[float] | None) -> OptimizerSettings:
+        changes: dict[str, Any] = {}
+        if max_iterations is not None:
+            changes["max_iterations"] = int(max_iterations)
+        if tolerance is not None:
+            changes["cg_tolerance"] = tuple(tolerance) if isinstance(tolerance, Sequence) else float(tolerance)
+        return replace(self.settings, **changes)
+
+
+def _message(levels: list[tuple[str, int, float]], settings: OptimizerSettings) -> str:
+    stop, iterations, _ = levels[-1]
+    if stop == "callback":
+        return "stopped by the callback"
+    if stop == "iterations_exhausted":
+        return f"the finest level did not converge in {iterations} iterations"
+    exhausted = sum(name == "iterations_exhausted" for name, _, _ in levels)
+    if exhausted:
+        return (
+            f"converged at the finest level; {exhausted} coarser ones ended after {settings.max_iterations} iterations"
+        )
+    return f"converged at all {len(levels)} levels"

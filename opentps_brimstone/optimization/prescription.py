@@ -1,0 +1,132 @@
+"""What a plan is asked for: terms on the dose of structures, and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.core_plan import AssembledPlan
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+
+
+class Prescription:
+    """The cost of beamlet weights: weighted terms on the dose of structures, and a constant.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan whose weights are judged.
+    settings : OptimizerSettings, optional
+        Where the smoothing and the constants come from.
+
+    Attributes
+    ----------
+    objectives : list of ObjectiveTerm
+        The terms; each knows its structure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
+    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
+    >>> plan = pb.Plan.from_dose_influence(
+    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+    ...     [target, cord],
+    ...     grid_shape=(3, 1, 1),
+    ...     spacing_mm=(5.0, 5.0, 5.0),
+    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+    ...     beam_index=[0, 0],
+    ...     beamlet_spacing_mm=5.0,
+    ... )
+    >>> prescription = pb.Prescription(plan)
+    >>> prescription.add(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> prescription.add(cord, pb.MeanDoseTerm(2.0))
+    >>> too_little, gradient = prescription.evaluate([10.0, 10.0])
+    >>> enough, _ = prescription.evaluate([16.5, 16.5])
+    >>> bool(enough < too_little), gradient.shape
+    (True, (2,))
+    """
+
+    def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:
+        from opentps_brimstone.optimization.settings import OptimizerSettings
+
+        self.plan = plan
+        self.settings = settings or OptimizerSettings()
+        self.objectives: list[ObjectiveTerm] = []
+        # Put together for the core by the last evaluation, and for which terms.
+        self._assembled: tuple[object, AssembledPlan] | None = None
+
+    def add(self, structure: Structure, objective: ObjectiveTerm) -> None:
+        """Ask something of a structure.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the plan's, or of its series.
+        objective : ObjectiveTerm
+            A term that belongs to no other structure yet.
+        """
+        if not isinstance(objective, ObjectiveTerm):
+            raise TypeError(f"{objective!r} is no objective; it must be an ObjectiveTerm, such as KLDivergenceTerm")
+        if type(objective).evaluate is ObjectiveTerm.evaluate:
+            raise TypeError(f"{type(objective).__name__} must override evaluate(dose, share)")
+        structure = self.plan.own_structure(structure)
+        if objective.structure is not None and objective.structure is not structure:
+            raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
+        objective.structure = structure
+        self.objectives.append(objective)
+
+    def add_kl_divergence_term(
+        self,
+        structure: Structure,
+        target_dvh: Sequence[tuple[float, float]] | FloatArray,
+        weight: float = 1.0,
+    ) -> None:
+        """Ask for a DVH.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the plan's.
+        target_dvh : array_like, shape (n, 2)
+            Points (dose in Gy, volume share), falling from 1 to 0.
+        weight : float
+            Factor in the cost.
+        """
+        self.add(structure, KLDivergenceTerm(dvh=target_dvh, weight=weight))
+
+    def evaluate(self, beamlet_weights: npt.ArrayLike) -> tuple[float, FloatArray]:
+        """Cost of beamlet weights at the finest level, half of each voxel in either kernel.
+
+        Parameters
+        ----------
+        beamlet_weights : array_like, shape (n_beamlets,)
+            MU per fraction.
+
+        Returns
+        -------
+        cost : float
+        gradient : ndarray, shape (n_beamlets,)
+            Per MU.
+        """
+        from opentps_brimstone.optimization.core_plan import assemble
+        from opentps_brimstone.optimization.core_settings import bin_settings
+
+        plan = self.plan
+        weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
+        settings = self.settings.single_grid()
+        terms = [plan.dose_influence, *((id(term), *term.state()) for term in self.objectives)]
+        if self._assembled is None or self._assembled[0] != terms:
+            self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True)
+        assembled = self._assembled[1]
+        cost, gradient = assembled.core.evaluate(bin_settings(settings, 0, assembled.reference_dose), weights, 0.5)
+        return float(cost), gradient * plan.number_of_fractions

@@ -1,0 +1,242 @@
+"""One optimization as it runs: between the plan's beamlets and the core's, and between the core and callbacks."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from opentps_brimstone import _core
+from opentps_brimstone._typing import AnyArray, FloatArray
+from opentps_brimstone._util.lazy_array import LazyArray
+from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.optimization.callbacks import OptimizationCallback, ProgressBar
+from opentps_brimstone.optimization.core_plan import AssembledPlan
+from opentps_brimstone.optimization.core_settings import level_settings
+from opentps_brimstone.optimization.state import OptimizationState
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.optimization.prescription import Prescription
+    from opentps_brimstone.optimization.result import OptimizationResult
+    from opentps_brimstone.optimization.settings import OptimizerSettings
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
+
+
+# A weight given as a start may be at most this share of the highest weight, where the transform is not yet flat.
+_HIGHEST_START = 0.8
+
+
+class OptimizationRun:
+    """One optimization: from MU per fraction of all beamlets to the core's weights and back.
+
+    Parameters
+    ----------
+    plan, prescription
+        What is optimized.
+    assembled : AssembledPlan
+        The same for the core.
+    settings : OptimizerSettings
+    start : ndarray, shape (n_beamlets,), or None
+        MU over all fractions.
+    watch : OptimizationCallback or None
+
+    Attributes
+    ----------
+    history : dict
+        One list each of iteration, level, cost, gradient_norm and time_s.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        prescription: Prescription,
+        assembled: AssembledPlan,
+        settings: OptimizerSettings,
+        start: FloatArray | None,
+        watch: OptimizationCallback | None,
+    ) -> None:
+        self._plan = plan
+        self._prescription = prescription
+        self._assembled = assembled
+        self._settings = settings
+        self._given_start = start
+        self._watch = watch
+        self._last: tuple[FloatArray, int] | None = None
+        self._fixed = np.zeros(plan.dose_influence.layout.n_beamlets) if start is None else start
+        uniform = assembled.uniform_weight
+        limit = uniform / settings.uniform_share
+        if start is None:
+            self._start = np.full(len(assembled.beamlets), uniform)
+        else:
+            self._start = start[assembled.beamlets]
+            limit = max(limit, float(self._start.max()) / _HIGHEST_START)
+        first = settings.number_of_levels - 1 if settings.start_level is None else settings.start_level
+        coarsest_grid = assembled.core.n_grids - 1
+        self._levels = [
+            level_settings(
+                settings,
+                level,
+                min(settings.grid_of_level[level], coarsest_grid),
+                assembled.reference_dose,
+                limit,
+            )
+            for level in range(first + 1)
+        ]
+        self.history: dict[str, list[Any]] = {
+            "iteration": [],
+            "level": [],
+            "cost": [],
+            "gradient_norm": [],
+            "time_s": [],
+        }
+
+    def optimize(self, *, show_progress: bool, resumed: Mapping[str, AnyArray] | None = None) -> dict[str, Any]:
+        """Run it.
+
+        Parameters
+        ----------
+        show_progress : bool
+            Show a progress bar on the terminal.
+        resumed : dict, optional
+            Arrays of a checkpoint to go on from.
+
+        Returns
+        -------
+        dict
+            The core's answer: "weights", "cost" and "levels".
+        """
+        core_arrays = None
+        earlier_s = 0.0
+        if resumed is not None:
+            core_arrays = {name[len(_CORE) :]: array for name, array in resumed.items() if name.startswith(_CORE)}
+            for name, values in self.history.items():
+                values.extend(resumed[_HISTORY + name].tolist())
+            earlier_s = float(self.history["time_s"][-1])
+        bar = ProgressBar(show=show_progress)
+        started = time.perf_counter() - earlier_s
+
+        def on_iteration(progress: _core.Progress) -> bool:
+            number = len(self.history["iteration"]) + 1
+            entry = (number, progress.level, progress.cost, progress.gradient_norm, time.perf_counter() - started)
+            for values, value in zip(self.history.values(), entry, strict=True):
+                values.append(value)
+            bar.update(progress.level, progress.cost)
+            self._last = progress.weights(), progress.grid
+            return self._watch is None or self._tell(self._watch, progress)
+
+        try:
+            return _core.optimize(
+                self._assembled.core, self._levels, self._settings.line_search, self._start, on_iteration, core_arrays
+            )
+        finally:
+            bar.close()
+
+    def _tell(self, watch: OptimizationCallback, progress: _core.Progress) -> bool:
+        assert self._last is not None
+        weights, grid = self._last
+        lazy_weights = LazyArray(lambda: self._finest_weights(weights, grid))
+        lazy_dose = LazyArray(lambda: self._full_dose(grid, progress.dose()))
+        answer = watch.on_iteration(
+            iteration=self.history["iteration"][-1],
+            level=progress.level,
+            cost=progress.cost,
+            gradient_norm=progress.gradient_norm,
+            beamlet_weights=cast(FloatArray, lazy_weights),
+            dose=cast(FloatArray, lazy_dose),
+        )
+        # The core's dose is gone soon: if somebody has kept the array, it must be filled now.
+        kept = weakref.ref(lazy_dose)
+        del lazy_dose
+        if (still_there := kept()) is not None:
+            still_there.materialise()
+        watch.on_state(OptimizationState(self.history["iteration"][-1], lambda: self._checkpoint(progress)))
+        return answer is not False
+
+    def _checkpoint(self, progress: _core.Progress) -> dict[str, AnyArray]:
+        arrays: dict[str, AnyArray] = {
+            "fingerprint": np.array(fingerprint(self._plan, self._prescription.objectives, self._settings))
+        }
+        if self._given_start is not None:
+            arrays["start"] = self._given_start
+        arrays.update({_CORE + name: array for name, array in progress.checkpoint().items()})
+        arrays.update({_HISTORY + name: np.array(values) for name, values in self.history.items()})
+        return arrays
+
+    def result_so_far(self, error: BaseException) -> OptimizationResult | None:
+        """Return what the last iteration had when an exception ended the optimization; None when there was none.
+
+        Parameters
+        ----------
+        error : BaseException
+            What ended it.
+        """
+        from opentps_brimstone.optimization.result import OptimizationResult
+
+        if self._last is None:
+            return None
+        weights = self._finest_weights(*self._last)
+        influence = self._plan.dose_influence
+        return OptimizationResult(
+            success=False,
+            message=f"ended by {type(error).__name__} after {len(self.history['iteration'])} iterations",
+            final_cost=float(self.history["cost"][-1]),
+            iterations=len(self.history["iteration"]),
+            beamlet_weights=weights,
+            dose=DoseArray(influence.dose(weights, self._plan.number_of_fractions), influence.grid),
+            convergence_history=self.history,
+        )
+
+    def all_weights(self, weights: FloatArray) -> FloatArray:
+        """MU per fraction of all beamlets, from MU over all fractions of those that take part."""
+        every: FloatArray = self._fixed.copy()
+        every[self._assembled.beamlets] = weights
+        return every / self._plan.number_of_fractions
+
+    def _finest_weights(self, weights: FloatArray, grid: int) -> FloatArray:
+        return self.all_weights(self._assembled.core.transfer(weights, grid, 0))
+
+    def _full_dose(self, grid: int, dose: FloatArray) -> FloatArray:
+        of_interest = self._assembled.of_interest
+        full = np.zeros(len(of_interest))
+        # Assigned to through a mask, a dose takes half the time that it takes through indices.
+        full[of_interest] = self._assembled.to_voxels_of_interest(grid, dose)
+        return full.reshape(self._plan.dose_influence.grid.shape)
+
+
+# Prefixes of a checkpoint's arrays.
+_CORE = "core_"
+_HISTORY = "history_"
+
+
+def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: OptimizerSettings) -> str:
+    """Tell optimizations apart: a checkpoint goes on only in the one it was written for.
+
+    Parameters
+    ----------
+    plan : Plan
+    objectives : sequence of ObjectiveTerm
+    settings : OptimizerSettings
+        Any number of threads gives the same result, so it does not count; nor does the number of iterations.
+
+    Returns
+    -------
+    str
+    """
+    matrix = plan.dose_influence.matrix
+    parts = [
+        (matrix.shape, matrix.nnz, float(matrix.data.sum(dtype=np.float64)), plan.number_of_fractions),
+        plan.dose_influence.grid,
+        [
+            (type(term).__name__, term.structure.name, float(term.structure.share.sum()), term.state())
+            for term in objectives
+            if term.structure is not None
+        ],
+        replace(settings, threads=None, max_iterations=1),
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,0 +1,371 @@
+"""Terms: what is asked of the dose of a structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from opentps_brimstone._typing import FloatArray
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.settings import DIRECTIONS, Direction
+
+
+class ObjectiveTerm:
+    """One summand of the cost, on the dose of one structure: subclass it for your own.
+
+    A subclass overrides `evaluate`, and calls ``super().__init__(weight)`` if it has an ``__init__``. Its value and
+    gradient join the cost at every level: there, `dose` and `share` are those of the level's coarser voxels. Voxels
+    that no beamlet reaches come as one, with all their volume.
+
+    Parameters
+    ----------
+    weight : float
+        Factor of the term in the cost; positive.
+
+    Attributes
+    ----------
+    structure : Structure or None
+        Set when the term is added to a prescription.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opentps_brimstone as pb
+    >>> class Deviation(pb.ObjectiveTerm):
+    ...     def evaluate(self, dose, share):
+    ...         relative = (dose - 50.0) / 50.0
+    ...         return share @ relative**2, 2.0 * share * relative / 50.0
+    >>> value, gradient = Deviation(weight=2.0).evaluate(np.array([50.0, 55.0]), np.array([0.5, 0.5]))
+    >>> round(value, 6)
+    0.005
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        if not (np.isfinite(weight) and weight > 0):
+            raise ValueError(f"the weight of {type(self).__name__} is {weight}; it must be positive")
+        self.weight = float(weight)
+        self.structure: Structure | None = None
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:  # noqa: ARG002
+        """Value of the term for the doses of its structure's voxels, and its gradient; without the weight.
+
+        Parameters
+        ----------
+        dose : ndarray, shape (n,)
+            Gy over all fractions.
+        share : ndarray, shape (n,)
+            Share of the structure's volume in each voxel; they sum to 1. A subclass may leave this parameter out.
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray, shape (n,)
+            Derivative of the value with respect to each dose, in 1/Gy.
+        """
+        raise TypeError(f"{type(self).__name__} must override evaluate(dose, share)")
+
+    def state(self) -> tuple[object, ...]:
+        """Everything the term's cost depends on besides dose and structure; equal states give equal costs."""
+        return tuple((name, repr(value)) for name, value in sorted(vars(self).items()) if name != "structure")
+
+
+class KLDivergenceTerm(ObjectiveTerm):
+    """Kullback-Leibler divergence between a structure's DVH and a target DVH, both Gaussian-smoothed.
+
+    Parameters
+    ----------
+    dose_range : (float, float), optional
+        Lowest and highest dose in Gy; the volume is asked to spread evenly in between.
+    dvh : sequence of (float, float), optional
+        Points (dose in Gy, share of the volume that gets at least this dose), doses rising, shares falling from 1 to
+        0, linear in between. Either this or `dose_range`.
+    volume_fraction : float
+        With `dose_range`: the share of the volume asked inside; the rest may fall off below the lowest dose of a
+        target, or above the highest dose of an organ at risk.
+    weight : float
+        Factor of the term in the cost.
+    direction : {"calc_target", "target_calc"}, optional
+        KL(calculated ‖ target) or KL(target ‖ calculated), the published form. Default: the optimizer's setting.
+    quantity : str
+        What the DVH is of; "physical_dose".
+
+    Raises
+    ------
+    ValueError
+        When the target is no falling DVH from 1 to 0, or the range is empty.
+
+    Examples
+    --------
+    >>> KLDivergenceTerm(dose_range=(50.5, 53.5))
+    KLDivergenceTerm(dose_range=(50.5, 53.5), weight=1)
+    >>> KLDivergenceTerm(dvh=[(0, 1), (10, 0.4), (25, 0)], weight=0.5).dvh[1]
+    array([10. ,  0.4])
+    """
+
+    # Where a volume_fraction below 1 sends the rest: over this share of the bound it passes.
+    _FALL_OFF = 0.1
+
+    def __init__(
+        self,
+        dose_range: tuple[float, float] | None = None,
+        dvh: Sequence[tuple[float, float]] | FloatArray | None = None,
+        volume_fraction: float = 1.0,
+        weight: float = 1.0,
+        direction: Direction | None = None,
+        quantity: str = "physical_dose",
+    ) -> None:
+        super().__init__(weight)
+        if (dose_range is None) == (dvh is None):
+            raise ValueError("a KLDivergenceTerm needs either dose_range=(low, high) or dvh=[(dose, volume), …]")
+        if direction is not None and direction not in DIRECTIONS:
+            raise ValueError(f"direction {direction!r} is unknown; it may be {' or '.join(DIRECTIONS)}")
+        if quantity != "physical_dose":
+            raise ValueError(f"quantity {quantity!r} is unknown; it may be 'physical_dose'")
+        self.direction: Direction | None = direction
+        self.quantity = quantity
+        self._points: FloatArray | None = None
+        self._interval: tuple[float, float, float] | None = None
+        if dvh is not None:
+            if volume_fraction != 1.0:
+                raise ValueError("volume_fraction belongs to dose_range; a dvh says itself where the volume goes")
+            self._points = check_target_dvh(dvh)
+        elif dose_range is not None:
+            low, high = dose_range
+            self.set_interval(low, high, volume_fraction)
+
+    def set_interval(self, dose_min: float, dose_max: float, volume_fraction: float = 1.0) -> None:
+        """Ask for the doses of an interval instead.
+
+        Parameters
+        ----------
+        dose_min, dose_max : float
+            Bounds in Gy.
+        volume_fraction : float
+            Share of the volume asked inside, in (0, 1].
+        """
+        if not (np.isfinite(dose_min) and np.isfinite(dose_max) and 0 <= dose_min < dose_max):
+            raise ValueError(
+                f"the dose range ({dose_min:g}, {dose_max:g}) Gy is empty or negative; it needs 0 <= low < high"
+            )
+        if not 0 < volume_fraction <= 1:
+            raise ValueError(f"volume_fraction is {volume_fraction}; it must be above 0 and at most 1")
+        self._points = None
+        self._interval = (float(dose_min), float(dose_max), float(volume_fraction))
+
+    @property
+    def dvh(self) -> FloatArray:
+        """Target points (dose in Gy, volume share), shape (n, 2); doses rise, shares fall from 1 to 0."""
+        if self._points is not None:
+            return self._points.copy()
+        assert self._interval is not None
+        low, high, fraction = self._interval
+        if fraction == 1.0:
+            return np.array([(low, 1.0), (high, 0.0)])
+        is_target = self.structure.is_target if self.structure is not None else low > 0
+        if is_target and low > 0:
+            return np.array([(low * (1 - self._FALL_OFF), 1.0), (low, fraction), (high, 0.0)])
+        return np.array([(low, 1.0), (high, 1 - fraction), (high * (1 + self._FALL_OFF), 0.0)])
+
+    @property
+    def target_dvh(self) -> FloatArray:
+        """The same as `dvh`."""
+        return self.dvh
+
+    def state(self) -> tuple[object, ...]:
+        """Weight, direction and target points."""
+        return (self.weight, self.direction, self.dvh.tobytes())
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; as at the finest level of default settings, half of a voxel in either kernel.
+
+        The reference dose is the highest of the target DVH.
+        """
+        from opentps_brimstone import _core
+        from opentps_brimstone.optimization.core_settings import bin_settings
+        from opentps_brimstone.optimization.settings import OptimizerSettings
+
+        settings = OptimizerSettings()
+        term = _core.KlDivergenceTerm(
+            share=np.asarray(share, dtype=np.float64),
+            target=self.dvh,
+            direction=getattr(_core.KlDirection, self.direction or settings.kl_direction),
+            weight=1.0,
+            bins=bin_settings(settings, 0, float(self.dvh[-1, 0])),
+        )
+        return term.cost_and_gradient(dose, np.full(len(dose), 0.5))
+
+    def __repr__(self) -> str:
+        if self._interval is None:
+            asked = f"dvh={[tuple(map(float, point)) for point in self.dvh]}"
+        else:
+            low, high, fraction = self._interval
+            asked = f"dose_range=({low:g}, {high:g})" + (f", volume_fraction={fraction:g}" if fraction < 1 else "")
+        direction = f", direction={self.direction!r}" if self.direction else ""
+        return f"KLDivergenceTerm({asked}, weight={self.weight:g}{direction})"
+
+
+class DoseLimitTerm(ObjectiveTerm):
+    """What the terms with one dose limit share; use one of the classes below.
+
+    Parameters
+    ----------
+    limit_gy : float
+        The limit, in Gy.
+    weight : float
+        Factor of the term in the cost.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, limit_gy: float, weight: float) -> None:
+        super().__init__(weight)
+        if not (np.isfinite(limit_gy) and limit_gy >= 0):
+            raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
+        self.limit_gy = float(limit_gy)
+
+    def state(self) -> tuple[object, ...]:
+        """Weight and limit."""
+        return (self.weight, self.limit_gy)
+
+    @property
+    def reference_dose_gy(self) -> float:
+        """d_ref when the term is evaluated alone: its limit. In a prescription it is the targets' highest dose."""
+        return self.limit_gy if self.limit_gy > 0 else 1.0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.limit_gy:g}, weight={self.weight:g})"
+
+
+class MaximumDoseTerm(DoseLimitTerm):
+    """Guard against hot voxels: weight · Σ_j v_j [max(0, d_j − limit) / d_ref]².
+
+    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target. A DVH hardly
+    sees a few hot voxels among many; this term does.
+
+    Parameters
+    ----------
+    limit_gy : float
+        Dose above which a voxel costs, in Gy.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> pb.MaximumDoseTerm(50.0)
+    MaximumDoseTerm(50, weight=3000)
+    """
+
+    kind = "maximum_dose"
+
+    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
+        super().__init__(limit_gy, weight)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
+        excess = np.maximum(0.0, dose - self.limit_gy) / self.reference_dose_gy
+        return float(share @ excess**2), 2.0 * share * excess / self.reference_dose_gy
+
+
+class MinimumDoseTerm(DoseLimitTerm):
+    """Guard against cold voxels: weight · Σ_j v_j [max(0, limit − d_j) / d_ref]².
+
+    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target.
+
+    Parameters
+    ----------
+    limit_gy : float
+        Dose below which a voxel costs, in Gy.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> pb.MinimumDoseTerm(48.5, weight=1000.0)
+    MinimumDoseTerm(48.5, weight=1000)
+    """
+
+    kind = "minimum_dose"
+
+    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
+        super().__init__(limit_gy, weight)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
+        lack = np.maximum(0.0, self.limit_gy - dose) / self.reference_dose_gy
+        return float(share @ lack**2), -2.0 * share * lack / self.reference_dose_gy
+
+
+class MeanDoseTerm(DoseLimitTerm):
+    """Press evenly on a structure: weight · [max(0, Σ_j v_j d_j − limit) / d_ref]².
+
+    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target.
+
+    Parameters
+    ----------
+    limit_gy : float
+        Mean dose that costs nothing, in Gy.
+    weight : float
+        Factor of the term in the cost.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> pb.MeanDoseTerm(6.0)
+    MeanDoseTerm(6, weight=1)
+    """
+
+    kind = "mean_dose"
+
+    def __init__(self, limit_gy: float, weight: float = 1.0) -> None:
+        super().__init__(limit_gy, weight)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
+        excess = max(0.0, float(share @ dose) - self.limit_gy) / self.reference_dose_gy
+        return excess**2, 2.0 * excess * share / self.reference_dose_gy
+
+
+def check_target_dvh(points: Sequence[tuple[float, float]] | FloatArray) -> FloatArray:
+    """Check the points of a target DVH.
+
+    Parameters
+    ----------
+    points : array_like, shape (n, 2)
+        Dose in Gy and volume share.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+
+    Raises
+    ------
+    ValueError
+        Naming the point that is wrong.
+    """
+    array = np.array(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) < 2:
+        raise ValueError(f"a target DVH needs at least two (dose, volume) points, not an array of shape {array.shape}")
+    if not np.isfinite(array).all() or (array[:, 0] < 0).any():
+        raise ValueError(f"a target DVH needs finite doses of at least 0 Gy, not {array.tolist()}")
+    dose, volume = array.T
+    if volume[0] != 1.0:
+        raise ValueError(f"a target DVH starts at volume share 1, not {volume[0]:g} (at {dose[0]:g} Gy)")
+    if volume[-1] != 0.0:
+        raise ValueError(f"a target DVH ends at volume share 0, not {volume[-1]:g} (at {dose[-1]:g} Gy)")
+    for i in range(1, len(array)):
+        if dose[i] < dose[i - 1]:
+            raise ValueError(f"the doses of a target DVH must rise: {dose[i]:g} Gy follows {dose[i - 1]:g} Gy")
+        if volume[i] > volume[i - 1]:
+            raise ValueError(
+                f"a target DVH must fall: volume share {volume[i]:g} at {dose[i]:g} Gy follows "
+                f"{volume[i - 1]:g} at {dose[i - 1]:g} Gy"
+            )
+    if dose[-1] <= dose[0]:
+        raise ValueError(f"a target DVH needs some width; all its points are at {dose[0]:g} Gy")
+    return array

@@ -1,0 +1,277 @@
+"""Prescription files to start from: names and types of structures, and guesses of doses and goals to be changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.model.series import Series
+from opentps_brimstone.model.structure import Structure
+
+__all__ = ["starting_prescription", "write_starting_prescription"]
+
+_USUAL_DOSE_GY = 50.0
+_FRACTION_GY = 2.0
+_BEAMS = 7
+# Kinds of targets by name; those of the first kind that there is are taken.
+_TARGET_KINDS = ("PTV", "CTV", "ITV", "GTV")
+_DOSE_IN_NAME = re.compile(r"(?<![\d.])(\d{4}|\d{2}(?:\.\d+)?)(?![\d.])")
+_BODY = re.compile(r"\b(body|external|skin|outline|patient|contour)\b", re.IGNORECASE)
+# What is usually asked of organs in fractions of 2 Gy (QUANTEC: Marks et al., Int. J. Radiat. Oncol. Biol. Phys. 76-3
+# suppl., 2010, S10), for what their names hold.
+_ORGAN_GOALS = (
+    (r"brain\s*stem", "Dmax <= 54 Gy"),
+    (r"cord|spinal", "Dmax <= 50 Gy"),
+    (r"chiasm|optic", "Dmax <= 55 Gy"),
+    (r"parotid", "Dmean <= 25 Gy"),
+    (r"larynx", "Dmean <= 44 Gy"),
+    (r"cochlea", "Dmean <= 45 Gy"),
+    (r"lung", "V20Gy <= 30 %"),
+    (r"heart", "V25Gy <= 10 %"),
+    (r"o?esophagus", "Dmean <= 34 Gy"),
+    (r"liver", "Dmean <= 30 Gy"),
+    (r"kidney", "Dmean <= 15 Gy"),
+    (r"rectum", "V70Gy <= 20 %"),
+    (r"bladder", "V65Gy <= 50 %"),
+    (r"bowel", "V45Gy <= 195 cc"),
+    (r"penile|bulb", "Dmean <= 50 Gy"),
+)
+
+
+def starting_prescription(folder: Path | str) -> str:
+    """Make a prescription file to start from.
+
+    Parameters
+    ----------
+    folder : Path or str
+        With a CT and an RT Structure Set.
+
+    Returns
+    -------
+    str
+        TOML with comments. `plan_folder` takes it as it is if a structure is a target; goals of organs are comments.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such folder.
+    DicomError
+        When CT or structure set cannot be read, or it is not clear which to take.
+    ValueError
+        When there are no structures.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
+    >>> from opentps_brimstone.phantoms import make_phantom
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_dicom_folder(make_phantom("c-shape", 10.0), folder)
+    ...     text = starting_prescription(folder)
+    >>> [line for line in text.splitlines() if "PTV D" in line]
+    ['  "PTV D95 >= 50 Gy",', '  "PTV D2 <= 53.5 Gy",']
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        series = Series.from_dicom(folder)
+    structures = list(series.structures)
+    if not structures:
+        raise ValueError(f"{folder}: there are no structures to plan for")
+    notes = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    return _text(Path(folder), series.dicom.get("PatientID", ""), structures, notes)
+
+
+def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
+    """Write a prescription file to start from.
+
+    Parameters
+    ----------
+    folder : Path or str
+        As for `starting_prescription`; nothing is written into it.
+    path : Path or str
+        Must not exist.
+
+    Returns
+    -------
+    Path
+        Of the file.
+
+    Raises
+    ------
+    FileExistsError
+        When the file exists.
+    ValueError
+        As `starting_prescription`; also when the file would lie in the folder.
+    """
+    target, source = Path(path), Path(folder)
+    if source.resolve() in target.resolve().parents:
+        raise ValueError(f"the file {target} would lie in the input folder {source}; give another place")
+    if target.exists():
+        raise FileExistsError(f"{target} exists; give another name, or remove it")
+    text = starting_prescription(source)
+    with target.open("x", encoding="utf-8") as file:
+        file.write(text)
+    return target
+
+
+# ------------------------------------------------------------------------------------------------------------- guesses
+
+
+def _targets(structures: Iterable[Structure]) -> list[Structure]:
+    """Targets to plan for: the PTVs, or what comes nearest to them."""
+    every = [structure for structure in structures if structure.is_target]
+    for kind in _TARGET_KINDS:
+        of_kind = [structure for structure in every if structure.name.upper().startswith(kind)]
+        if of_kind:
+            return of_kind
+    return every
+
+
+def _dose(name: str) -> float:
+    """Dose that a target's name tells, in Gy or cGy; else a usual one."""
+    for found in _DOSE_IN_NAME.findall(name):
+        dose = float(found) / 100 if len(found) == 4 and "." not in found else float(found)
+        if 10 <= dose <= 90:
+            return dose
+    return _USUAL_DOSE_GY
+
+
+def _organ_goal(name: str, highest: float) -> str:
+    return next(
+        (goal for pattern, goal in _ORGAN_GOALS if re.search(pattern, name, re.IGNORECASE)),
+        f"D10 <= {highest / 2:g} Gy",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- text
+
+
+def _text(folder: Path, patient: str, structures: Sequence[Structure], notes: Sequence[str]) -> str:
+    targets = _targets(structures)
+    doses = {target.name: _dose(target.name) for target in targets}
+    highest = max(doses.values(), default=_USUAL_DOSE_GY)
+    parts = [
+        _comment(
+            f"Prescription for the patient {patient or 'without number'}, folder {folder.name or folder}.",
+            "Doses and goals are guesses from the names of the structures: read and change them before planning.",
+            *notes,
+        ),
+        _plan_table(highest),
+        _beams(),
+        _target_tables(doses, structures),
+        _goals(doses, structures, highest),
+        _rest(),
+    ]
+    return "\n".join(parts)
+
+
+def _comment(*lines: str) -> str:
+    return "".join(f"# {' '.join(line.split())}\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _plan_table(highest: float) -> str:
+    return f"""[plan]
+name = "Brimstone plan"
+fractions = {max(1, round(highest / _FRACTION_GY))}
+# dose_grid_mm = 3.0               # or [x, y, z]; by default that of the CT, but not finer than 2.5 mm
+# isocenter_mm = [0.0, 0.0, 0.0]   # DICOM patient coordinates; by default the middle of the targets
+# leave_out = ["Couch"]            # structures that are no part of the patient
+
+[beamlets]
+spacing_mm = 5.0   # rows of beamlets have to lie on the leaves of the collimator
+margin_mm = 5.0    # around the targets
+"""
+
+
+def _beams() -> str:
+    angles = [round(number * 360 / _BEAMS) for number in range(_BEAMS)]
+    head = _comment("Angles are IEC, in degrees; couch_angle and collimator_angle are 0 if not given.")
+    return head + "".join(f"[[beams]]\ngantry_angle = {angle}\n\n" for angle in angles).rstrip("\n") + "\n"
+
+
+def _target_tables(doses: dict[str, float], structures: Iterable[Structure]) -> str:
+    if not doses:
+        names = ", ".join(_quoted(structure.name) for structure in structures)
+        return _comment(
+            "No structure is of type PTV, CTV or GTV or named like one. Name at least one target.",
+            f"There are {names}.",
+            "[[targets]]",
+            'structure = ""',
+            f"dose_gy = {_USUAL_DOSE_GY:g}",
+        )
+    head = _comment("Doses are over all fractions.")
+    tables = "\n".join(f"[[targets]]\nstructure = {_quoted(n)}\ndose_gy = {dose:g}\n" for n, dose in doses.items())
+    others = [structure.name for structure in structures if structure.is_target and structure.name not in doses]
+    more = _comment("These are shown, and not planned with: " + ", ".join(map(_quoted, others))) if others else ""
+    return head + tables + more
+
+
+def _goals(doses: dict[str, float], structures: Iterable[Structure], highest: float) -> str:
+    lines = ["[prescription]", "goals = ["]
+    for name, dose in doses.items():
+        lines += _goal_lines(name, f"D95 >= {dose:g} Gy")
+        # Where a target lies in one of a higher dose, its own highest dose cannot be kept.
+        lines += _goal_lines(name, f"D2 <= {1.07 * dose:.4g} Gy", comment=dose < highest)
+    others = []
+    for structure in structures:
+        if structure.is_target:
+            continue
+        if _BODY.search(structure.name):
+            others.append(structure.name)
+        else:
+            lines += _goal_lines(structure.name, _organ_goal(structure.name, highest), comment=True)
+    lines.append("]")
+    text = "\n".join(lines) + "\n"
+    if others:
+        names = ", ".join(map(_quoted, others))
+        text += _comment(f"Without a goal, these get as little dose as the goals leave open: {names}.")
+    return text
+
+
+def _goal_lines(name: str, asked: str, *, comment: bool = False) -> list[str]:
+    """Line with a goal, as a comment if so asked or if its structure's name cannot be read out of the text."""
+    goal = f"{name} {asked}"
+    try:
+        readable = DVHGoal.parse(goal).structure == name
+    except ValueError:
+        readable = False
+    return [f"  {'' if readable and not comment else '# '}{_quoted(goal)},"]
+
+
+def _rest() -> str:
+    return (
+        _comment(
+            "Terms are optimized as they stand, and goals then only judged. Kinds: kl (dvh or dose_range,",
+            "volume_fraction, direction), maximum-dose, minimum-dose, mean-dose (limit_gy), squared-deviation",
+            "(dose_gy), eud (limit_gy, a, minimum), dvh-limit (dose_gy, volume, minimum), homogeneity; each may have",
+            "a weight.",
+            "[[terms]]",
+            'structure = "PTV"',
+            'kind = "kl"',
+            "dose_range = [50.0, 53.0]",
+        )
+        + """
+[machine]
+mlc = "millennium-120"   # "hd-120", "agility", or "matched": leaves as the beamlets' rows
+levels = 10              # of the fluence of each beam; more levels, more segments
+minimum_mu = 1.0         # least MU of a segment per fraction
+step_mu = 0.1
+# method = "engel"       # or "kalinowski", "sliding-window", "xia-verhey"
+# name = "LINAC1"        # of the treatment machine, for the plan file
+
+[calibration]            # what a MU is: dose at a depth in a square field on water
+gy_per_mu = 0.01
+field_mm = 100.0
+depth_mm = 100.0         # at the isocenter, if ssd_mm is not given
+
+"""
+        + _comment("[optimizer] and [planner] take the fields of OptimizerSettings and GoalPlannerSettings.")
+    )

@@ -1,0 +1,1 @@
+"""Whole plannings: a phantom, a patient, the TG-119 suite."""

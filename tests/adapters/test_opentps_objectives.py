@@ -1,0 +1,373 @@
+import numpy as np
+import pytest
+from opentps.core.data.plan import FidObjective, ObjectivesList, PhotonPlan
+from opentps_objects import make_ct, make_roi, with_design
+from scipy.integrate import trapezoid
+
+from opentps_brimstone.adapters.objectives import target_names, terms_from_objectives
+from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.for_terms import settings_for
+from opentps_brimstone.optimization.settings import OptimizerSettings
+from opentps_brimstone.optimization.terms import KLDivergenceTerm
+
+CT = make_ct(shape=(20, 20, 20), spacing=(3.0, 3.0, 3.0))
+PTV = make_roi(CT, (8, 8, 8), (12, 12, 12), "PTV")
+CORD = make_roi(CT, (8, 14, 4), (12, 16, 16), "cord")
+BODY = make_roi(CT, (1, 1, 1), (19, 19, 19), "body")
+HARMLESS = (PTV, "DUniform", 50.0)
+
+
+def objectives(*entries):
+    """An ObjectivesList of (roi, metric, limit[, weight[, volume in percent]])."""
+    made = ObjectivesList()
+    for roi, metric, limit, *rest in entries:
+        weight, volume = (*rest, 1.0, None)[:2] if len(rest) < 2 else rest
+        made.addFidObjective(roi, metric, limit, weight, volume=volume)
+    return made
+
+
+def terms_of(*entries):
+    """Terms by structure name: (KL terms, maximum-dose terms)."""
+    found = {}
+    for structure, term in terms_from_objectives(objectives(*entries), CT):
+        kl, maximum = found.setdefault(structure.name, ([], []))
+        (kl if isinstance(term, KLDivergenceTerm) else maximum).append(term)
+    return found
+
+
+def target_dvh(*entries):
+    (term,) = terms_of(*entries)["PTV"][0]
+    return term.dvh
+
+
+def mean_dose(dvh):
+    return trapezoid(dvh[:, 1], dvh[:, 0]) + dvh[0, 0]
+
+
+# ----------------------------------------------------------------------------------------------------------- targets
+
+
+def test_minimum_and_maximum_are_an_interval():
+    (kl,), (maximum,) = terms_of((PTV, "DMin", 50.0), (PTV, "DMax", 53.0))["PTV"]
+    np.testing.assert_allclose(kl.dvh, [(50, 1), (53, 0)])
+    assert maximum.limit_gy == 53
+
+
+def test_order_of_the_objectives_does_not_matter():
+    forth = target_dvh((PTV, "DMin", 50.0), (PTV, "DMax", 53.0))
+    np.testing.assert_array_equal(forth, target_dvh((PTV, "DMax", 53.0), (PTV, "DMin", 50.0)))
+
+
+def test_crossed_minimum_and_maximum_as_in_the_photon_example():
+    (kl,), (maximum,) = terms_of((PTV, "DMax", 20.0), (PTV, "DMin", 20.5))["PTV"]
+    np.testing.assert_allclose(kl.dvh, [(0.99 * 20.25, 1), (1.01 * 20.25, 0)])
+    assert maximum.limit_gy > 1.01 * 20.25
+
+
+def test_crossed_limits_meet_nearer_to_the_heavier():
+    dvh = target_dvh((PTV, "DMax", 20.0, 1.0), (PTV, "DMin", 21.0, 3.0))
+    assert dvh[:, 0].mean() == pytest.approx(20.75)
+
+
+def test_minimum_alone():
+    np.testing.assert_allclose(target_dvh((PTV, "DMin", 50.0)), [(50, 1), (52.5, 0)])
+    assert terms_of((PTV, "DMin", 50.0))["PTV"][1] == []
+
+
+def test_uniform():
+    (kl,), (maximum,) = terms_of((PTV, "DUniform", 50.0))["PTV"]
+    np.testing.assert_allclose(kl.dvh, [(49.5, 1), (50.5, 0)])
+    assert maximum.limit_gy > 50.5
+
+
+def test_minimum_volume():
+    np.testing.assert_allclose(target_dvh((PTV, "DVHMin", 50.0, 1.0, 95)), [(47.5, 1), (50, 0.95), (52.5, 0)])
+    dvh = target_dvh((PTV, "DMin", 45.0), (PTV, "DVHMin", 50.0, 1.0, 95), (PTV, "DMax", 54.0))
+    np.testing.assert_allclose(dvh, [(45, 1), (50, 0.95), (54, 0)])
+
+
+def test_minimum_of_the_whole_volume_is_a_minimum():
+    np.testing.assert_allclose(target_dvh((PTV, "DVHMin", 50.0, 1.0, 100)), [(50, 1), (52.5, 0)])
+
+
+def test_maximum_volume_of_a_target():
+    dvh = target_dvh((PTV, "DMin", 50.0), (PTV, "DVHMax", 53.0, 1.0, 10), (PTV, "DMax", 56.0))
+    np.testing.assert_allclose(dvh, [(50, 1), (53, 0.1), (56, 0)])
+
+
+def test_mean_of_a_target_is_an_upper_bound():
+    np.testing.assert_allclose(target_dvh((PTV, "DMin", 50.0), (PTV, "DMean", 51.0)), [(50, 1), (52, 0)])
+
+
+def test_maximum_alone_takes_the_prescription():
+    listed = objectives((PTV, "DMax", 53.0))
+    listed.setTarget("PTV", PTV, 50.0)
+    terms = terms_from_objectives(listed, CT)
+    np.testing.assert_allclose(terms[0][1].dvh, [(50, 1), (53, 0)])
+    assert terms[0][0].is_target
+
+
+def test_named_target_without_dose_or_prescription():
+    plan = with_design(PhotonPlan(), CT, PTV)
+    plan.planDesign.objectives.addFidObjective(PTV, "DMax", 53.0)
+    with pytest.raises(ValueError, match=r"target 'PTV' has no objective that asks for dose \(DMAX 53 Gy\)"):
+        terms_from_objectives(plan, CT)
+
+
+def test_target_named_only_by_its_mask():
+    plan = with_design(PhotonPlan(), CT, PTV, 50.0)
+    plan.planDesign.objectives.targetName = []
+    plan.planDesign.objectives.addFidObjective(PTV, "DMax", 53.0)
+    assert terms_from_objectives(plan, CT)[0][0].is_target
+    assert target_names(plan.planDesign) == ["PTV"]
+
+
+def test_several_targets_with_their_prescriptions():
+    boost = make_roi(CT, (9, 9, 9), (11, 11, 11), "boost")
+    listed = objectives((PTV, "DMax", 53.0), (boost, "DMax", 63.0))
+    listed.setTarget("PTV", PTV, 50.0)
+    listed.setTarget("boost", boost, 60.0)
+    found = {s.name: t.dvh for s, t in terms_from_objectives(listed, CT) if isinstance(t, KLDivergenceTerm)}
+    np.testing.assert_allclose(found["PTV"][0], (50, 1))
+    np.testing.assert_allclose(found["boost"][0], (60, 1))
+
+
+def test_contradiction_names_the_roi():
+    with pytest.raises(ValueError, match="the objectives on ROI 'PTV' contradict each other"):
+        target_dvh(
+            (PTV, "DMin", 45.0), (PTV, "DVHMin", 52.0, 1.0, 95), (PTV, "DVHMax", 50.0, 1.0, 10), (PTV, "DMax", 54.0)
+        )
+
+
+# ------------------------------------------------------------------------------------------------- organs at risk
+
+
+def test_maximum_of_an_organ():
+    (kl,), (maximum,) = terms_of(HARMLESS, (CORD, "DMax", 30.0))["cord"]
+    assert maximum.limit_gy == 30
+    assert maximum.weight == 1000
+    np.testing.assert_allclose(kl.dvh[[0, -1]], [(0, 1), (30, 0)])
+    assert mean_dose(kl.dvh) == pytest.approx(30 / 5, rel=0.05)
+    assert kl.weight == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("limit", [5.0, 12.0, 20.0])
+def test_mean_of_an_organ(limit):
+    (kl,), (maximum,) = terms_of(HARMLESS, (CORD, "DMean", limit))["cord"]
+    assert mean_dose(kl.dvh) == pytest.approx(limit, rel=0.02)
+    np.testing.assert_allclose(kl.dvh[[0, -1]], [(0, 1), (50.5, 0)])
+    slope = np.diff(kl.dvh[:, 1]) / np.diff(kl.dvh[:, 0])
+    assert np.all(np.diff(slope) > 0)
+    assert maximum.limit_gy == 2 * limit
+
+
+def test_mean_that_limits_nothing():
+    (kl,), maxima = terms_of(HARMLESS, (CORD, "DMean", 45.0))["cord"]
+    assert maxima == []
+    assert mean_dose(kl.dvh) == pytest.approx(25.25, rel=0.01)
+
+
+@pytest.mark.parametrize(("limit", "volume"), [(20.0, 30), (40.0, 5), (10.0, 50)])
+def test_maximum_volume_of_an_organ(limit, volume):
+    (kl,), maxima = terms_of(HARMLESS, (CORD, "DVHMax", limit, 1.0, volume))["cord"]
+    assert [term.limit_gy for term in maxima] == [1.25 * limit]
+    assert np.interp(limit, *kl.dvh.T) == pytest.approx(volume / 100, abs=0.01)
+
+
+def test_all_limits_of_an_organ_hold():
+    (kl,), maxima = terms_of(HARMLESS, (CORD, "DVHMax", 20.0, 1.0, 30), (CORD, "DMean", 8.0), (CORD, "DMax", 40.0))[
+        "cord"
+    ]
+    assert np.interp(20, *kl.dvh.T) <= 0.3
+    assert mean_dose(kl.dvh) <= 8 * 1.02
+    assert kl.dvh[-1, 0] == 40
+    assert sorted(term.limit_gy for term in maxima) == [16, 25, 40]
+
+
+def test_body_that_holds_the_target_is_spared_outside_it():
+    found = terms_of(HARMLESS, (BODY, "DMax", 52.0))
+    assert found["body"][0] == []
+    assert found["body"][1][0].limit_gy == 52
+    outside = next(
+        s for s, _ in terms_from_objectives(objectives(HARMLESS, (BODY, "DMax", 52.0)), CT) if "outside" in s.name
+    )
+    np.testing.assert_array_equal(outside.mask, BODY.imageArray & ~PTV.imageArray)
+
+
+def test_organ_with_a_minimum_is_a_target():
+    assert terms_from_objectives(objectives((CORD, "DMin", 10.0)), CT)[0][0].is_target
+
+
+def test_weights_are_relative_to_the_heaviest_target():
+    found = terms_of((PTV, "DMin", 50.0, 20.0), (CORD, "DMean", 10.0, 5.0), (CORD, "DMax", 40.0, 5.0))
+    assert found["PTV"][0][0].weight == 1
+    assert found["cord"][0][0].weight == 0.25
+    assert found["cord"][1][0].weight == 250
+
+
+def test_hot_end_of_a_large_organ_is_left_to_its_dvh():
+    found = terms_of(HARMLESS, (BODY, "DMean", 10.0))
+    ((kl,), none), (no_kl, (maximum,)) = found["body"], found["body outside targets"]
+    assert (none, no_kl, kl.weight, maximum.limit_gy) == ([], [], 1, 20)
+    assert maximum.weight == pytest.approx(1000 * PTV.imageArray.sum() / BODY.imageArray.sum())
+
+
+def test_weight_zero_is_ignored():
+    assert list(terms_of(HARMLESS, (CORD, "DMax", 10.0, 0.0))) == ["PTV"]
+
+
+# ------------------------------------------------------------------------------------------------------- fall-off
+
+
+def falloff(roi=BODY):
+    listed = objectives(HARMLESS)
+    listed.setTarget("PTV", PTV, 50.0)
+    listed.addFidObjective(
+        roi, "DFallOff", weight=2.0, fallOffDistance=1.5, fallOffLowDoseLevel=20.0, fallOffHighDoseLevel=50.0
+    )
+    return [(s, t) for s, t in terms_from_objectives(listed, CT) if "fall-off" in s.name]
+
+
+def test_falloff_is_a_staircase_of_maxima():
+    terms = falloff()
+    limits = [term.limit_gy for _, term in terms]
+    assert limits == sorted(limits, reverse=True)
+    assert 20 < limits[-1] < limits[0] < 50
+    masks = np.array([structure.mask for structure, _ in terms])
+    assert masks.sum(axis=0).max() == 1
+    assert not np.any(masks & PTV.imageArray)
+    # All its shells together weigh as much as one term on the whole; the target's weight is the unit.
+    assert sum(term.weight for _, term in terms) == pytest.approx(1000 * 2)
+
+
+def test_falloff_keeps_to_its_roi():
+    half = make_roi(CT, (1, 1, 1), (10, 19, 19), "half")
+    for structure, _ in falloff(half):
+        assert not np.any(structure.mask & ~half.imageArray)
+
+
+def test_falloff_far_from_the_target():
+    with pytest.raises(ValueError, match=r"no voxel of the ROI lies within 15\.0 mm of the target 'PTV'"):
+        falloff(make_roi(CT, (1, 1, 1), (3, 3, 3), "far"))
+
+
+# -------------------------------------------------------------------------------------------------------- settings
+
+
+def test_settings_resolve_a_narrow_target():
+    structure = Structure("PTV", PTV.imageArray, is_target=True)
+    wide = settings_for([(structure, KLDivergenceTerm(dose_range=(50, 53)))])
+    assert wide == OptimizerSettings()
+    narrow = settings_for([(structure, KLDivergenceTerm(dose_range=(49.5, 50.5)))])
+    assert narrow.gaussian_bin_sigma / narrow.level_sigma[0] == pytest.approx(1 / 50.5)
+    assert narrow.level_sigma[-5:] == OptimizerSettings().level_sigma
+    assert list(narrow.level_sigma) == sorted(narrow.level_sigma, reverse=True)
+    assert narrow.number_of_levels - OptimizerSettings().number_of_levels == len(narrow.level_sigma) - 5
+
+
+def test_settings_ignore_organs():
+    structure = Structure("cord", CORD.imageArray)
+    assert settings_for([(structure, KLDivergenceTerm(dose_range=(0, 0.1)))]) == OptimizerSettings()
+
+
+# ------------------------------------------------------------------------------------------------------------ ROIs
+
+
+def test_two_rois_of_one_name():
+    other = make_roi(CT, (2, 2, 2), (5, 5, 5), "cord")
+    same = make_roi(CT, (8, 14, 4), (12, 16, 16), "cord")
+    found = terms_of(HARMLESS, (CORD, "DMean", 10.0), (same, "DMax", 20.0), (other, "DMax", 30.0))
+    assert list(found) == ["PTV", "cord", "cord (2)"]
+    assert found["cord"][1][0].limit_gy == 20
+    assert found["cord (2)"][1][0].limit_gy == 30
+
+
+def test_one_structure_object_for_all_terms_of_a_roi():
+    terms = terms_from_objectives(objectives((PTV, "DMin", 50.0), (PTV, "DMax", 53.0)), CT)
+    assert terms[0][0] is terms[1][0]
+
+
+def test_rois_are_not_changed():
+    before = PTV.imageArray.copy()
+    terms_of((PTV, "DMin", 50.0), (BODY, "DMax", 52.0))
+    np.testing.assert_array_equal(PTV.imageArray, before)
+
+
+def test_empty_roi():
+    with pytest.raises(ValueError, match="the ROI 'nothing' is empty on the dose grid"):
+        terms_of(HARMLESS, (make_roi(CT, (1, 1, 1), (1, 1, 1), "nothing"), "DMax", 10.0))
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("metric", ["EUDMin", "EUDMax", "EUDUniform"])
+def test_equivalent_uniform_dose(metric):
+    listed = objectives(HARMLESS)
+    listed.addFidObjective(CORD, metric, 10.0, EUDa=2.0)
+    with pytest.raises(ValueError, match=rf"objective {metric.upper()} on ROI 'cord': .* use DVHMax or DMean"):
+        terms_from_objectives(listed, CT)
+
+
+def test_no_target():
+    with pytest.raises(ValueError, match=r"no objective is on a target \(ROIs: 'cord', 'body'\)"):
+        terms_of((CORD, "DMax", 20.0), (BODY, "DMax", 50.0))
+
+
+def test_no_objectives():
+    with pytest.raises(ValueError, match="there are no objectives"):
+        terms_from_objectives(ObjectivesList(), CT)
+
+
+def test_plan_without_design():
+    with pytest.raises(ValueError, match="the plan 'bare' has no planDesign"):
+        terms_from_objectives(PhotonPlan(name="bare"), CT)
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
+def test_impossible_limit(limit):
+    with pytest.raises(ValueError, match="objective DMAX on ROI 'cord': limitValue must be a positive dose in Gy"):
+        terms_of(HARMLESS, (CORD, "DMax", limit))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_impossible_weight(weight):
+    with pytest.raises(ValueError, match="objective DMAX on ROI 'cord': weight must be 0 or more"):
+        terms_of(HARMLESS, (CORD, "DMax", 10.0, weight))
+
+
+def test_volume_in_percent_of_a_hand_made_objective():
+    listed = objectives(HARMLESS)
+    made = FidObjective(roi=CORD, metric=FidObjective.Metrics.DVHMAX, limitValue=20.0)
+    made.volume = 30
+    listed.append(made)
+    with pytest.raises(ValueError, match="volume must be a share between 0 and 1, got 30"):
+        terms_from_objectives(listed, CT)
+
+
+def test_unknown_metric():
+    with pytest.raises(ValueError, match="metric 'D95' is not one of DMin, DMax"):
+        terms_from_objectives([FidObjective(roi=PTV, metric="D95", limitValue=50.0)], CT)
+
+
+def test_robust_objective_needs_scenarios_to_be_an_error():
+    plan = with_design(PhotonPlan(), CT, PTV, 50.0)
+    plan.planDesign.objectives.addFidObjective(PTV, "DMin", 50.0, robust=True)
+    assert len(terms_from_objectives(plan, CT)) == 1
+    plan.planDesign.robustness.scenarios = ["one", "two"]
+    with pytest.raises(ValueError, match="objective DMIN on ROI 'PTV' is robust and the plan has 2 error scenarios"):
+        terms_from_objectives(plan, CT)
+
+
+def test_exotic_objective():
+    listed = objectives(HARMLESS)
+    listed.addExoticObjective(1.0)
+    with pytest.raises(ValueError, match="exotic"):
+        terms_from_objectives(listed, CT)
+
+
+def test_not_objectives():
+    with pytest.raises(TypeError, match="got CTImage"):
+        terms_from_objectives(CT, CT)
+    with pytest.raises(TypeError, match="must be an OpenTPS FidObjective, got str"):
+        terms_from_objectives(["DMax"], CT)

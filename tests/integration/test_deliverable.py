@@ -1,0 +1,182 @@
+"""From optimized beamlets to a deliverable plan, with the real engine."""
+
+import contextlib
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_case import small_phantom
+
+from opentps_brimstone.adapters.phantom import to_opentps
+from opentps_brimstone.adapters.plan import write_beamlet_mu
+from opentps_brimstone.adapters.segments import align_beamlets, fluence_of_segments, merged_plan, own_copy
+from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
+from opentps_brimstone.engine import compute_dose
+from opentps_brimstone.engine.calibration import ReferenceField
+from opentps_brimstone.evaluation import evaluate
+from opentps_brimstone.integration.deliverable import make_deliverable
+from opentps_brimstone.integration.photon_plan import optimize_photon_plan
+from opentps_brimstone.sequencing import MILLENNIUM_120, MLC, SequencingSettings
+
+BEAMLET_MM = 10.0
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """Three fields; the isocenter is where beamlet edges and voxel boundaries meet nowhere."""
+    return replace(small_phantom(), gantry_angles=(0.0, 110.0, 240.0), isocenter_mm=(1.3, 0.4, 2.1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def common_cache(tmp_path_factory):
+    """Beamlets of this module are computed once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENTPS_BRIMSTONE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def optimized(phantom, *, aligned):
+    """A plan with optimized beamlets: as OpenTPS builds it, or on the leaves with couch and collimator turned."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        ct, _, plan = to_opentps(phantom, BEAMLET_MM)
+        if aligned:
+            for beam, couch in zip(plan.beams, (0.0, 350.0, 10.0), strict=True):
+                beam.couchAngle_degree = beam.beamSegments[0].couchAngle_degree = couch
+            plan = align_beamlets(plan, MILLENNIUM_120, collimator_angle=20.0)
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    optimize_photon_plan(plan, ct, terms, progress=False)
+    return ct, plan, terms
+
+
+@pytest.fixture(scope="module", params=["as OpenTPS builds it", "on the leaves"])
+def delivered(request, phantom):
+    """Plan, what became of it, and what was said."""
+    aligned = request.param == "on the leaves"
+    ct, plan, terms = optimized(phantom, aligned=aligned)
+    before = np.array(plan.beamletMUs)
+    said = []
+    mlc = "millennium-120" if aligned else "matched"
+    deliverable = make_deliverable(plan, ct, terms, mlc=mlc, levels=20, progress=False, say=said.append)
+    np.testing.assert_array_equal(plan.beamletMUs, before)
+    return ct, plan, deliverable, said
+
+
+def test_dose_from_the_segments_alone(delivered, phantom):
+    _, plan, deliverable, said = delivered
+    assert deliverable.passed
+    assert deliverable.difference <= 1e-4
+    assert deliverable.gamma_pass_percent >= 99.0
+    assert evaluate(deliverable.optimized_dose, phantom.structures, phantom.goals).all_met
+    assert evaluate(deliverable.dose, phantom.structures, phantom.goals).all_met
+    assert deliverable.photon_plan is not plan
+    assert deliverable.photon_plan.numberOfBeamlets == 0
+    assert [text.split(" (")[0] for text in said] == ["sequencing", "calibration", "weights", "recalculation"]
+
+
+def test_dose_of_the_plan_that_was_handed_out(delivered):
+    """OpenTPS's functions and engine agree with the plan that the user gets, with its engine MU."""
+    ct, _, deliverable, _ = delivered
+    dose = compute_dose(ct, merged_plan(deliverable.photon_plan), progress=False).imageArray
+    np.testing.assert_allclose(dose, deliverable.dose, rtol=1e-6, atol=1e-6 * dose.max())
+
+
+def test_segments_mu_and_fluence_belong_together(delivered):
+    _, plan, deliverable, _ = delivered
+    segments = deliverable.photon_plan.beamSegments
+    assert len(segments) == deliverable.n_segments > len(plan.beams)
+    assert deliverable.segments_per_beam == pytest.approx(len(segments) / len(plan.beams))
+    machine = np.array([segment.mu for segment in deliverable.machine_plan().beamSegments])
+    assert machine.sum() == pytest.approx(deliverable.machine_mu)
+    assert machine.min() >= 1.0 - 1e-9
+    np.testing.assert_allclose(machine / 0.1, np.round(machine / 0.1), atol=1e-6)
+    np.testing.assert_allclose(deliverable.calibration.engine_mu(machine), [segment.mu for segment in segments])
+    for beam, fluence in zip(deliverable.sequenced_beams, fluence_of_segments(deliverable.photon_plan), strict=True):
+        cell = np.prod(fluence.spacing_mm) / np.prod(beam.spacing_mm)
+        assert fluence.mu.sum() * cell == pytest.approx(beam.delivered.sum())
+    for fact in (deliverable.summary(), str(deliverable.calibration)):
+        assert "1 cGy/MU in a 10 x 10 cm field, 10 cm deep in water" in fact
+
+
+def test_weights_win_back_what_levels_lost(delivered):
+    _, _, deliverable, _ = delivered
+    assert deliverable.weights.cost_after < deliverable.weights.cost_before
+
+
+def test_a_plan_file_has_machine_mu(delivered, tmp_path):
+    _, _, deliverable, _ = delivered
+    dataset = write_rt_plan(
+        deliverable.machine_plan(),
+        tmp_path / "plan.dcm",
+        mlc=deliverable.sequenced_beams[0].mlc,
+        calibration=str(deliverable.calibration),
+    )
+    metersets = [float(beam.BeamMeterset) for beam in dataset.FractionGroupSequence[0].ReferencedBeamSequence]
+    assert sum(metersets) == pytest.approx(deliverable.machine_mu)
+    assert "1 cGy/MU in a 10 x 10 cm field" in dataset.RTPlanDescription
+
+
+def test_write_back_and_another_dose_per_mu(delivered, phantom):
+    """The plan given gets the segments; with twice the dose per MU, half the MU."""
+    ct, plan, usual, _ = delivered
+    own = own_copy(plan)
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    options = {"minimum_mu": 0.5, "step_mu": 0.05, "reference": ReferenceField(gy_per_mu=0.02), "write_back": True}
+    mlc = usual.sequenced_beams[0].mlc
+    written = make_deliverable(own, ct, terms, mlc=mlc, levels=20, progress=False, **options)
+    assert written.photon_plan is own
+    assert len(own.beamSegments) == written.n_segments == usual.n_segments
+    assert written.machine_mu == pytest.approx(usual.machine_mu / 2)
+    np.testing.assert_allclose(written.dose, usual.dose, rtol=1e-6, atol=1e-6)
+
+
+def test_bad_input_is_told_before_the_engine_starts(phantom, monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("the dose engine was started")
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        ct, _, plan = to_opentps(phantom, BEAMLET_MM)
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", refuse)
+    monkeypatch.setattr("opentps_brimstone.engine.compute_dose", refuse)
+    options = {"progress": False}
+    with pytest.raises(
+        ValueError,
+        match=r"do not sit on the leaves of wide: the row at .* is 5 mm off",
+    ):
+        make_deliverable(plan, ct, terms, mlc=MLC("wide", tuple(np.arange(-100.0, 101.0, 10.0))), **options)
+    with pytest.raises(ValueError, match="there is no MLC 'millenium'; there are millennium-120, "):
+        make_deliverable(plan, ct, terms, mlc="millenium", **options)
+    with pytest.raises(ValueError, match="2 levels or more, not 1"):
+        make_deliverable(plan, ct, terms, mlc="matched", levels=1, **options)
+    with pytest.raises(ValueError, match="there is no sequencing method 'engle'"):
+        make_deliverable(plan, ct, terms, mlc="matched", method="engle", **options)
+    with pytest.raises(ValueError, match="step_mu is -1; it must be 0 or more"):
+        make_deliverable(plan, ct, terms, mlc="matched", step_mu=-1, **options)
+    with pytest.raises(ValueError, match="the list of objectives is empty"):
+        make_deliverable(plan, ct, [], mlc="matched", **options)
+    write_beamlet_mu(plan, np.zeros(plan.numberOfBeamlets))
+    with pytest.raises(ValueError, match="no aperture has any MU"):
+        make_deliverable(plan, ct, terms, mlc="matched", sequencing=SequencingSettings(levels=3), **options)
+
+
+def test_ctrl_c_leaves_the_plan_as_it_was(delivered, phantom):
+    ct, plan, usual, _ = delivered
+    before = np.array(plan.beamletMUs)
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+
+    def press(**_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_deliverable(
+            plan,
+            ct,
+            terms,
+            mlc=usual.sequenced_beams[0].mlc,
+            levels=20,
+            write_back=True,
+            callback=press,
+            progress=False,
+        )
+    np.testing.assert_array_equal(plan.beamletMUs, before)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.image import imread
+from matplotlib.table import Table
+from matplotlib.text import Text
+
+from opentps_brimstone import BeamletLayout
+from opentps_brimstone.evaluation import evaluate, volume_at_dose
+from opentps_brimstone.phantoms import c_shape
+from opentps_brimstone.report.pages import (
+    REPORT_FILES,
+    PlanReport,
+    goals_table,
+    report_figure,
+    save_report,
+    statistics_table,
+)
+
+
+def synthetic_dose(phantom):
+    """Dose that falls off from the target as a plan's does."""
+    x, y, z = np.meshgrid(
+        *(
+            o + s * np.arange(n)
+            for o, s, n in zip(phantom.origin_mm, phantom.spacing_mm, phantom.grid.shape, strict=True)
+        ),
+        indexing="ij",
+    )
+    radius = np.hypot(x, y)
+    return 52 * np.exp(-(((radius - 26) / 22) ** 4)) * (np.abs(z) < 45) + 5 * np.exp(-((radius / 120) ** 2))
+
+
+def make_report(n_beams=9, **changes):
+    phantom = c_shape(8.0)
+    dose = synthetic_dose(phantom)
+    xy = np.stack(np.meshgrid(np.arange(-30, 31, 10.0), np.arange(-40, 41, 10.0)), -1).reshape(-1, 2)
+    layout = BeamletLayout(np.tile(xy, (n_beams, 1)), np.repeat(np.arange(n_beams), len(xy)), np.array(10.0))
+    report = PlanReport(
+        title="TG-119 C-shape, synthetic dose",
+        ct_hu=phantom.ct_hu,
+        dose=dose,
+        grid=phantom.grid,
+        structures=phantom.structures,
+        goals=evaluate(dose, phantom.structures, phantom.goals),
+        prescription_gy=50.0,
+        isocenter_mm=phantom.isocenter_mm,
+        layout=layout,
+        beamlet_weights=np.random.default_rng(5).gamma(2, 20, layout.n_beamlets),
+        beam_names=[f"gantry {40 * i}°" for i in range(n_beams)],
+        convergence_history={
+            "iteration": list(range(1, 41)),
+            "level": [3] * 10 + [2] * 10 + [1] * 10 + [0] * 10,
+            "cost": list(np.tile(np.geomspace(2, 0.3, 10), 4)),
+        },
+        objectives=phantom.objectives,
+        facts={"beamlets": "567", "grid": "8 mm"},
+    )
+    return replace(report, **changes)
+
+
+def texts(figure):
+    cells = [cell for table in figure.findobj(Table) for cell in table.get_celld().values()]
+    return [text.get_text() for text in (*figure.findobj(Text), *(cell.get_text() for cell in cells))]
+
+
+def test_figure_has_every_part():
+    report = make_report()
+    figure = report_figure(report)
+    figure.draw_without_rendering()
+    titles = [ax.get_title() for ax in figure.findobj(Axes)]
+    for wanted in ("axial, z = 0 mm", "coronal, y = 0 mm", "sagittal, x = 0 mm", "dose-volume histograms",
+                   "convergence", "goals", "dose statistics (Gy)", *report.beam_names):  # fmt: skip
+        assert wanted in titles
+    shown = texts(figure)
+    met = sum(result.met for result in report.goals)
+    assert f"{met} of 3 goals met" in shown
+    assert report.title in shown
+    for row in report.goals.rows():
+        assert set(row) <= set(shown)
+
+
+def test_values_of_the_fluence_stand_beside_those_of_the_segments(tmp_path):
+    report = make_report()
+    fluence = evaluate(1.01 * report.dose, report.structures, [result.goal for result in report.goals])
+    report = replace(report, fluence_goals=fluence)
+    lines = goals_table(report).splitlines()
+    assert lines[0].split() == ["structure", "metric", "goal", "value", "fluence", "met"]
+    for line, result, other in zip(lines[2:], report.goals, fluence, strict=True):
+        verdict = "yes" if result.met else "NO"
+        assert line.split()[-5:] == [f"{result.value:.2f}", "Gy", f"{other.value:.2f}", "Gy", verdict]
+    shown = texts(report_figure(report))
+    assert "fluence" in shown and {f"{other.value:.2f} Gy" for other in fluence} <= set(shown)
+    save_report(report, tmp_path)
+    document = json.loads((tmp_path / "goals.json").read_text(encoding="utf-8"))
+    assert document["fluence_goals"] == fluence.records() and document["goals"] == report.goals.records()
+    assert goals_table(report) in (tmp_path / "goals.txt").read_text(encoding="utf-8")
+
+
+def test_long_facts_and_names_get_the_room_they_need():
+    usual = report_figure(make_report())
+    facts = {f"fact {number}": "which takes up some of the line" for number in range(15)}
+    names = [f"gantry {40 * i}°\n12 segments\n300 MU" for i in range(9)]
+    roomy = report_figure(make_report(facts=facts, beam_names=names))
+    assert roomy.get_size_inches()[1] > usual.get_size_inches()[1] + 0.5
+    (head,) = (text for text in texts(roomy) if "fact 0" in text)
+    for number in range(15):
+        assert f"fact {number}: which takes up some of the line" in head
+    assert head.count("\n") >= 3
+
+
+def test_planes_meet_at_the_isocenter():
+    figure = report_figure(make_report(isocenter_mm=(16.0, -8.0, 24.0)))
+    shown = texts(figure)
+    assert {"axial, z = 24 mm", "coronal, y = -8 mm", "sagittal, x = 16 mm"} <= set(shown)
+
+
+def test_maps_of_many_beams_take_several_rows():
+    few, many = report_figure(make_report(5)), report_figure(make_report(11))
+    assert many.get_size_inches()[1] > few.get_size_inches()[1]
+    assert "gantry 400°" in texts(many)
+
+
+def test_target_dvhs_are_those_of_the_kl_terms():
+    targets = make_report().target_dvhs
+    assert set(targets) == {"PTV", "Core", "Body"}
+    np.testing.assert_allclose(targets["Body"][0], (0, 1))
+
+
+def test_files(tmp_path):
+    report = make_report()
+    paths = save_report(report, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(REPORT_FILES)
+    assert paths == [tmp_path / name for name in REPORT_FILES]
+    picture = imread(tmp_path / "report.png")
+    assert picture.shape[1] > 1800
+    assert picture[..., :3].std() > 0.1
+
+
+def test_dvh_file_holds_the_dvhs(tmp_path):
+    report = make_report()
+    save_report(report, tmp_path)
+    with (tmp_path / "dvh.csv").open(encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["dose_gy", "PTV", "Core", "Body"]
+    table = np.array(rows, dtype=float)
+    np.testing.assert_allclose(np.diff(table[:, 0]), 0.1, atol=1e-9)
+    assert (table[0, 1:] == 100).all() and (table[-1, 1:] == 0).all()
+    assert (np.diff(table[:, 1:], axis=0) <= 0).all()
+    for column, structure in enumerate(report.structures, start=1):
+        for dose, volume in zip(table[::100, 0], table[::100, column], strict=True):
+            assert volume == pytest.approx(volume_at_dose(report.dose, structure.share, dose), abs=1e-3)
+
+
+def test_goal_files_hold_the_goals(tmp_path):
+    report = make_report()
+    save_report(report, tmp_path)
+    document = json.loads((tmp_path / "goals.json").read_text(encoding="utf-8"))
+    assert document["goals"] == report.goals.records()
+    assert document["all_met"] == report.goals.all_met
+    text = (tmp_path / "goals.txt").read_text(encoding="utf-8")
+    assert str(report.goals) in text and statistics_table(report) in text and "grid: 8 mm" in text
+
+
+def test_reports_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"dose has the grid \(2, 2, 2\)"):
+        make_report(dose=np.zeros((2, 2, 2)))
+    with pytest.raises(ValueError, match="there are 9 beams and 1 names"):
+        make_report(beam_names=["one"])

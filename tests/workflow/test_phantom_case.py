@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from small_case import BEAMLET_MM, small_phantom
+
+from opentps_brimstone.engine.cache import BeamletCache
+from opentps_brimstone.evaluation import evaluate
+from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.integration.deliverable import LEAST_GAMMA_PASS_PERCENT
+from opentps_brimstone.phantoms import PHANTOMS
+from opentps_brimstone.report.pages import machine_beams, save_apertures
+from opentps_brimstone.workflow.phantom_case import (
+    DEMO_FILES,
+    FLUENCE_FILES,
+    LARGEST_DIFFERENCE,
+    SEQUENCING_MARGIN,
+    run_demo,
+    silent_opentps,
+)
+
+ALIGNED_MM = 10.0  # two leaves of the Millennium
+
+
+@pytest.fixture(scope="module")
+def cache_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache_folder, monkeypatch):
+    monkeypatch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
+
+
+@pytest.fixture(scope="module")
+def demo(cache_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "made" / "here"
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
+        result = run_demo(small_phantom(), folder, beamlet_mm=BEAMLET_MM, fluence_only=True, threads=2, say=said.append)
+    return result, said
+
+
+@pytest.fixture(scope="module")
+def delivered(cache_folder, tmp_path_factory):
+    """A deliverable plan; more pressure spares the organ by fluence that is too steep for such wide beamlets."""
+    folder = tmp_path_factory.mktemp("delivered") / "out"
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
+        result = run_demo(
+            small_phantom(),
+            folder,
+            beamlet_mm=ALIGNED_MM,
+            levels=20,
+            threads=2,
+            planner_settings=GoalPlannerSettings(margin=SEQUENCING_MARGIN, mean_weight=0.1),
+            say=said.append,
+        )
+    return result, said
+
+
+def test_plan_meets_its_goals_and_agrees_with_the_recalculation(demo):
+    result, _ = demo
+    assert [row.met for row in result.goals] == [True, True], str(result.goals)
+    assert result.difference <= LARGEST_DIFFERENCE
+    assert result.passed
+    summary = result.summary()
+    assert str(result.goals) in summary and "Recalculated dose agrees" in summary
+
+
+def test_folder_holds_the_files_and_nothing_else(demo):
+    result, _ = demo
+    assert sorted(path.name for path in result.folder.iterdir()) == sorted(FLUENCE_FILES)
+    assert [path.name for path in result.folder.parent.iterdir()] == [result.folder.name]
+
+
+def test_progress_is_told(demo):
+    result, said = demo
+    assert said[0].startswith("Small cylinder: 5 fields, ")
+    assert f"{len(result.optimization.beamlet_weights)} beamlets" in said[0]
+    told = [line.split()[0] for line in said[1:]]
+    assert [word for word in told if word != "round"] == ["beamlet", "optimized", "recalculated"]
+    assert told.count("round") == len(result.optimization.rounds)
+    assert list(result.times_s) == ["preparation", "beamlets", "optimization", "recalculation"]
+
+
+def test_the_dose_is_the_engines_and_opentps_reads_it_back(demo):
+    result, _ = demo
+    with silent_opentps():
+        from opentps.core.io.dicomIO import readDicomDose
+
+        image = readDicomDose(str(result.folder / "rtdose.dcm"))
+    grid = result.report.grid
+    np.testing.assert_allclose(image.imageArray, result.report.dose, atol=1e-5 * result.report.dose.max())
+    np.testing.assert_allclose(np.array(image.origin, float), grid.origin_mm)
+    np.testing.assert_allclose(np.array(image.spacing, float), grid.spacing_mm)
+    np.testing.assert_allclose(result.report.dose, result.optimization.dose, atol=1e-4 * image.imageArray.max())
+    assert str(image.referencePlan) == result.photon_plan.SOPInstanceUID
+
+
+def test_the_saved_plan_is_the_one_that_was_planned(demo):
+    result, _ = demo
+    with silent_opentps():
+        from opentps.core.io.serializedObjectIO import loadRTPlan
+
+        plan = loadRTPlan(str(result.folder / "plan.tps"), "Photon")
+    np.testing.assert_array_equal(plan.beamletMUs, result.optimization.beamlet_weights)
+    assert plan.numberOfFractionsPlanned == 5
+    assert [beam.name for beam in plan.beams] == ["G000", "G072", "G144", "G216", "G288"]
+
+
+def test_a_second_run_is_the_same_and_leaves_other_files_alone(demo, tmp_path):
+    first, _ = demo
+    entries = {entry.key for entry in BeamletCache().entries}
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "dvh.csv").write_text("old")
+    (tmp_path / "rtplan.dcm").write_text("of another plan")
+    second = run_demo(small_phantom(), tmp_path, beamlet_mm=BEAMLET_MM, fluence_only=True, threads=1)
+    assert {entry.key for entry in BeamletCache().entries} == entries
+    np.testing.assert_array_equal(second.optimization.beamlet_weights, first.optimization.beamlet_weights)
+    np.testing.assert_array_equal(second.report.dose, first.report.dose)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "dvh.csv").read_text() == (first.folder / "dvh.csv").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((*FLUENCE_FILES, "notes.txt"))
+
+
+def test_the_deliverable_plan_passes(delivered):
+    result, said = delivered
+    made, phantom = result.deliverable, small_phantom()
+    assert made.difference == result.difference <= LARGEST_DIFFERENCE
+    assert made.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
+    assert result.goals.records() == evaluate(made.dose, phantom.structures, phantom.goals).records()
+    assert result.goals.all_met, str(result.goals)
+    assert result.passed
+    assert said[0].startswith("Small cylinder: 5 fields, ")
+    told = [line.split()[0] for line in said[1:] if not line.startswith("round")]
+    assert told == ["beamlet", "optimized", "sequencing", "calibration", "weights", "recalculation"]
+    assert list(result.times_s) == ["preparation", "beamlets", "optimization", "segments"]
+
+
+def test_the_summary_of_a_deliverable_plan(delivered):
+    result, _ = delivered
+    made, summary = result.deliverable, result.summary()
+    mu = sum(beam.mu for beam in machine_beams(made))
+    assert f"{made.n_segments} segments of Varian Millennium 120 in 5 beams" in summary
+    assert f"{mu:.1f} MU per fraction" in summary
+    assert f"passes for {made.gamma_pass_percent:.2f} %" in summary
+    rows = zip(result.goals, result.fluence_goals, strict=True)
+    told = [(str(now.goal).split(), f"{now.value:.2f}", f"{before.value:.2f}") for now, before in rows]
+    goal, *values = next(row for row in told if row[1] != row[2])
+    (line,) = (line for line in summary.splitlines() if line.split()[:5] == goal)
+    assert line.split()[5:] == [values[0], "Gy", values[1], "Gy", "yes"]
+    text = (result.folder / "goals.txt").read_text(encoding="utf-8")
+    assert line in text and f"segments: {made.n_segments} in 5 beams" in text and "gamma 2 %/2 mm: " in text
+
+
+def test_the_verdict_needs_goals_and_agreement(delivered):
+    result, _ = delivered
+    gamma = result.deliverable.gamma.copy()
+    gamma[np.isfinite(gamma)] = 2.0
+    other = replace(result, deliverable=replace(result.deliverable, gamma=gamma))
+    assert not other.passed and "DOES NOT AGREE" in other.summary()
+    missed = evaluate(result.report.dose, small_phantom().structures, ["Tumor D90 >= 30 Gy"])
+    assert not replace(result, goals=missed).passed
+
+
+def test_plan_and_dose_are_dicom_files_that_belong_together(delivered):
+    import pydicom
+
+    from opentps_brimstone.dicom import read_rt_plan
+
+    result, _ = delivered
+    made, folder = result.deliverable, result.folder
+    assert sorted(path.name for path in folder.iterdir()) == sorted(DEMO_FILES)
+    plan, dose = (pydicom.dcmread(folder / name) for name in ("rtplan.dcm", "rtdose.dcm"))
+    assert dose.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID == plan.SOPInstanceUID
+    assert (plan.PatientID, plan.FrameOfReferenceUID) == (dose.PatientID, dose.FrameOfReferenceUID)
+    metersets = [float(beam.BeamMeterset) for beam in plan.FractionGroupSequence[0].ReferencedBeamSequence]
+    assert sum(metersets) == pytest.approx(made.machine_mu)
+    assert [float(each.TargetPrescriptionDose) for each in plan.DoseReferenceSequence] == [20.0]
+    values = dose.pixel_array.transpose(2, 1, 0) * float(dose.DoseGridScaling)
+    np.testing.assert_allclose(values, made.dose, atol=1e-5 * made.dose.max())
+    read = read_rt_plan(folder / "rtplan.dcm")
+    assert sum(segment.mu for segment in read.beamSegments) == pytest.approx(made.machine_mu)
+    assert len(read.beamSegments) == made.n_segments
+    assert read.numberOfFractionsPlanned == 5
+
+
+def test_the_saved_segments_give_the_dose(delivered):
+    result, _ = delivered
+    with silent_opentps():
+        from opentps.core.io.serializedObjectIO import loadRTPlan
+
+        from opentps_brimstone.adapters.phantom import to_opentps
+        from opentps_brimstone.adapters.segments import merged_plan
+        from opentps_brimstone.engine.compute import compute_dose
+
+        plan = loadRTPlan(str(result.folder / "plan.tps"), "Photon")
+        dose = compute_dose(to_opentps(small_phantom(), ALIGNED_MM).ct, merged_plan(plan), progress=False).imageArray
+    np.testing.assert_allclose(dose, result.report.dose, atol=1e-6 * dose.max())
+
+
+def test_report_and_pictures_show_what_is_delivered(delivered, tmp_path):
+    result, _ = delivered
+    report, beams = result.report, machine_beams(result.deliverable)
+    assert sum(beam.mu for beam in beams) == pytest.approx(result.deliverable.machine_mu)
+    for beam in beams:
+        mine = report.beamlet_weights[report.layout.beam_index == beam.beam_index]
+        assert mine.sum() == pytest.approx(beam.delivered.sum())
+        assert f"{len(beam.apertures)} segments\n{beam.mu:.0f} MU" in report.beam_names[beam.beam_index]
+    whole = imread(result.folder / "apertures.png")
+    save_apertures(beams[:1], report.beam_names, tmp_path / "one.png")
+    one = imread(tmp_path / "one.png")
+    np.testing.assert_array_equal(whole[: len(one)], one)
+    assert len(whole) == len(beams) * len(one)
+    assert all(strip[..., :3].std() > 0.1 for strip in np.split(whole, len(beams)))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "opentps_brimstone.goal_planning.planner.GoalPlanner.optimize",
+        "opentps_brimstone.engine.compute_dose",
+        "opentps_brimstone.dicom.write_rt_dose",
+    ],
+)
+def test_an_interrupt_leaves_no_file(stage, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(small_phantom(), tmp_path / "out", beamlet_mm=ALIGNED_MM)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_computed_for_a_folder_that_cannot_be(tmp_path, monkeypatch):
+    def computing(*_, **__):
+        raise AssertionError("computed before the folder was checked")
+
+    monkeypatch.setattr("opentps_brimstone.workflow.phantom_case._Work.result", computing)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file; give another one"):
+        run_demo(small_phantom(), file)
+    with pytest.raises(NotADirectoryError, match="cannot be made"):
+        run_demo(small_phantom(), file / "below")
+    (tmp_path / "report.png").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"report\.png is a folder"):
+        run_demo(small_phantom(), tmp_path)
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", forbidden)
+    with pytest.raises(PermissionError, match=f"cannot be written in {tmp_path}: Permission denied"):
+        run_demo(small_phantom(), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"case": "nothing"}, "case 'nothing' is unknown; it may be multitarget"),
+        ({"grid_mm": 60.0}, "the C-shape needs 22 mm or finer"),
+        ({"threads": 0}, "the number of threads is 0"),
+        ({"beamlet_mm": -1.0}, "beamlet spacing is -1 mm"),
+        ({"mlc": "millenium"}, "there is no MLC 'millenium'; there are millennium-120, hd-120, agility"),
+        ({"levels": 1}, "2 levels or more, not 1"),
+        ({"beamlet_mm": 7.0, "grid_mm": 12.0}, "no rows of 7 mm lie on the leaves of Varian Millennium 120"),
+    ],
+)
+def test_wrong_options_are_named_before_any_work(options, complaint, tmp_path, monkeypatch):
+    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", lambda *_, **__: pytest.fail("work was begun"))
+    with pytest.raises(ValueError, match=complaint):
+        run_demo(out=tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_named_after_the_case(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PHANTOMS, "small", small_phantom)
+    folders: list[Path] = []
+    monkeypatch.setattr(
+        "opentps_brimstone.workflow.phantom_case._Work.result", lambda _, folder: folders.append(folder)
+    )
+    monkeypatch.setattr("opentps_brimstone.workflow.phantom_case._write", lambda *_: None)
+    run_demo("small", grid_mm=10.0)
+    assert folders == [Path("brimstone-small")]
+
+
+def test_opentps_prints_nothing_and_leaves_logging_alone(capsys):
+    root, opentps = logging.getLogger(), logging.getLogger("opentps")
+    before = (root.handlers[:], root.level, opentps.level)
+    with silent_opentps():
+        print("printed by OpenTPS")
+        root.addHandler(logging.StreamHandler(sys.stdout))
+        root.setLevel(logging.DEBUG)
+        logging.getLogger("opentps.core").error("logged by OpenTPS")
+    assert (root.handlers, root.level, opentps.level) == before
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
