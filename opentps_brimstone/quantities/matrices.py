@@ -1,0 +1,90 @@
+"""Matrices of voxels by beamlets, one for each scenario."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
+
+from opentps_brimstone.quantities.arrays import Array, as_array, library
+
+__all__ = ["checked_matrices", "library_of_matrix"]
+
+
+def checked_matrices(given: Any, name: str) -> tuple[Any, ...]:
+    """Give the matrices of all scenarios, ready for products.
+
+    Parameters
+    ----------
+    given : sparse matrix, array, or sequence of them
+        Each of shape (n_voxels, n_beamlets). An array of objects is read in C order without its None.
+    name : str
+        What they are, for errors.
+
+    Returns
+    -------
+    tuple of matrices
+        Dense, or sparse by rows or columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not a matrix, has another shape or library than the first, or holds a number that is not finite.
+    """
+    several = _scenarios(given)
+    if not several:
+        raise ValueError(f"{name} has no scenario; give at least one matrix")
+    names = [name if len(several) == 1 else f"{name} of scenario {index}" for index in range(len(several))]
+    matrices = tuple(_checked(matrix, its) for matrix, its in zip(several, names, strict=True))
+    for matrix, its in zip(matrices, names, strict=True):
+        if matrix.shape != matrices[0].shape:
+            raise ValueError(f"{its} has the shape {tuple(matrix.shape)}; the first has {tuple(matrices[0].shape)}")
+        if library_of_matrix(matrix) != library_of_matrix(matrices[0]):
+            raise TypeError(f"{its} and the first are of different array libraries; give them in one")
+    return matrices
+
+
+def library_of_matrix(matrix: Any) -> str:
+    """Name the library whose vectors a matrix is multiplied by: NumPy for those of SciPy."""
+    return library(_entries(matrix))
+
+
+def _scenarios(given: Any) -> list[Any]:
+    if isinstance(given, list | tuple):
+        return list(given)
+    if isinstance(given, np.ndarray) and given.dtype == object:
+        return [matrix for matrix in given.flat if matrix is not None]
+    return [given]
+
+
+def _is_sparse(matrix: Any) -> bool:
+    """Tell whether it is a matrix of scipy.sparse or of cupyx.scipy.sparse."""
+    return hasattr(matrix, "tocsr") and hasattr(matrix, "nnz")
+
+
+def _entries(matrix: Any) -> Array:
+    return matrix.data if _is_sparse(matrix) else matrix
+
+
+def _checked(matrix: Any, name: str) -> Any:
+    if _is_sparse(matrix):
+        ready = matrix if matrix.format in ("csr", "csc") else matrix.tocsr()
+    elif is_array_api_obj(matrix):
+        ready = np.asarray(matrix) if isinstance(matrix, np.matrix) else matrix
+    else:
+        raise TypeError(f"{name} is a {type(matrix).__name__}; it must be a sparse matrix or an array")
+    if ready.ndim != 2:
+        raise ValueError(f"{name} has the shape {tuple(ready.shape)}; it must be (voxels, beamlets)")
+    return _checked_entries(ready, name)
+
+
+def _checked_entries(matrix: Any, name: str) -> Any:
+    entries = _entries(matrix)
+    xp = array_namespace(entries)
+    if not xp.isdtype(entries.dtype, "real floating"):
+        converted = as_array(entries, name)
+        matrix, entries = (matrix.astype(converted.dtype) if _is_sparse(matrix) else converted), converted
+    if not bool(xp.all(xp.isfinite(entries))):
+        raise ValueError(f"{name} has an entry that is not finite")
+    return matrix
