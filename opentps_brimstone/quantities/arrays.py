@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array, is_torch_namespace
+from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
-__all__ = ["Array", "as_array", "check", "copy_of", "first_index", "in_library_of", "library", "product", "same"]
+__all__ = ["Array", "as_array", "check", "copy_of", "first_index", "in_library_of", "library", "same"]
 
 # An array of any of these libraries; they share no type.
 Array = Any
@@ -120,17 +120,9 @@ def in_library_of(array: Array, values: float | Array, name: str) -> float | Arr
         return values
     xp = array_namespace(array)
     if is_numpy_array(values):
-        return xp.asarray(values, device=device(array))
+        return xp.asarray(np.array(values), device=device(array))  # PyTorch warns of arrays that are only for reading
     if array_namespace(values) is not xp:
         raise TypeError(
             f"{name} is an array of {library(values)} and meets one of {library(array)}; give both in one library"
         )
     return values
-
-
-def product(matrix: Any, vector: Array) -> Array:
-    """Multiply a matrix, dense or sparse, by a vector of its library."""
-    xp = array_namespace(vector)
-    if is_torch_namespace(xp):  # multiplies only what has one type
-        return xp.astype(matrix @ xp.astype(vector, matrix.dtype), vector.dtype)
-    return matrix @ vector

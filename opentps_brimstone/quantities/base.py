@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, size
 
 from opentps_brimstone.quantities.arrays import (
     Array,
@@ -14,11 +14,10 @@ from opentps_brimstone.quantities.arrays import (
     copy_of,
     in_library_of,
     library,
-    product,
     same,
 )
 from opentps_brimstone.quantities.dij import Dij
-from opentps_brimstone.quantities.matrices import library_of_matrix
+from opentps_brimstone.quantities.matrices import library_of_matrix, product
 
 __all__ = ["FluenceDependentQuantity"]
 
@@ -225,7 +224,7 @@ class FluenceDependentQuantity:
     def _checked_fluence(self, given: Any) -> Array:
         fluence = as_array(given, "the fluence")
         shape = tuple(fluence.shape)
-        n_beamlets = self._reference[0].shape[1] if self._reference else fluence.size
+        n_beamlets = self._reference[0].shape[1] if self._reference else size(fluence)
         if shape != (n_beamlets,):
             raise ValueError(f"the fluence has the shape {shape}; it must be ({n_beamlets},), one for each beamlet")
         if self._reference and library(fluence) != (needed := library_of_matrix(self._reference[0])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, size
 
 from opentps_brimstone.quantities.arrays import Array, as_array, check
 from opentps_brimstone.quantities.matrices import checked_matrices, library_of_matrix
@@ -175,8 +175,8 @@ class Dij:
         return float(values) if values.ndim == 0 else values
 
     def _check_length(self, name: str, values: float | Array) -> None:
-        if isinstance(values, float) or self._n_voxels in (None, values.size):
+        if isinstance(values, float) or self._n_voxels in (None, size(values)):
             return
         raise ValueError(
-            f"{name} has {values.size} entries; it must be one number, or one for each of the {self._n_voxels} voxels"
+            f"{name} has {size(values)} entries; it must be one number, or one for each of the {self._n_voxels} voxels"
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+import scipy.sparse as sp
+from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
 
 from opentps_brimstone.quantities.arrays import Array, as_array, library
 
-__all__ = ["checked_matrices", "library_of_matrix"]
+__all__ = ["checked_matrices", "library_of_matrix", "product"]
+
+_ENTRIES_AT_ONCE = 2_000_000
 
 
 def checked_matrices(given: Any, name: str) -> tuple[Any, ...]:
@@ -70,8 +74,10 @@ def _entries(matrix: Any) -> Array:
 def _checked(matrix: Any, name: str) -> Any:
     if _is_sparse(matrix):
         ready = matrix if matrix.format in ("csr", "csc") else matrix.tocsr()
+    elif isinstance(matrix, np.ndarray):
+        ready = np.asarray(matrix)
     elif is_array_api_obj(matrix):
-        ready = np.asarray(matrix) if isinstance(matrix, np.matrix) else matrix
+        ready = matrix
     else:
         raise TypeError(f"{name} is a {type(matrix).__name__}; it must be a sparse matrix or an array")
     if ready.ndim != 2:
@@ -88,3 +94,37 @@ def _checked_entries(matrix: Any, name: str) -> Any:
     if not bool(xp.all(xp.isfinite(entries))):
         raise ValueError(f"{name} has an entry that is not finite")
     return matrix
+
+
+def product(matrix: Any, vector: Array) -> Array:
+    """Multiply one of `checked_matrices`, or its transpose, by a vector of its library.
+
+    Parameters
+    ----------
+    matrix : matrix, shape (m, n)
+    vector : array, shape (n,)
+
+    Returns
+    -------
+    array, shape (m,)
+        At least in the precision of the vector.
+    """
+    if is_torch_array(vector):  # PyTorch multiplies only what has one type
+        xp = array_namespace(vector)
+        return xp.astype(matrix @ xp.astype(vector, matrix.dtype), vector.dtype)
+    if sp.issparse(matrix) and matrix.dtype != vector.dtype:
+        return _product_in_parts(matrix, vector)
+    return matrix @ vector
+
+
+def _product_in_parts(matrix: Any, vector: Array) -> Array:
+    """Multiply some rows or columns at a time: SciPy copies what it multiplies to the higher precision."""
+    edges = np.searchsorted(matrix.indptr, np.arange(0, matrix.nnz, _ENTRIES_AT_ONCE)[1:])
+    edges = np.unique(np.concatenate([[0], edges, [len(matrix.indptr) - 1]]))
+    parts = list(itertools.pairwise(edges.tolist()))
+    if matrix.format == "csr":
+        return np.concatenate([matrix[first:last] @ vector for first, last in parts])
+    result = np.zeros(matrix.shape[0], np.result_type(matrix.dtype, vector.dtype))
+    for first, last in parts:
+        result += matrix[:, first:last] @ vector[first:last]
+    return result
