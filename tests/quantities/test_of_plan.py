@@ -53,16 +53,19 @@ def test_quantities_take_the_fractions_of_the_plan(plan):
 def test_matrices_of_a_plan_are_per_fraction(plan):
     """Those of photons, handed over as matrices of one fraction, give the same effect."""
     plan.alphax, plan.betax = 0.2, 0.05
-    wanted = QuantityResolver(plan)
+    names = ("alpha_dose", "sqrt_beta_dose", "effect", "rbe_x_dose")
+    resolver = QuantityResolver(plan)
+    wanted = {name: resolver.get(name) for name in names}
     matrix = plan.dose_influence.matrix.astype(float)
     plan.alpha_dose, plan.sqrt_beta_dose, plan.let_dose = 0.2 * matrix, np.sqrt(0.05) * matrix, 3.0 * matrix
     found = QuantityResolver(plan)
     g = np.linspace(-1.0, 1.0, 12)
-    for name in ("alpha_dose", "sqrt_beta_dose", "effect", "rbe_x_dose"):
-        np.testing.assert_allclose(found.get(name)(W), wanted.get(name)(W), rtol=1e-12)
-        derivatives = [each.get(name).compute_chain_derivative(g, W) for each in (found, wanted)]
+    for name in names:
+        np.testing.assert_allclose(found.get(name)(W), wanted[name](W), rtol=1e-12)
+        derivatives = [each.compute_chain_derivative(g, W) for each in (found.get(name), wanted[name])]
         np.testing.assert_allclose(*derivatives, rtol=1e-11)
-    assert found.get("effect")._dependencies["alpha_dose"].mode == "direct"
+    modes = [(found.get(name).mode, wanted[name].mode) for name in names[:2]]
+    assert modes == [("direct", "indirect")] * 2
     reached = plan.get_dose().ravel() > 0
     np.testing.assert_allclose(found.get("let")(W), 3.0 * reached, rtol=1e-12)
 

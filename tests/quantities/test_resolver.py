@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 import textwrap
+import tracemalloc
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -107,6 +108,21 @@ def test_matrices_of_single_precision_are_multiplied_in_double_precision(monkeyp
     np.testing.assert_allclose(dose.compute_chain_derivative(G, W), dense.T.astype(float) @ G, rtol=1e-13)
 
 
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_array])
+def test_a_matrix_of_single_precision_is_never_copied_as_a_whole(monkeypatch, kind):
+    monkeypatch.setattr("opentps_brimstone.quantities.matrices._ENTRIES_AT_ONCE", 10_000)
+    matrix = kind(np.ones((1000, 300), dtype=np.float32))
+    dose = QuantityResolver(SimpleNamespace(physical_dose=matrix)).get("physical_dose")
+    w, g = np.ones(300), np.ones(1000)
+    tracemalloc.start()
+    try:
+        dose(w)
+        dose.compute_chain_derivative(g, w)
+        assert tracemalloc.get_traced_memory()[1] < 0.2 * 8 * matrix.nnz
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_matrix_without_entries_gives_nothing():
     for matrix in (sp.csr_array((7, 4), dtype=np.float32), sp.csc_array((7, 4), dtype=np.float32)):
         dose = QuantityResolver(SimpleNamespace(physical_dose=matrix)).get("physical_dose")
@@ -193,6 +209,22 @@ class DoseToThePower(FluenceDependentQuantity):
         return self.dependency_derivative("physical_dose", d_quantity, scenario_index)
 
 
+class DoseThrice(FluenceDependentQuantity):
+    """By an array that is used again after it is changed."""
+
+    identifier = "dose_thrice"
+    dependencies = ("physical_dose",)
+
+    def _compute_quantity_single_scenario(self, scenario_index):
+        return 3 * self.dependency("physical_dose", scenario_index)
+
+    def _compute_chain_derivative_single_scenario(self, d_quantity, scenario_index):
+        found = self.dependency_derivative("physical_dose", d_quantity, scenario_index)
+        d_quantity *= 2
+        found += self.dependency_derivative("physical_dose", d_quantity, scenario_index)
+        return found
+
+
 class WeightSquared(FluenceDependentQuantity):
     identifier = "weight_squared"
 
@@ -218,6 +250,26 @@ def test_a_quantity_of_ones_own(monkeypatch, extra, power, scenarios):
         wanted = central_differences(lambda w: (np.reshape(quantity(w), (scenarios, 7)) @ G).sum(), W)
         np.testing.assert_allclose(found, wanted, rtol=1e-7)
     np.testing.assert_array_equal(np.reshape(resolver.get("physical_dose")(W), (scenarios, 7)), doses)
+
+
+def test_an_array_may_be_used_again(monkeypatch):
+    monkeypatch.setitem(QUANTITIES, "dose_thrice", DoseThrice)
+    dij = make_dij(("physical_dose",))
+    found = QuantityResolver(dij).get("dose_thrice").compute_chain_derivative(G, W)
+    np.testing.assert_allclose(found, 3 * dij.physical_dose.T @ G, rtol=1e-13)
+
+
+def test_what_a_quantity_does_to_its_arguments_is_not_remembered(monkeypatch):
+    monkeypatch.setitem(QUANTITIES, "dose_to_the_power", DoseToThePower)
+    resolver = QuantityResolver(make_dij(("physical_dose",)))
+    quantity, changed = resolver.get("dose_to_the_power"), 2 * resolver.get("physical_dose")(W) * G
+    once, given = quantity.compute_chain_derivative(G, W), G.copy()
+    fresh = QuantityResolver(make_dij(("physical_dose",))).get("dose_to_the_power")
+    np.testing.assert_array_equal(
+        quantity.compute_chain_derivative(changed, W), fresh.compute_chain_derivative(changed, W)
+    )
+    np.testing.assert_array_equal(quantity.compute_chain_derivative(given, W), once)
+    np.testing.assert_array_equal(given, G)
 
 
 def test_a_quantity_of_the_fluence_alone(monkeypatch):
