@@ -123,8 +123,17 @@ def _product_in_parts(matrix: Any, vector: Array) -> Array:
     edges = np.unique(np.concatenate([[0], edges, [len(matrix.indptr) - 1]]))
     parts = list(itertools.pairwise(edges.tolist()))
     if matrix.format == "csr":
-        return np.concatenate([matrix[first:last] @ vector for first, last in parts])
+        return np.concatenate([_part(matrix, first, last) @ vector for first, last in parts])
     result = np.zeros(matrix.shape[0], np.result_type(matrix.dtype, vector.dtype))
     for first, last in parts:
-        result += matrix[:, first:last] @ vector[first:last]
+        result += _part(matrix, first, last) @ vector[first:last]
     return result
+
+
+def _part(matrix: Any, first: int, last: int) -> Any:
+    """Take some rows of a matrix by rows, or columns of one by columns, without copying its numbers."""
+    start, end = matrix.indptr[first], matrix.indptr[last]
+    content = (matrix.data[start:end], matrix.indices[start:end], matrix.indptr[first : last + 1] - start)
+    if matrix.format == "csr":
+        return sp.csr_array(content, shape=(last - first, matrix.shape[1]), copy=False)
+    return sp.csc_array(content, shape=(matrix.shape[0], last - first), copy=False)
