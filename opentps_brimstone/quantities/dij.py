@@ -71,7 +71,9 @@ class Dij:
         """
         if name not in self._matrices:
             given = self._given_matrix(name)
-            matrices = () if given is None else checked_matrices(given, name)
+            if given is None:
+                return ()
+            matrices = checked_matrices(given, name)
             self._check_fit(name, matrices)
             self._matrices[name] = matrices
         return self._matrices[name]
@@ -85,8 +87,6 @@ class Dij:
 
     def _check_fit(self, name: str, matrices: tuple[Any, ...]) -> None:
         for other, theirs in self._matrices.items():
-            if not (matrices and theirs):
-                continue
             if len(matrices) != len(theirs):
                 raise ValueError(f"{name} has {len(matrices)} scenarios and {other} has {len(theirs)}")
             if matrices[0].shape != theirs[0].shape:
@@ -100,7 +100,7 @@ class Dij:
     @property
     def _n_voxels(self) -> int | None:
         """Rows of the matrices read so far."""
-        return next((int(matrices[0].shape[0]) for matrices in self._matrices.values() if matrices), None)
+        return next((int(matrices[0].shape[0]) for matrices in self._matrices.values()), None)
 
     # --------------------------------------------------------------------------------------------- parameters
 
@@ -110,8 +110,8 @@ class Dij:
         Parameters
         ----------
         name : str
-            `alphax`, `betax`, `alpha_beta`, `number_of_fractions` or any other attribute. Of the first three, either
-            of the last two follows from the other and `alphax`.
+            `alphax`, `betax`, `alpha_beta`, `number_of_fractions` or any other attribute. `betax` and `alpha_beta`
+            follow from each other and `alphax` if they are not given.
         needed_by : str
             For errors.
         default : float, optional

@@ -344,6 +344,17 @@ def test_what_is_missing_is_named(name, attributes, message):
         QuantityResolver(make_dij(attributes)).get(name)
 
 
+def test_what_was_missing_may_be_given_afterwards():
+    dij = make_dij(DIRECT["rbe_x_dose"])
+    given = {name: vars(dij).pop(name) for name in ("sqrt_beta_dose", "alphax")}
+    resolver = QuantityResolver(dij)
+    for name, value in given.items():
+        with pytest.raises(ValueError, match="needs"):
+            resolver.get("rbe_x_dose")
+        setattr(dij, name, value)
+    assert resolver.get("rbe_x_dose")(W).shape == (7,)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
