@@ -7,8 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from opentps_brimstone._util.toml_positions import KeyPath, key_lines
 

@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info
-from opentps_brimstone.engine import process as ccc_process
+from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info, process as ccc_process
 from opentps_brimstone.engine.cache import BeamletCache
 
 SHAPE = (20, 24, 16)

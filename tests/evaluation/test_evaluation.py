@@ -5,8 +5,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from problems import random_plan
 
 from opentps_brimstone import Structure, VoxelGrid

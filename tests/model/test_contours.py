@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dicom_folder import circle, cylinder, rectangle, sphere
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.influence import VoxelGrid

@@ -6,8 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from sequencing_checks import least_total_of_rows, least_total_without_collision, matrices
 
 from opentps_brimstone.model.influence import BeamletLayout

@@ -1,0 +1,71 @@
+# The public names, with the modules they live in. lazy-loader reads them here and loads each when it is used.
+
+from . import (
+    adapters as adapters,
+    cli as cli,
+    dicom as dicom,
+    engine as engine,
+    evaluation as evaluation,
+    goal_planning as goal_planning,
+    integration as integration,
+    model as model,
+    optimization as optimization,
+    phantoms as phantoms,
+    report as report,
+    request as request,
+    sequencing as sequencing,
+    visualization as visualization,
+    workflow as workflow,
+)
+from ._util.errors import BrimstoneError as BrimstoneError
+from .dicom.errors import DicomError as DicomError
+from .dicom.rt_dose_reader import dose_from_dataset as dose_from_dataset
+from .evaluation import (
+    DVHGoal as DVHGoal,
+    compare_plans as compare_plans,
+    evaluate as evaluate,
+    gamma_analysis as gamma_analysis,
+    gamma_pass_rate as gamma_pass_rate,
+)
+from .goal_planning.from_goals import (
+    GoalPlannerSettings as GoalPlannerSettings,
+    prescription_from_goals as prescription_from_goals,
+)
+from .goal_planning.planner import GoalPlanner as GoalPlanner, GoalPlanningResult as GoalPlanningResult
+from .integration.deliverable import DeliverablePlan as DeliverablePlan, make_deliverable as make_deliverable
+from .integration.opentps_method import register as register, unregister as unregister
+from .integration.photon_plan import optimize_photon_plan as optimize_photon_plan
+from .model.beam import Beam as Beam
+from .model.dose import DoseArray as DoseArray
+from .model.influence import BeamletLayout as BeamletLayout, DoseInfluence as DoseInfluence, VoxelGrid as VoxelGrid
+from .model.plan import Plan as Plan
+from .model.series import Series as Series
+from .model.structure import Structure as Structure
+from .optimization.callbacks import (
+    CallbackList as CallbackList,
+    OptimizationCallback as OptimizationCallback,
+    Recorder as Recorder,
+    StopWhenGoalsMet as StopWhenGoalsMet,
+    TimeLimit as TimeLimit,
+)
+from .optimization.checkpoint import Checkpoint as Checkpoint, CheckpointError as CheckpointError
+from .optimization.objectives import (
+    DVHLimitTerm as DVHLimitTerm,
+    EUDTerm as EUDTerm,
+    HomogeneityTerm as HomogeneityTerm,
+    SquaredDeviationTerm as SquaredDeviationTerm,
+)
+from .optimization.optimizer import PlanOptimizer as PlanOptimizer
+from .optimization.prescription import Prescription as Prescription
+from .optimization.result import OptimizationResult as OptimizationResult
+from .optimization.settings import OptimizerSettings as OptimizerSettings
+from .optimization.terms import (
+    KLDivergenceTerm as KLDivergenceTerm,
+    MaximumDoseTerm as MaximumDoseTerm,
+    MeanDoseTerm as MeanDoseTerm,
+    MinimumDoseTerm as MinimumDoseTerm,
+    ObjectiveTerm as ObjectiveTerm,
+)
+from .visualization import VisualizationCallback as VisualizationCallback
+
+__version__: str
