@@ -215,7 +215,7 @@ def _pymedphys_gamma(
 ) -> FloatArray:
     import pymedphys
 
-    with _linear_interpolation_by_scipy():
+    with _linear_interpolation_by_scipy() as options:
         gamma: FloatArray = pymedphys.gamma(
             axes[0],
             doses[0],
@@ -228,28 +228,37 @@ def _pymedphys_gamma(
             max_gamma=max_gamma,
             local_gamma=local,
             ram_available=_RAM_BYTES,
+            **options,
         )
     return gamma
 
 
 @contextlib.contextmanager
-def _linear_interpolation_by_scipy() -> Iterator[None]:
-    """Let pymedphys 0.40 interpolate with scipy, and keep its logging to itself.
+def _linear_interpolation_by_scipy() -> Iterator[dict[str, str]]:
+    """Let pymedphys interpolate with scipy, and keep its logging to itself; gives the options to call it with.
 
-    Its first choice, the package ``interpolation``, extrapolates beyond the grid; without that package the way to
-    scipy is barred by a file that pymedphys looks for in the wrong folder.
+    The first choice of 0.40, the package ``interpolation``, extrapolates beyond the grid; without that package the way
+    to scipy is barred by a file that pymedphys looks for in the wrong folder. 0.41 has an option, and logs what cannot
+    be formatted with numpy 2.5.
     """
     from pymedphys._gamma.implementation import shell
 
     def not_this_way(*_: Any) -> None:
         raise ImportError
 
+    def only_warnings(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
     root = logging.getLogger()
     with _USING_PYMEDPHYS:
-        handlers, first_choice = root.handlers[:], shell._run_interp_with_econforge
-        shell._run_interp_with_econforge = not_this_way
+        handlers, first_choice = root.handlers[:], getattr(shell, "_run_interp_with_econforge", None)
+        root.addFilter(only_warnings)
+        if first_choice is not None:
+            shell._run_interp_with_econforge = not_this_way
         try:
-            yield
+            yield {} if first_choice is not None else {"interp_algo": "scipy"}
         finally:
-            shell._run_interp_with_econforge = first_choice
+            if first_choice is not None:
+                shell._run_interp_with_econforge = first_choice
+            root.removeFilter(only_warnings)
             root.handlers[:] = handlers

@@ -122,13 +122,17 @@ def test_the_search_ends_at_the_highest_gamma():
     assert (gamma_analysis(dose, 2 * dose, spacing_mm=(3.0,) * 3, max_gamma=1.5) == 1.5).all()
 
 
-def test_pymedphys_leaves_the_log_and_itself_as_they_were():
+def test_pymedphys_leaves_the_log_and_itself_as_they_were(caplog):
     from pymedphys._gamma.implementation import shell
 
-    before = logging.getLogger().handlers[:], shell._run_interp_with_econforge
+    root, implementation = logging.getLogger(), dict(vars(shell))
+    before = root.handlers[:], root.filters[:], root.level
     dose = on(SMALL, blob)
-    gamma_analysis(dose, dose)
-    assert (logging.getLogger().handlers, shell._run_interp_with_econforge) == before
+    with caplog.at_level(logging.INFO):
+        gamma_analysis(dose, dose)
+    assert (root.handlers, root.filters, root.level) == before
+    assert dict(vars(shell)) == implementation
+    assert caplog.records == []
 
 
 def test_the_pass_rate_is_of_the_judged_voxels():
