@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Brimstone in an OpenTPS script
 #
-# A water phantom with a target and an organ beside it, three fields. All but two lines are what an OpenTPS script has
-# anyway: `register()` makes the method known, and `compute_beamlets` runs OpenTPS's dose engine in a private folder and
-# keeps the beamlets, so that planning again needs no dose calculation.
+# A water phantom with a target and an organ beside it, three fields. All but two lines are what a script for OpenTPS 3
+# has anyway: `register()` makes the method known, and `compute_beamlets` runs OpenTPS's dose engine in a private folder
+# with all that it needs and keeps the beamlets, so that planning again needs no dose calculation. HU become densities
+# by the package's default table; `compute_beamlets(..., density_table=...)` takes that of your scanner.
 
 # %%
 import numpy as np
 from opentps.core.data.images import CTImage, ROIMask
-from opentps.core.data.plan import FidObjective, PhotonPlanDesign
-from opentps.core.io.scannerReader import readScanner
-from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCalculationConfig
+from opentps.core.data.plan import PhotonPlanDesign
+from opentps.core.processing.planOptimization.objectives.dosimetricObjectives import DMax, DMaxMean, DMin
 from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 
 import opentps_brimstone as pb
@@ -39,7 +39,6 @@ design.ct = ct
 design.gantryAngles = [0.0, 120.0, 240.0]
 design.couchAngles = [0.0, 0.0, 0.0]
 design.beamNames = ["B1", "B2", "B3"]
-design.calibration = readScanner(DoseCalculationConfig().scannerFolder)
 design.xBeamletSpacing_mm = design.yBeamletSpacing_mm = 5.0
 design.targetMargin = 5.0
 design.defineTargetMaskAndPrescription(target=target, targetPrescription=40.0)
@@ -52,9 +51,9 @@ plan.planDesign.beamlets = compute_beamlets(ct, plan)
 
 # %%
 objectives = plan.planDesign.objectives
-objectives.addFidObjective(target, FidObjective.Metrics.DMIN, 39.5, 10.0)
-objectives.addFidObjective(target, FidObjective.Metrics.DMAX, 41.5, 10.0)
-objectives.addFidObjective(organ, FidObjective.Metrics.DMEAN, 10.0, 1.0)
+objectives.addObjective(DMin(target, 39.5, weight=10.0))
+objectives.addObjective(DMax(target, 41.5, weight=10.0))
+objectives.addObjective(DMaxMean(organ, 10.0, weight=1.0))
 
 pb.register()
 dose, cost = IntensityModulationOptimizer(method="Brimstone", plan=plan, maxiter=500).optimize()

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from opentps_brimstone.adapters.plan import layout_from_opentps
+from opentps_brimstone.adapters.privates import set_weights
 from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def dose_influence_from_sparse_beamlets(
     Raises
     ------
     TypeError
-        If ``beamlets`` is no SparseBeamlets.
+        If ``beamlets`` is not a SparseBeamlets.
     ValueError
         If there is no matrix, or its rows or columns are not those of the grid and the plan.
     """
@@ -164,5 +165,5 @@ def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: Array
     beamlets.doseGridSize = np.array(grid.shape)
     beamlets.doseSpacing = np.array(grid.spacing_mm, dtype=np.float64)
     beamlets.doseOrigin = np.array(grid.origin_mm, dtype=np.float64)
-    beamlets._weights = mu
+    set_weights(beamlets, mu)
     return beamlets

@@ -5,8 +5,9 @@ structure one target dose-volume histogram (DVH). So all objectives on one ROI a
 DVH, and a DVH within these bounds is drawn: V is the share of the volume that gets at least a dose.
 
 A ROI is a *target* if it is named or given as one in ``planDesign`` (``objectives.targetName``, ``targetMask``) or has
-an objective that asks for dose (DMIN, DUNIFORM, DVHMIN). Else it is an *organ at risk*. ``hi`` is the highest dose
-bound of all targets.
+an objective that asks for dose (DMIN, DMINMEAN, DUNIFORM, DVHMIN). Else it is an *organ at risk*. ``hi`` is the highest
+dose bound of all targets. Metrics have the names of OpenTPS 2 here; OpenTPS 3 has a class for each, `DMin` for DMIN,
+and calls DMEAN `DMaxMean`.
 
 ==============  =======================================================  ============================================
 metric          on a target                                              on an organ at risk
@@ -21,6 +22,8 @@ DUNIFORM        ±1 % around the limit, a maximum-dose term just above,   (makes
 DMEAN           an upper bound, as in OpenTPS: V = 0 at                  V falls exponentially with that mean dose,
                 2 · limit − lowest dose at the latest                    to 0 at the DMAX limit or at ``hi``; a
                                                                          maximum-dose term at 2 · limit
+DMINMEAN        a lower bound: V = 1 up to 2 · limit − highest dose at   (makes it a target)
+                least, which is the limit less 5 % without other bounds
 DVHMIN          V passes through (limit, volume); without DMIN the rest  (makes it a target)
                 may be up to 5 % colder
 DVHMAX          V passes through (limit, volume)                         V falls exponentially, at or below (limit,
@@ -54,6 +57,14 @@ from scipy.optimize import brentq
 
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.adapters.plan import structure_from_roi, voxel_grid
+from opentps_brimstone.adapters.versions import (
+    fall_off_target,
+    is_objectives_list,
+    known_metrics,
+    metric_name,
+    objective_class,
+    objectives_in,
+)
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm
 
@@ -65,7 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = ["target_names", "terms_from_objectives"]
 
-_ASKS_FOR_DOSE = ("DMIN", "DUNIFORM", "DVHMIN")
+_ASKS_FOR_DOSE = ("DMIN", "DMINMEAN", "DUNIFORM", "DVHMIN")
 _TARGET_WIDTH = 0.05  # of a target's DVH where one of its ends is not given
 _UNIFORM_HALF_WIDTH = 0.01
 _TARGET_GUARD_WEIGHT = 3000.0
@@ -83,13 +94,16 @@ _UNNAMED = "ROI contour"  # OpenTPS's name for every ROI that was given none
 
 @dataclass(frozen=True)
 class _Objective:
-    """One FidObjective, checked."""
+    """One objective of OpenTPS, checked."""
 
     metric: str
     limit_gy: float
     weight: float
     volume: float
     source: Any
+
+    def __str__(self) -> str:
+        return f"{known_metrics()[self.metric]} {self.limit_gy:g} Gy"
 
 
 @dataclass
@@ -121,12 +135,12 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
 
     Parameters
     ----------
-    source : opentps PhotonPlan, ObjectivesList or list of FidObjective
+    source : opentps PhotonPlan, ObjectivesList or list of objectives on dose
         A plan's objectives are those of its ``planDesign``. Not changed.
     grid : VoxelGrid or opentps Image3D
         Dose grid, or an image on it.
     design : opentps PhotonPlanDesign or ObjectivesList, optional
-        Which knows the targets of a mere list of FidObjective.
+        Which knows the targets of a mere list of objectives.
 
     Returns
     -------
@@ -142,9 +156,9 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
         scenarios, lacks a number or has an impossible one, two contradict each other, or a ROI is empty. Names the
         ROI, the metric and the value.
     """
-    fid_objectives, own_design = _objectives_of(source)
+    objectives, own_design = _objectives_of(source)
     design = own_design if own_design is not None else design
-    regions = _regions(fid_objectives, design, voxel_grid(grid))
+    regions = _regions(objectives, design, voxel_grid(grid))
     targets = [region for region in regions if region.is_target]
     if not targets:
         names = ", ".join(repr(region.name) for region in regions)
@@ -173,28 +187,31 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
 def _objectives_of(source: Any) -> tuple[list[Any], Any]:
     """Objectives in a source, and what else is known about them (a plan design, an ObjectivesList or None)."""
     if isinstance(source, (list, tuple)):
-        fid_objectives, design = list(source), None
-    elif hasattr(source, "fidObjList"):
-        fid_objectives, design = list(source.fidObjList), source
+        objectives, design = list(source), None
+    elif is_objectives_list(source):
+        objectives, design = objectives_in(source), source
     elif hasattr(source, "planDesign"):
         if source.planDesign is None:
             raise ValueError(f"the plan {source.name!r} has no planDesign, and so no objectives")
         design = source.planDesign
-        fid_objectives = list(design.objectives.fidObjList)
+        objectives = objectives_in(design.objectives)
     else:
         raise TypeError(f"objectives must be a PhotonPlan's or an ObjectivesList, got {type(source).__name__}")
-    if not fid_objectives:
-        raise ValueError("there are no objectives: add some with planDesign.objectives.addFidObjective")
-    exotic = getattr(getattr(design, "objectives", design), "exoticObjList", None)
-    if exotic:
-        raise ValueError(f"{len(exotic)} exotic objective(s) have no meaning as a dose-volume histogram: remove them")
-    return fid_objectives, design
+    if not objectives:
+        raise ValueError("there are no objectives: add some to planDesign.objectives")
+    exotic = [type(objective).__name__ for objective in objectives if not isinstance(objective, objective_class())]
+    if exotic and design is not None:
+        raise ValueError(
+            f"the objectives hold {', '.join(exotic)}, exotic objectives that have no meaning as a dose-volume "
+            "histogram: remove them"
+        )
+    return objectives, design
 
 
 def _checked(objective: Any, design: Any) -> _Objective | None:
     """Check one objective; None if its weight is 0."""
     metric = _metric_name(objective)
-    what = f"objective {metric} on ROI {objective.roiName!r}"
+    what = f"objective {known_metrics()[metric]} on ROI {objective.roiName!r}"
     weight = objective.weight
     if weight is None or not np.isfinite(weight) or weight < 0:
         raise ValueError(f"{what}: weight must be 0 or more, got {weight!r}")
@@ -215,17 +232,16 @@ def _checked(objective: Any, design: Any) -> _Objective | None:
 
 
 def _metric_name(objective: Any) -> str:
-    from opentps.core.data.plan import FidObjective
-
-    if not isinstance(objective, FidObjective):
-        raise TypeError(f"an objective must be an OpenTPS FidObjective, got {type(objective).__name__}")
-    try:
-        return str(FidObjective.Metrics(objective.metric).name)
-    except ValueError:
-        known = ", ".join(metric.value for metric in FidObjective.Metrics)
+    wanted = objective_class()
+    if not isinstance(objective, wanted):
+        raise TypeError(f"an objective must be an OpenTPS {wanted.__name__}, got {type(objective).__name__}")
+    metric = metric_name(objective)
+    if metric is None:
         raise ValueError(
-            f"objective on ROI {objective.roiName!r}: metric {objective.metric!r} is not one of {known}"
-        ) from None
+            f"objective on ROI {objective.roiName!r}: metric {objective.metric!r} is not one of "
+            f"{', '.join(known_metrics().values())}"
+        )
+    return metric
 
 
 def _scenarios(design: Any) -> list[Any]:
@@ -234,7 +250,7 @@ def _scenarios(design: Any) -> list[Any]:
 
 def _limit(objective: Any, metric: str, what: str) -> float:
     name = "fallOffHighDoseLevel" if metric == "DFALLOFF" else "limitValue"
-    limit = getattr(objective, name)
+    limit = getattr(objective, name, None)
     if limit is None or not np.isfinite(limit) or limit < 0 or (limit == 0 and metric in _ASKS_FOR_DOSE):
         raise ValueError(f"{what}: {name} must be a positive dose in Gy, got {limit!r}")
     return float(limit)
@@ -249,8 +265,8 @@ def _volume(objective: Any, metric: str, what: str) -> float:
     return float(volume)
 
 
-def _regions(fid_objectives: Sequence[Any], design: Any, grid: VoxelGrid) -> list[_Region]:
-    checked = [objective for objective in (_checked(one, design) for one in fid_objectives) if objective is not None]
+def _regions(objectives: Sequence[Any], design: Any, grid: VoxelGrid) -> list[_Region]:
+    checked = [objective for objective in (_checked(one, design) for one in objectives) if objective is not None]
     if not checked:
         raise ValueError("all objectives have weight 0")
     regions: list[_Region] = []
@@ -346,7 +362,7 @@ def _target_dvh(region: _Region) -> FloatArray:
     points = [(low, 1.0), *sorted({(one.limit_gy, one.volume) for one in inner}), (high, 0.0)]
     doses, volumes = np.array(points).T
     if np.any(np.diff(doses) <= 0) or np.any(np.diff(volumes) >= 0):
-        described = ", ".join(f"{one.metric} {one.limit_gy:g} Gy to {one.volume:.3g} of it" for one in inner)
+        described = ", ".join(f"{one} to {one.volume:.3g} of it" for one in inner)
         raise ValueError(
             f"the objectives on ROI {region.name!r} contradict each other: no falling dose-volume histogram from "
             f"{low:g} to {high:g} Gy meets {described}"
@@ -359,26 +375,28 @@ def _ends(region: _Region) -> tuple[float, float]:
     lowest = [(one.limit_gy, one.weight) for one in region.of("DMIN")]
     lowest += [(one.limit_gy, one.weight) for one in region.of("DVHMIN") if one.volume == 1]
     partial = [(one.limit_gy, one.weight) for one in region.of("DVHMIN") if one.volume < 1]
+    least_means = [(one.limit_gy, one.weight) for one in region.of("DMINMEAN")]
     highest = [(one.limit_gy, one.weight) for one in region.of("DMAX")]
     highest += [(one.limit_gy, one.weight) for one in region.of("DVHMAX") if one.volume == 0]
     for one in region.of("DUNIFORM"):
         lowest.append(((1 - _UNIFORM_HALF_WIDTH) * one.limit_gy, one.weight))
         highest.append(((1 + _UNIFORM_HALF_WIDTH) * one.limit_gy, one.weight))
-    if not (lowest or partial):
+    if not (lowest or partial or least_means):
         lowest.append((_prescription(region), region.weight))
-    floor = max(lowest + partial)
-    low = max(lowest)[0] if lowest else (1 - _TARGET_WIDTH) * min(partial)[0]
+    floor = max(lowest + partial + least_means)
+    low = max(lowest)[0] if lowest else (1 - _TARGET_WIDTH) * min(partial + least_means)[0]
     highest += [(max(2 * one.limit_gy - low, one.limit_gy), one.weight) for one in region.of("DMEAN")]
     ceiling = min(highest) if highest else ((1 + _TARGET_WIDTH) * floor[0], 0.0)
     if floor[0] >= ceiling[0]:
         center = np.average([floor[0], ceiling[0]], weights=[floor[1], ceiling[1]])
         return float((1 - _UNIFORM_HALF_WIDTH) * center), float((1 + _UNIFORM_HALF_WIDTH) * center)
-    return low, ceiling[0]
+    # A dose spread evenly between both ends has its mean in the middle.
+    return max([low, *(2 * limit - ceiling[0] for limit, _ in least_means)]), ceiling[0]
 
 
 def _prescription(region: _Region) -> float:
     if region.prescription_gy is None or not region.prescription_gy > 0:
-        described = ", ".join(f"{one.metric} {one.limit_gy:g} Gy" for one in region.objectives)
+        described = ", ".join(map(str, region.objectives))
         raise ValueError(
             f"the target {region.name!r} has no objective that asks for dose ({described}) and no prescription: "
             "add a DMin, DUniform or DVHMin objective"
@@ -502,7 +520,7 @@ def _falloff_terms(
     from scipy.ndimage import distance_transform_edt
 
     source = objective.source
-    what = f"objective DFALLOFF on ROI {region.name!r}"
+    what = f"objective DFallOff on ROI {region.name!r}"
     reach, low_gy = float(source.fallOffDistance), float(source.fallOffLowDoseLevel)
     if not reach > 0:
         raise ValueError(f"{what}: fallOffDistance must be positive, got {reach} mm")
@@ -510,9 +528,10 @@ def _falloff_terms(
         raise ValueError(
             f"{what}: fallOffLowDoseLevel must lie between 0 and the high level {objective.limit_gy}, got {low_gy}"
         )
-    if not source.targetMask:
-        raise ValueError(f"{what} has no targetMask: call planDesign.defineTargetMaskAndPrescription first")
-    target = structure_from_roi(source.targetMask, grid)
+    target_roi = fall_off_target(source)
+    if target_roi is None:
+        raise ValueError(f"{what} has no target: call planDesign.defineTargetMaskAndPrescription first")
+    target = structure_from_roi(target_roi, grid)
     distance = distance_transform_edt(np.asarray(target.mask) == 0, sampling=grid.spacing_mm)
     inside = region.mask & (distance > 0) & (distance < reach)
     if not inside.any():

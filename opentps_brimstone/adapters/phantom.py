@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opentps_brimstone.adapters.angles import opentps_from_iec
+from opentps_brimstone.adapters.privates import set_number_of_fractions
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
@@ -67,8 +68,7 @@ def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
     for beam in plan.beams:
         if not beam.beamSegments or not beam.beamSegments[0].beamlets:
             raise ValueError(f"field {beam.name} has no beamlets at a beamlet spacing of {beamlet_mm:g} mm; take less")
-    # The setter would divide the MU of the beamlets, which are per fraction already.
-    plan._numberOfFractionsPlanned = phantom.number_of_fractions
+    set_number_of_fractions(plan, phantom.number_of_fractions)
     return OpenTPSCase(ct, rois, plan)
 
 

@@ -13,6 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.adapters.privates import (
+    beamlet_xy,
+    clear_beamlets,
+    set_beamlet_mu,
+    set_beamlets,
+    set_beams,
+    set_segments,
+)
+from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
 from opentps_brimstone.model.structure import Structure
 
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "checked_mu",
+    "contour_mask",
+    "contours_of",
     "ensure_beamlets",
     "layout_from_opentps",
     "remove_beamlets",
@@ -33,7 +44,8 @@ __all__ = [
 ]
 
 _ISOCENTER_TOLERANCE_MM = 1e-3
-_GRID_TOLERANCE_MM = 0.01  # FidObjective's
+_GRID_TOLERANCE_MM = 0.01  # that of OpenTPS's objectives
+SHARE_INSIDE = 0.5  # a voxel of a mask is inside or not
 
 
 class _PlacedSegment(NamedTuple):
@@ -117,7 +129,7 @@ def _check_numbers(segment: Any, place: str) -> None:
 def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
     """Beamlets OpenTPS makes of a segment's MLC, the segment itself unchanged."""
     probe = copy.copy(segment)
-    probe._beamlets = []
+    clear_beamlets(probe)
     probe.Xmlc_mm = _leaves(segment, place)
     probe.x_jaw_mm = _jaw(segment.x_jaw_mm, f"{place}: x_jaw_mm")
     probe.y_jaw_mm = _jaw(segment.y_jaw_mm, f"{place}: y_jaw_mm")
@@ -125,7 +137,8 @@ def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
     probe.mu = 1.0 if segment.mu is None else segment.mu
     probe.createBeamletsFromSegments()
     # A sample on the edge of two leaves comes twice; it is one beamlet.
-    beamlets = list({(beamlet._x, beamlet._y): beamlet for beamlet in probe.beamlets}.values())
+    positions = map(tuple, beamlet_xy(probe.beamlets).tolist())
+    beamlets = list(dict(zip(positions, probe.beamlets, strict=True)).values())
     if not beamlets:
         raise ValueError(
             f"{place} has no beamlets, and its MLC opening holds none at a spacing of {segment.xBeamletSpacing_mm} x "
@@ -182,8 +195,7 @@ def ensure_beamlets(photon_plan: Any) -> None:
         if not segment.beamlets
     ]
     for segment, beamlets in made:
-        segment._beamlets = beamlets
-        segment.isPure()
+        set_beamlets(segment, beamlets)
 
 
 # ------------------------------------------------------------------------------------------------- layout and MU
@@ -212,7 +224,7 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
     positions, index, spacing = [], [], []
     for number, (segment, place) in enumerate(_segments(photon_plan)):
         beamlets = segment.beamlets or _beamlets_from_mlc(segment, place)
-        xy = np.array([(beamlet._x, beamlet._y) for beamlet in beamlets], dtype=np.float64)
+        xy = beamlet_xy(beamlets)
         if not np.all(np.isfinite(xy)):
             raise ValueError(f"{place}: a beamlet has no finite position")
         positions.append(xy)
@@ -277,8 +289,7 @@ def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
     """
     mu = checked_mu(weights_mu, layout_from_opentps(photon_plan).n_beamlets)
     ensure_beamlets(photon_plan)
-    for beamlet, value in zip(photon_plan.beamlets, mu.tolist(), strict=True):
-        beamlet._mu = value
+    set_beamlet_mu(photon_plan.beamlets, mu.tolist())
     for segment, _ in _segments(photon_plan):
         segment.isPure()
 
@@ -304,9 +315,9 @@ def remove_beamlets(photon_plan: Any, threshold_mu: float) -> BoolArray:
     for beam in photon_plan.beams:
         for segment in beam.beamSegments:
             segment.simplify(threshold=threshold_mu)
-        beam._beamSegments = [segment for segment in beam.beamSegments if len(segment) > 0]
+        set_segments(beam, [segment for segment in beam.beamSegments if len(segment) > 0])
         beam.reorderControlPointNumber()
-    photon_plan._beams = [beam for beam in photon_plan.beams if len(beam) > 0]
+    set_beams(photon_plan, [beam for beam in photon_plan.beams if len(beam) > 0])
     return kept
 
 
@@ -344,8 +355,7 @@ def voxel_grid(image: Any) -> VoxelGrid:
 def structure_from_roi(roi: Any, ct_or_grid: Any, is_target: bool = False) -> Structure:
     """Structure of an OpenTPS ROI, on the dose grid.
 
-    A mask on another grid is resampled and a contour rasterized as OpenTPS's own optimizers do it
-    (``FidObjective._updateMaskVec``).
+    A mask on another grid is resampled as OpenTPS's own optimizers do it. Contours are rasterized by `contour_mask`.
 
     Parameters
     ----------
@@ -389,18 +399,64 @@ def _mask_on_grid(roi: Any, grid: VoxelGrid) -> BoolArray:
         "spacing": np.array(grid.spacing_mm),
     }
     if isinstance(roi, ROIContour):
-        if not roi.polygonMesh:
-            raise ValueError(f"the ROI {roi.name!r} has no contour points")
-        mask = roi.getBinaryMask(**placement)
-        if mask.imageArray is None:
-            raise ValueError(f"the ROI {roi.name!r} has its contours on a single slice, which encloses no volume")
-    elif isinstance(roi, ROIMask):
-        if roi.imageArray is None:
-            raise ValueError(f"the ROI {roi.name!r} has no mask")
-        mask = roi if _same_grid(roi, grid) else resampler3D.resampleImage3D(roi, **placement)
-    else:
+        return contour_mask(roi, grid)
+    if not isinstance(roi, ROIMask):
         raise TypeError(f"an ROI must be an OpenTPS ROIMask or ROIContour, got {type(roi).__name__}")
+    if roi.imageArray is None:
+        raise ValueError(f"the ROI {roi.name!r} has no mask")
+    mask = roi if _same_grid(roi, grid) else resampler3D.resampleImage3D(roi, **placement)
     return np.array(mask.imageArray, dtype=bool)
+
+
+def contour_mask(roi: Any, grid: VoxelGrid) -> BoolArray:
+    """Voxels of which half or more lies inside the contours of a ROI.
+
+    OpenTPS 3.0 displaces the masks it makes of contours, by (1 mm - spacing) / 2 in x and y.
+
+    Parameters
+    ----------
+    roi : opentps ROIContour
+    grid : VoxelGrid
+
+    Returns
+    -------
+    ndarray of bool, shape (nx, ny, nz)
+
+    Raises
+    ------
+    ValueError
+        If there are no closed contours, or they lie on a single slice.
+    """
+    contours = contours_of(roi, grid.spacing_mm[2])
+    if len(contours.planes) < 2:
+        raise ValueError(f"the ROI {roi.name!r} has its contours on a single slice, which encloses no volume")
+    mask: BoolArray = contours.share_on(grid) >= SHARE_INSIDE
+    return mask
+
+
+def contours_of(roi: Any, slice_spacing_mm: float) -> ContourStack:
+    """Contours of a ROI; those of fewer than three points are left out.
+
+    Parameters
+    ----------
+    roi : opentps ROIContour
+    slice_spacing_mm : float
+        Of the image they were drawn on.
+
+    Returns
+    -------
+    ContourStack
+
+    Raises
+    ------
+    ValueError
+        If none is left.
+    """
+    meshes = [np.asarray(mesh, dtype=np.float64).reshape(-1, 3) for mesh in roi.polygonMesh]
+    planes = [(float(points[0, 2]), [points[:, :2]]) for points in meshes if len(points) >= 3]
+    if not planes:
+        raise ValueError(f"the ROI {roi.name!r} has no closed outline")
+    return ContourStack(planes, slice_spacing_mm)
 
 
 def _same_grid(image: Any, grid: VoxelGrid) -> bool:

@@ -26,7 +26,19 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray, IntArray
 from opentps_brimstone._util.errors import BrimstoneError
+from opentps_brimstone.adapters.copies import copy_plan
 from opentps_brimstone.adapters.plan import ensure_beamlets, validate_photon_plan
+from opentps_brimstone.adapters.privates import (
+    beamlet_mu,
+    beamlet_xy,
+    clear_beamlets,
+    new_beamlets,
+    set_beamlet_mu,
+    set_beamlets,
+    set_beams,
+    set_segments,
+)
+from opentps_brimstone.adapters.versions import source_distances_mm
 from opentps_brimstone.sequencing.alignment import leaf_aligned_beamlets
 from opentps_brimstone.sequencing.mlc import TOLERANCE_MM
 from opentps_brimstone.sequencing.segments import open_shares
@@ -43,7 +55,6 @@ __all__ = [
     "align_beamlets",
     "fluence_of_segments",
     "merged_plan",
-    "own_copy",
     "split_beamlets",
     "with_machine_mu",
     "write_segments",
@@ -81,32 +92,7 @@ class BeamFluence:
     spacing_mm: tuple[float, float]
 
 
-# ------------------------------------------------------------------------------------------------------ copies of plans
-
-
-def own_copy(photon_plan: Any) -> Any:
-    """Copy a plan so that its beams, segments and beamlets can be changed; images and structures are shared.
-
-    Parameters
-    ----------
-    photon_plan : opentps PhotonPlan
-
-    Returns
-    -------
-    opentps PhotonPlan
-        With a DICOM identity of its own, and a plan design that holds no beamlet doses.
-    """
-    from pydicom.uid import generate_uid
-
-    design = photon_plan.planDesign
-    own = copy.copy(photon_plan)
-    own._beams = copy.deepcopy(photon_plan._beams)
-    if design is not None:
-        own.planDesign = copy.copy(design)
-        own.planDesign.beamlets = None
-    own.SOPInstanceUID = str(generate_uid())
-    own.seriesInstanceUID = own.SOPInstanceUID + ".1"
-    return own
+# ------------------------------------------------------------------------------------------------------ changed copies
 
 
 def merged_plan(photon_plan: Any) -> Any:
@@ -123,7 +109,7 @@ def merged_plan(photon_plan: Any) -> Any:
         What ``createBeamletsFromSegments()`` and ``simplify()`` make of a copy: one segment for each gantry and couch
         angle of a beam, with beamlets of different MU.
     """
-    merged = own_copy(photon_plan)
+    merged = copy_plan(photon_plan, as_new=True)
     with contextlib.redirect_stdout(io.StringIO()):
         merged.createBeamletsFromSegments()
         merged.simplify()
@@ -144,12 +130,12 @@ def with_machine_mu(photon_plan: Any, calibration: Any) -> Any:
     opentps PhotonPlan
         Its dose by OpenTPS's engine is not that of the plan: the engine reads engine MU.
     """
-    copied = own_copy(photon_plan)
+    copied = copy_plan(photon_plan, as_new=True)
     for segment in copied.beamSegments:
         if segment.mu is not None:
             segment.mu = float(calibration.machine_mu(segment.mu))
-        for beamlet in segment.beamlets:
-            beamlet._mu = float(calibration.machine_mu(beamlet._mu))
+        mu = np.array(beamlet_mu(segment.beamlets), dtype=np.float64)
+        set_beamlet_mu(segment.beamlets, calibration.machine_mu(mu).tolist())
     return copied
 
 
@@ -175,7 +161,7 @@ def fluence_of_segments(photon_plan: Any) -> list[BeamFluence]:
         If the plan cannot be optimized, a segment has no MU, or the segments of a beam differ in their angles or
         beamlet sizes.
     """
-    own = own_copy(photon_plan)
+    own = copy_plan(photon_plan, as_new=True)
     for number, beam in enumerate(own.beams, start=1):
         for index, segment in enumerate(beam.beamSegments):
             if not segment.beamlets and segment.mu is None:
@@ -197,11 +183,11 @@ def _fluence(beam: Any, place: str) -> BeamFluence:
     }
     if len(kinds) > 1:
         raise ValueError(f"{place} has segments with different angles or beamlet sizes; they have no common fluence")
-    placed = [(b._y, b._x, b._mu) for segment in beam.beamSegments for b in segment.beamlets]
-    rows = np.array(placed, dtype=np.float64)
-    positions, where = np.unique(np.round(rows[:, :2], 6), axis=0, return_inverse=True)
+    beamlets = [beamlet for segment in beam.beamSegments for beamlet in segment.beamlets]
+    rows = np.round(beamlet_xy(beamlets)[:, ::-1], 6)
+    positions, where = np.unique(rows, axis=0, return_inverse=True)
     mu = np.zeros(len(positions))
-    np.add.at(mu, where.ravel(), rows[:, 2])
+    np.add.at(mu, where.ravel(), np.array(beamlet_mu(beamlets), dtype=np.float64))
     width, height, *_ = kinds.pop()
     return BeamFluence(beam.name, positions[:, ::-1].copy(), mu, (width, height))
 
@@ -243,20 +229,19 @@ def write_segments(
     validate_photon_plan(photon_plan)
     beams = _beams_in_order(photon_plan, sequenced_beams)
     spacing = _sampling(beams, spacing_mm)
-    written = own_copy(photon_plan)
+    written = copy_plan(photon_plan, as_new=True)
     for beam, sequenced in zip(written.beams, beams, strict=True):
         apertures = [aperture for aperture in sequenced.apertures if aperture.mu > 0]
         template = beam.beamSegments[0]
         beam.xBeamletSpacing_mm, beam.yBeamletSpacing_mm = spacing
-        beam._beamSegments = [
-            _segment(template, sequenced, aperture, index, spacing) for index, aperture in enumerate(apertures)
-        ]
+        segments = [_segment(template, sequenced, aperture, i, spacing) for i, aperture in enumerate(apertures)]
+        set_segments(beam, segments)
     kept = [index for index, beam in enumerate(written.beams) if len(beam) > 0]
     if not kept:
         raise ValueError("no aperture has any MU: nothing would be left of the plan")
-    written._beams = [written.beams[index] for index in kept]
+    set_beams(written, [written.beams[index] for index in kept])
     _check_written(written, [beams[index] for index in kept], spacing)
-    photon_plan._beams = written._beams
+    set_beams(photon_plan, written.beams)
     return spacing
 
 
@@ -281,7 +266,7 @@ def _segment(
 ) -> Any:
     boundaries = np.asarray(sequenced.mlc.leaf_boundaries_mm)
     segment = copy.copy(template)
-    segment._beamlets = []
+    clear_beamlets(segment)
     segment.Xmlc_mm = np.column_stack([boundaries[:-1], boundaries[1:], aperture.left_mm, aperture.right_mm])
     segment.XmlcBoundaries_mm = boundaries.tolist()
     segment.x_jaw_mm, segment.y_jaw_mm = (
@@ -431,22 +416,19 @@ def split_beamlets(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam], s
     opentps PhotonPlan
         A copy with beamlets of 1 MU, in each beam row after row, wherever the sequenced beams stand with their leaves.
     """
-    from opentps.core.data.plan._planPhotonSegment import Beamlet
-
-    split = own_copy(photon_plan)
+    split = copy_plan(photon_plan, as_new=True)
     for beam, sequenced in zip(split.beams, _beams_in_order(photon_plan, sequenced_beams), strict=True):
         segment = beam.beamSegments[0]
         sizes = np.array([segment.xBeamletSpacing_mm, segment.yBeamletSpacing_mm], dtype=np.float64)
         parts = np.stack(np.meshgrid(*(np.arange(round(n)) for n in sizes / spacing_mm), indexing="ij"), axis=-1)
-        corners = np.array([(beamlet._x, beamlet._y) for beamlet in segment.beamlets]) - sizes / 2
+        corners = beamlet_xy(segment.beamlets) - sizes / 2
         first = np.round(corners / spacing_mm).astype(np.int64) + 1
         cells = (first[:, None, :] + parts.reshape(-1, 2)).reshape(-1, 2)
         if any(aperture.mu > 0 for aperture in sequenced.apertures):
             cells = np.concatenate([cells, _meant(sequenced, spacing_mm)[0]])
         rows = np.unique(cells[:, ::-1], axis=0)
         centers = (rows[:, ::-1] - 0.5) * spacing_mm
-        segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centers.tolist()]
-        segment.isPure()
+        set_beamlets(segment, new_beamlets(centers))
         for owner in (beam, segment):
             owner.xBeamletSpacing_mm, owner.yBeamletSpacing_mm = spacing_mm
     return split
@@ -522,14 +504,14 @@ def align_beamlets(
         raise ValueError("the plan design has no target; give the target whose projection the beamlets shall cover")
     margin = float(design.targetMargin if margin_mm is None and design is not None else margin_mm or 0.0)
     points = _target_points(target, margin, photon_plan)
-    aligned = own_copy(photon_plan)
-    for beam in aligned.beams:
+    aligned = copy_plan(photon_plan, as_new=True)
+    for beam, sad_mm in zip(aligned.beams, source_distances_mm(aligned), strict=True):
         segment = beam.beamSegments[0] if beam.beamSegments else beam.createBeamSegment()
         if collimator_angle is not None:
             segment.beamLimitingDeviceAngle_degree = float(collimator_angle)
-        seen = _projection(points, segment, np.asarray(beam.isocenterPosition_mm, dtype=float), aligned.SAD_mm)
+        seen = _projection(points, segment, np.asarray(beam.isocenterPosition_mm, dtype=float), sad_mm)
         _place(segment, seen, mlc, beam.name)
-        beam._beamSegments = [segment]
+        set_segments(beam, [segment])
     return aligned
 
 
@@ -566,8 +548,6 @@ def _projection(points: FloatArray, segment: Any, isocenter: FloatArray, sad_mm:
 
 
 def _place(segment: Any, seen: FloatArray, mlc: MLC, name: str) -> None:
-    from opentps.core.data.plan._planPhotonSegment import Beamlet
-
     width, height = float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)
     try:
         centers, _ = leaf_aligned_beamlets(mlc, seen, width, row_height_mm=height)
@@ -576,5 +556,4 @@ def _place(segment: Any, seen: FloatArray, mlc: MLC, name: str) -> None:
             f"beam {name!r} sees the target from y = {seen[:, 1].min():.1f} to {seen[:, 1].max():.1f} mm, and no rows "
             f"of {height:g} mm lie on the leaves of {mlc.name} there: {error}"
         ) from None
-    segment._beamlets = [Beamlet(x, y, 1.0) for x, y in centers.tolist()]
-    segment.isPure()
+    set_beamlets(segment, new_beamlets(centers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +9,19 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import iec_from_opentps, opentps_from_iec
+from opentps_brimstone.adapters.copies import copy_plan
 from opentps_brimstone.adapters.phantom import OpenTPSCase
 from opentps_brimstone.adapters.plan import (
+    contours_of,
     ensure_beamlets,
     layout_from_opentps,
     structure_from_roi,
     voxel_grid,
     write_beamlet_mu,
 )
+from opentps_brimstone.adapters.privates import beamlet_mu, set_number_of_fractions
+from opentps_brimstone.adapters.versions import set_source_distance
 from opentps_brimstone.model.beam import SAD_MM, Beam
-from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure, StructureSet
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attach_opentps_plan",
-    "mass_density",
     "plan_to_opentps",
     "rois_to_opentps",
     "series_from_opentps",
@@ -38,28 +39,6 @@ __all__ = [
 
 # A voxel of an OpenTPS mask belongs to a structure or not.
 _SHARE_INSIDE = 0.5
-
-
-def mass_density(ct_hu: FloatArray) -> FloatArray:
-    """Mass density by the calibration of OpenTPS's default scanner, as its photon dose engine reads it.
-
-    Parameters
-    ----------
-    ct_hu : ndarray
-        HU.
-
-    Returns
-    -------
-    ndarray
-        g/cm³, linear between the points of the calibration.
-    """
-    from opentps.core.io.scannerReader import readScanner
-    from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCalculationConfig
-
-    calibration = readScanner(DoseCalculationConfig().scannerFolder)
-    hu, density = (np.asarray(column, dtype=float) for column in calibration.getPiecewiseHU2MassDensityConversion())
-    found: FloatArray = np.interp(ct_hu, hu, density)
-    return found
 
 
 # ------------------------------------------------------------------------------------------------- series
@@ -168,14 +147,7 @@ def _structure(roi: Any, grid: VoxelGrid, is_target: bool) -> Structure:
 
     if not isinstance(roi, ROIContour):
         return structure_from_roi(roi, grid, is_target)
-    planes = []
-    for mesh in roi.polygonMesh:
-        points = np.asarray(mesh, dtype=np.float64).reshape(-1, 3)
-        if len(points) >= 3:
-            planes.append((float(points[0, 2]), [points[:, :2]]))
-    if not planes:
-        raise ValueError(f"the ROI {roi.name!r} has no closed outline")
-    return Structure.from_contours(roi.name, ContourStack(planes, grid.spacing_mm[2]), grid, is_target)
+    return Structure.from_contours(roi.name, contours_of(roi, grid.spacing_mm[2]), grid, is_target)
 
 
 # ------------------------------------------------------------------------------------------------- plans
@@ -202,11 +174,10 @@ def new_photon_plan(
 
     assert plan.series is not None
     photon_plan = PhotonPlan(name="Brimstone plan")
-    photon_plan.SAD_mm = SAD_MM
     for number, (beam, xy, spacing) in enumerate(zip(plan.beams, beamlets_mm, spacing_mm, strict=True), start=1):
         photon_plan.appendBeam(_photon_beam(beam, number, xy, spacing))
-    # The setter would divide the MU of the beamlets, which are per fraction already.
-    photon_plan._numberOfFractionsPlanned = plan.number_of_fractions
+    set_source_distance(photon_plan, SAD_MM)
+    set_number_of_fractions(photon_plan, plan.number_of_fractions)
     photon_plan.planDesign = PhotonPlanDesign()
     if weights is not None:
         write_beamlet_mu(photon_plan, weights)
@@ -255,7 +226,7 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
         raise ValueError("the plan has no beams: add some with add_beam")
     weights = plan.beamlet_weights
     if plan._opentps_plan is not None:
-        photon_plan = _copied(plan._opentps_plan)
+        photon_plan = copy_plan(plan._opentps_plan)
         if weights is not None:
             write_beamlet_mu(photon_plan, weights)
     else:
@@ -266,12 +237,6 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
     if photon_plan.planDesign is not None and plan._opentps_plan is None:
         photon_plan.planDesign.ct = ct
     return OpenTPSCase(ct, rois, photon_plan)
-
-
-def _copied(photon_plan: Any) -> Any:
-    """Copy a plan, but not the images and beamlet doses of its design."""
-    shared = [photon_plan.planDesign, getattr(photon_plan, "patient", None)]
-    return copy.deepcopy(photon_plan, {id(each): each for each in shared if each is not None})
 
 
 def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
@@ -286,11 +251,11 @@ def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
     ct : opentps CTImage
         On the dose grid.
     """
-    own = _copied(photon_plan)
+    own = copy_plan(photon_plan)
     plan._opentps_plan = own
     plan.series = series_from_opentps(ct, [])
     plan.series.structures = StructureSet(plan.structures.values())
-    filled = _copied(own)
+    filled = copy_plan(own)
     ensure_beamlets(filled)
     beams: list[Beam] = []
     for beam in filled.beams:
@@ -311,6 +276,6 @@ def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
                 )
             )
     plan._beams = beams
-    mu = np.array([beamlet._mu for beamlet in filled.beamlets], dtype=np.float64)
+    mu = np.array(beamlet_mu(filled.beamlets), dtype=np.float64)
     if mu.size == layout_from_opentps(own).n_beamlets and np.all(np.isfinite(mu) & (mu >= 0)):
         plan.beamlet_weights = mu

@@ -28,6 +28,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import opentps_from_iec
+from opentps_brimstone.adapters.privates import set_number_of_fractions
 from opentps_brimstone.dicom.header import RT_PLAN_CLASS
 from opentps_brimstone.dicom.rt_plan_item import Item, Place, RTPlanError
 from opentps_brimstone.dicom.rt_plan_machine import (
@@ -212,8 +213,7 @@ def _empty_plan(file: Item, fractions: _Fractions) -> Any:
     plan.rtPlanName = file.text("RTPlanName")
     plan.SOPInstanceUID = file.text("SOPInstanceUID")
     plan.seriesInstanceUID = file.text("SeriesInstanceUID")
-    # The setter would divide the MU, which are per fraction already.
-    plan._numberOfFractionsPlanned = fractions.count
+    set_number_of_fractions(plan, fractions.count)
     return plan
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import BeamAngles, iec_from_opentps
+from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.dicom.header import (
     RT_PLAN_CLASS,
     DicomSource,
@@ -161,9 +162,8 @@ def write_rt_plan(
     _add_fractions(dataset, fields, photon_plan.numberOfFractionsPlanned, beam_doses_gy)
     _add_setup(dataset)
     machine = machine or photon_plan.treatmentMachineName or ("" if mlc is None else mlc.name)
-    dataset.BeamSequence = [
-        _beam_item(field, photon_plan.SAD_mm, machine, energy, dose_rate_mu_per_min) for field in fields
-    ]
+    sad_mm = source_distance_mm(photon_plan)
+    dataset.BeamSequence = [_beam_item(field, sad_mm, machine, energy, dose_rate_mu_per_min) for field in fields]
     dataset.ApprovalStatus = "UNAPPROVED"
     save_object(dataset, path)
     return dataset

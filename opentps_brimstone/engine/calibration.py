@@ -108,6 +108,7 @@ def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None =
         If the dose engine fails.
     """
     from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
+    from opentps_brimstone.adapters.versions import source_distance_mm
 
     validate_photon_plan(photon_plan)
     sizes = {(float(s.xBeamletSpacing_mm), float(s.yBeamletSpacing_mm)) for s in photon_plan.beamSegments}
@@ -116,7 +117,7 @@ def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None =
             f"the plan {photon_plan.name!r} has beamlets of different sizes, {sorted(sizes)} mm; a calibration is "
             "for one"
         )
-    chosen = reference or ReferenceField(sad_mm=float(photon_plan.SAD_mm))
+    chosen = reference or ReferenceField(sad_mm=source_distance_mm(photon_plan))
     return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, **options)
 
 
@@ -142,7 +143,7 @@ def _measured(
 
     tank = water_tank(reference, voxel_mm)
     plan = add_open_field(tank, reference, beamlet_mm)
-    dose = compute_dose(tank.ct, plan, calibration=tank.density_table, processes=processes, progress=progress)
+    dose = compute_dose(tank.ct, plan, density_table=tank.density_table, processes=processes, progress=progress)
     return tank.dose_at_point(dose)
 
 

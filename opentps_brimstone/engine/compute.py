@@ -7,7 +7,6 @@ every calculation has a private folder, and beamlets computed once are kept in a
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import importlib.metadata
 import io
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["EngineError", "compute_beamlets", "compute_dose", "engine_info"]
 
 _CACHE_FORMAT = b"opentps-brimstone beamlets 1"
-_LARGEST_DENSITY = 25.0  # g/cm³, above every metal in a body
 
 
 # ------------------------------------------------------------------------------------------------- public functions
@@ -51,7 +49,7 @@ def compute_beamlets(
     ct: Any,
     plan: Any,
     *,
-    calibration: Any = None,
+    density_table: Any = None,
     overrides: Sequence[Mapping[str, Any]] | None = None,
     processes: int | None = None,
     cache: bool | BeamletCache = True,
@@ -67,8 +65,10 @@ def compute_beamlets(
     plan : opentps PhotonPlan
         Not changed. Segments that have an MLC opening and no beamlets are taken with the beamlets OpenTPS makes of
         the opening.
-    calibration : opentps CT calibration with a piecewise HU to density table, optional
-        Default: ``plan.planDesign.calibration``, or else that of OpenTPS's configured scanner.
+    density_table : DensityTable, opentps CT calibration or array_like of shape (n, 2), optional
+        From HU to g/cm³; an array has a row (HU, g/cm³) for each point. Default: ``plan.planDesign.calibration``, or
+        else `opentps_brimstone.adapters.density_table.DEFAULT_DENSITY_TABLE`; the scanner in OpenTPS's configuration is
+        not looked at.
     overrides : sequence of {"Mask": ROIMask, "Value": float}, optional
         Densities in g/cm³ to set inside masks on the CT's grid, one after the other (OpenTPS's ``overRidingList``).
     processes : int, optional
@@ -100,7 +100,7 @@ def compute_beamlets(
     fields = _fields(own_plan)
     isocenter = _isocenter(own_plan, ct_grid)
     inside = _rows_inside(roi, ct_grid)
-    density = _density(ct, own_plan, calibration, overrides)
+    density = _density(ct, own_plan, density_table, overrides)
     run = _Run(density, isocenter, fields, _process_count(processes), _beamlet_cache(cache), progress)
     with contextlib.closing(run.columns()) as segments:
         matrix = _assembled([columns.inside(inside) for columns in segments], ct_grid.n_voxels)
@@ -111,7 +111,7 @@ def compute_dose(
     ct: Any,
     plan: Any,
     *,
-    calibration: Any = None,
+    density_table: Any = None,
     overrides: Sequence[Mapping[str, Any]] | None = None,
     processes: int | None = None,
     cache: bool | BeamletCache = False,
@@ -125,7 +125,7 @@ def compute_dose(
 
     Parameters
     ----------
-    ct, plan, calibration, overrides, processes, cache, progress
+    ct, plan, density_table, overrides, processes, cache, progress
         As `compute_beamlets`, but without a cache unless asked for.
     roi : ROIMask, ROIContour or a list of them, optional
         Dose outside their union is zero.
@@ -148,7 +148,7 @@ def compute_dose(
     fields = _fields(own_plan)
     isocenter = _isocenter(own_plan, ct_grid)
     inside = _rows_inside(roi, ct_grid)
-    density = _density(ct, own_plan, calibration, overrides)
+    density = _density(ct, own_plan, density_table, overrides)
     store = _beamlet_cache(cache)
     if store is None:
         fields = [field.with_mu() for field in fields]
@@ -196,6 +196,7 @@ def engine_info() -> dict[str, Any]:
 
 
 def _checked_grid(ct: Any) -> VoxelGrid:
+    from opentps_brimstone.adapters.doubts import holds_densities
     from opentps_brimstone.adapters.plan import voxel_grid
 
     values = getattr(ct, "imageArray", None)
@@ -209,60 +210,30 @@ def _checked_grid(ct: Any) -> VoxelGrid:
     unusable = np.count_nonzero(~np.isfinite(values))
     if unusable:
         raise ValueError(f"the CT {ct.name!r} has {unusable} voxels that are NaN or infinite; all must be finite HU")
-    low, high = float(values.min()), float(values.max())
-    # No scan of a body in air is this even in HU, but its densities in g/cm³ are just so.
-    if 0 < low < 0.1 and high < _LARGEST_DENSITY:
+    if holds_densities(values):
         raise ValueError(
-            f"the CT {ct.name!r} has values from {low:g} to {high:g}, which are densities and not HU: OpenTPS's "
-            "CCCDoseCalculator converts the CT it is given in place; give the CT as it was before"
+            f"the CT {ct.name!r} has values from {values.min():g} to {values.max():g}, which are densities and not HU: "
+            "OpenTPS's CCCDoseCalculator converts the CT it is given in place; give the CT as it was before"
         )
     return voxel_grid(ct)
 
 
-def _density(ct: Any, plan: Any, calibration: Any, overrides: Sequence[Mapping[str, Any]] | None) -> Any:
-    """Return an image of mass densities in g/cm³ made by OpenTPS from the HU, which stay as they are."""
+def _density(ct: Any, plan: Any, table: Any, overrides: Sequence[Mapping[str, Any]] | None) -> Any:
+    """Make an image of mass densities in g/cm³; the HU stay as they are."""
     from opentps.core.data.images import CTImage
-    from opentps.core.processing.doseCalculation.photons.cccDoseCalculator import CCCDoseCalculator
+
+    from opentps_brimstone.adapters.density_table import chosen_density_table
 
     _check_overrides(overrides, ct)
-    density = CTImage(imageArray=ct.imageArray, name="density", origin=ct.origin, spacing=ct.spacing)
-    calculator = CCCDoseCalculator.__new__(CCCDoseCalculator)  # its constructor makes folders in the user's home
-    calculator.ctCalibration = _checked_calibration(_calibration(plan, calibration))
-    calculator.fromHU2Densities(density, overRidingList=None if overrides is None else list(overrides))
-    return density
-
-
-def _calibration(plan: Any, given: Any) -> Any:
-    if given is not None:
-        return given
-    if plan.planDesign is not None and plan.planDesign.calibration is not None:
-        return plan.planDesign.calibration
-    from opentps.core.io.scannerReader import readScanner
-    from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCalculationConfig
-
-    return readScanner(DoseCalculationConfig().scannerFolder)
-
-
-def _checked_calibration(calibration: Any) -> Any:
-    from opentps.core.data.CTCalibrations._piecewiseHU2Density import PiecewiseHU2Density
-
-    if not isinstance(calibration, PiecewiseHU2Density):
-        raise TypeError(
-            f"the CT calibration must have a piecewise HU to density table (OpenTPS's PiecewiseHU2Density, "
-            f"MCsquareCTCalibration or RayStationCTCalibration), got {type(calibration).__name__}"
-        )
-    hu, densities = (np.asarray(column, dtype=float) for column in calibration.getPiecewiseHU2MassDensityConversion())
-    if hu.size == 0 or hu.shape != densities.shape or np.any(np.diff(hu) < 0):
-        raise ValueError(
-            f"the CT calibration has {hu.size} HU and {densities.size} densities; it needs as many of both, 1 or more, "
-            "with HU rising"
-        )
-    if not np.all(np.isfinite(densities)) or np.any(densities < 0):
-        raise ValueError(f"the CT calibration has densities from {densities.min()} to {densities.max()} g/cm³")
-    return calibration
+    density = chosen_density_table(table, plan).mass_density(ct.imageArray)
+    for override in overrides or []:
+        density[np.asarray(override["Mask"].imageArray, dtype=bool)] = override["Value"]
+    return CTImage(imageArray=density, name="density", origin=ct.origin, spacing=ct.spacing)
 
 
 def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct: Any) -> None:
+    from opentps_brimstone.adapters.doubts import LARGEST_DENSITY
+
     for number, override in enumerate(overrides or []):
         if not isinstance(override, Mapping) or set(override) != {"Mask", "Value"}:
             raise ValueError(
@@ -275,10 +246,10 @@ def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct: Any) -> 
                 f"the mask {name!r} of density override {number} has the shape {shape}, the CT {ct.imageArray.shape}"
             )
         value = override["Value"]
-        if not isinstance(value, (int, float, np.number)) or not 0 <= float(value) <= _LARGEST_DENSITY:
+        if not isinstance(value, (int, float, np.number)) or not 0 <= float(value) <= LARGEST_DENSITY:
             raise ValueError(
                 f"density override {number} ({name!r}) sets {value!r}; it must be a density from 0 to "
-                f"{_LARGEST_DENSITY:g} g/cm³"
+                f"{LARGEST_DENSITY:g} g/cm³"
             )
 
 
@@ -289,12 +260,14 @@ def _rows_inside(roi: Any, grid: VoxelGrid) -> BoolArray | None:
     from opentps.core.data import ROIContour
     from opentps.core.data.images import Image3D
 
+    from opentps_brimstone.adapters.plan import contour_mask
+
     union = np.zeros(grid.shape, dtype=bool)
     probe = Image3D(imageArray=union, origin=grid.origin_mm, spacing=grid.spacing_mm)
     for region in roi if isinstance(roi, (list, tuple)) else [roi]:
         mask = region
         if isinstance(region, ROIContour):
-            mask = region.getBinaryMask(*(np.array(part) for part in (grid.origin_mm, grid.shape, grid.spacing_mm)))
+            mask = Image3D(imageArray=contour_mask(region, grid), origin=grid.origin_mm, spacing=grid.spacing_mm)
         if not isinstance(mask, Image3D) or mask.imageArray is None:
             raise TypeError(f"roi must be ROIMask or ROIContour with data, got {region!r}")
         if not probe.hasSameGrid(mask):
@@ -345,36 +318,35 @@ class _Field:
 
 
 def _own_copy(plan: Any) -> Any:
-    """Return a checked plan of our own in which every segment has beamlets; images and design are shared."""
+    """Copy a plan that is right, and give every segment beamlets."""
+    from opentps_brimstone.adapters.copies import copy_plan
     from opentps_brimstone.adapters.plan import ensure_beamlets, validate_photon_plan
 
     validate_photon_plan(plan)
-    own_plan = copy.copy(plan)
-    own_plan._beams = [copy.copy(beam) for beam in plan.beams]
-    for beam in own_plan._beams:
-        beam._beamSegments = [copy.copy(segment) for segment in beam.beamSegments]
+    own_plan = copy_plan(plan)
     ensure_beamlets(own_plan)
     return own_plan
 
 
 def _fields(own_plan: Any) -> list[_Field]:
-    if not (np.isfinite(own_plan.SAD_mm) and own_plan.SAD_mm > 0):
-        raise ValueError(f"SAD_mm of the plan {own_plan.name!r} must be positive, got {own_plan.SAD_mm!r}")
-    fields = []
-    for number, segment in enumerate(own_plan.beamSegments):
-        xy = np.array([(beamlet._x, beamlet._y) for beamlet in segment.beamlets], dtype=float)
-        if not np.all(np.isfinite(xy)):
-            raise ValueError(f"segment {number} of the plan {own_plan.name!r} has a beamlet without a finite position")
-        fields.append(
-            _Field(
-                (segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree),
-                float(own_plan.SAD_mm),
-                (float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)),
-                xy,
-                np.array(segment.beamletMUs, dtype=float),
-            )
+    from opentps_brimstone.adapters.plan import layout_from_opentps
+    from opentps_brimstone.adapters.versions import source_distances_mm
+
+    layout = layout_from_opentps(own_plan)
+    distances = source_distances_mm(own_plan)
+    segments = [
+        (segment, sad) for beam, sad in zip(own_plan.beams, distances, strict=True) for segment in beam.beamSegments
+    ]
+    return [
+        _Field(
+            (segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree),
+            sad_mm,
+            (float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)),
+            layout.xy_mm[layout.beam_index == number],
+            np.array(segment.beamletMUs, dtype=float),
         )
-    return fields
+        for number, (segment, sad_mm) in enumerate(segments)
+    ]
 
 
 def _isocenter(own_plan: Any, grid: VoxelGrid) -> AnyArray:
@@ -392,9 +364,11 @@ def _isocenter(own_plan: Any, grid: VoxelGrid) -> AnyArray:
 
 
 def _check_mu(plan: Any) -> None:
+    from opentps_brimstone.adapters.privates import beamlet_mu
+
     for number, beam in enumerate(getattr(plan, "beams", []), start=1):
         for index, segment in enumerate(beam.beamSegments):
-            values = [beamlet._mu for beamlet in segment.beamlets] or [segment.mu]
+            values = beamlet_mu(segment.beamlets) or [segment.mu]
             wrong = [value for value in values if value is None or not np.isfinite(value) or value < 0]
             if wrong:
                 raise ValueError(
@@ -600,16 +574,17 @@ def _assembled(segments: list[_Columns], n_voxels: int) -> Any:
 def _sparse_beamlets(matrix: Any, grid: VoxelGrid, own_plan: Any) -> Any:
     from opentps.core.data import SparseBeamlets
 
+    from opentps_brimstone.adapters.privates import set_weights, weights_of
+
     beamlets = SparseBeamlets()
     beamlets.setUnitaryBeamlets(matrix)
     beamlets.doseOrigin = np.array(grid.origin_mm)
     beamlets.doseSpacing = np.array(grid.spacing_mm)
     beamlets.doseGridSize = np.array(grid.shape)
     beamlets.beamletAngles_rad = own_plan.beamletsAngle_rad
-    design = own_plan.planDesign
-    given = None if design is None or design.beamlets is None else design.beamlets._weights
+    given = weights_of(getattr(own_plan.planDesign, "beamlets", None))
     fits = given is not None and len(given) == matrix.shape[1]
-    beamlets._weights = given if fits else np.array(own_plan.beamletMUs, dtype=float)
+    set_weights(beamlets, given if fits else np.array(own_plan.beamletMUs, dtype=float))
     return beamlets
 
 

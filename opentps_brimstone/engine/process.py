@@ -36,6 +36,7 @@ __all__ = [
     "BeamletDose",
     "EngineError",
     "Workspace",
+    "copy_kernels",
     "engine_file",
     "executable_engine",
     "kernel_folder",
@@ -58,8 +59,12 @@ _KERNEL_TABLES = (
     "brem_annih",
     "total",
 )
-# The names the engine asks for.
-_KERNEL_FILES = {"kernel_header": "kernel_header.txt"} | {f"kernel_{name}": f"{name}.bin" for name in _KERNEL_TABLES}
+# What the engine asks for, by the names it asks with. The header says how many radii, angles and energies there are; it
+# is written here, because the wheel of OpenTPS 3.0.1 lacks it.
+_KERNEL_HEADER = "kernel_header.txt"
+_TABLE_FILES = {f"kernel_{name}": f"{name}.bin" for name in _KERNEL_TABLES}
+_KERNEL_FILES = {"kernel_header": _KERNEL_HEADER} | _TABLE_FILES
+_KERNEL_AXES = ("radii", "angles", "energies")
 _GEOMETRY_FILES = {"geometry_header": "geometry/CT_HeaderFile.txt", "geometry_density": "geometry/CT.bin"}
 
 _LARGEST_BATCH = 16  # beamlets; starting a process costs less than a tenth of one beamlet
@@ -93,12 +98,29 @@ def kernel_folder() -> Path:
         If one is missing.
     """
     folder = _photon_folder() / "Kernels_differentFluence"
-    missing = [name for name in _KERNEL_FILES.values() if not (folder / name).is_file()]
+    missing = [name for name in _TABLE_FILES.values() if not (folder / name).is_file()]
     if missing:
         raise EngineError(
             f"the dose engine's kernels {', '.join(missing)} are missing in {folder}: reinstall opentps-core"
         )
     return folder
+
+
+def copy_kernels(folder: Path) -> None:
+    """Copy the kernels that OpenTPS uses into a new folder, with the header that the engine reads first.
+
+    Raises
+    ------
+    EngineError
+        If one is missing.
+    """
+    source = kernel_folder()
+    folder.mkdir()
+    for name in _TABLE_FILES.values():
+        shutil.copyfile(source / name, folder / name)
+    counts = [(folder / f"{name}.bin").stat().st_size // np.dtype(np.float32).itemsize for name in _KERNEL_AXES]
+    text = f"Nradii Nangles Nenergies\r\n{' '.join(map(str, counts))}\r\n"  # byte for byte that of OpenTPS 2
+    (folder / _KERNEL_HEADER).write_bytes(text.encode("ascii"))
 
 
 def engine_file() -> Path:
@@ -122,7 +144,7 @@ def engine_file() -> Path:
     path = Path(named).expanduser().absolute()
     if not path.is_file():
         raise EngineError(
-            f"{ENGINE_VARIABLE} names the dose engine {path}, which is missing or no file: "
+            f"{ENGINE_VARIABLE} names the dose engine {path}, which is missing or not a file: "
             "name an executable, or unset it"
         )
     if not os.access(path, os.X_OK):
@@ -187,8 +209,9 @@ def _start(command: list[str], folder: Path, log: IO[bytes]) -> subprocess.Popen
 def _why_not_started(executable: str, error: OSError) -> str:
     if error.errno == errno.ENOEXEC:
         return (
-            f"the dose engine {executable} is no program for this machine ({platform.system()} {platform.machine()}): "
-            f"build it with 'make' from the sources beside OpenTPS's engine and name it in {ENGINE_VARIABLE}"
+            f"the dose engine {executable} is not a program for this machine ({platform.system()} "
+            f"{platform.machine()}): build it with 'make' from the sources beside OpenTPS's engine, without the .o "
+            f"files there, and name it in {ENGINE_VARIABLE}"
         )
     if error.errno == errno.ENOMEM:
         return f"there is no memory left to start the dose engine {executable}: use fewer processes or a coarser grid"
@@ -292,9 +315,7 @@ class Workspace:
         self.geometry_folder.mkdir()
         self._source = engine_file()
         self.executable = executable_engine(self._source, folder)
-        (folder / "kernels").mkdir()
-        for name in _KERNEL_FILES.values():
-            shutil.copyfile(kernel_folder() / name, folder / "kernels" / name)
+        copy_kernels(folder / "kernels")
         _write_list(folder / "kernels.txt", {key: f"kernels/{name}" for key, name in _KERNEL_FILES.items()})
         _write_list(folder / "geometry.txt", _GEOMETRY_FILES)
 

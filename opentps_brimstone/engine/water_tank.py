@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from opentps_brimstone.adapters.density_table import DensityTable
+from opentps_brimstone.adapters.privates import new_beamlets, set_beamlets
+from opentps_brimstone.adapters.versions import set_source_distance
+
 if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import ReferenceField
 
@@ -28,7 +32,7 @@ class WaterTank(NamedTuple):
     ----------
     ct : opentps CTImage
         Air from the first rows of y on, then water.
-    density_table : opentps PiecewiseHU2Density
+    density_table : DensityTable
         With which water has 1 g/cm³.
     isocenter_mm : tuple of float
     point_mm : tuple of float
@@ -36,7 +40,7 @@ class WaterTank(NamedTuple):
     """
 
     ct: Any
-    density_table: Any
+    density_table: DensityTable
     isocenter_mm: tuple[float, float, float]
     point_mm: tuple[float, float, float]
 
@@ -82,7 +86,6 @@ def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> W
     -------
     WaterTank
     """
-    from opentps.core.data.CTCalibrations._piecewiseHU2Density import PiecewiseHU2Density
     from opentps.core.data.images import CTImage
 
     step_x, step_y, step_z = voxel_mm
@@ -100,7 +103,7 @@ def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> W
         -(n_z // 2 + _AXIS_IN_VOXEL[1]) * step_z,
     )
     ct = CTImage(imageArray=hu, name="water tank", origin=np.array(origin), spacing=np.array(voxel_mm))
-    table = PiecewiseHU2Density((np.array([-1000.0, 0.0]), np.array([_AIR_G_CM3, 1.0])))
+    table = DensityTable("water and air", np.array([-1000.0, 0.0]), np.array([_AIR_G_CM3, 1.0]))
     return WaterTank(ct, table, (0.0, field.sad_mm - field.ssd_mm, 0.0), (0.0, field.depth_mm, 0.0))
 
 
@@ -120,22 +123,18 @@ def add_open_field(tank: WaterTank, field: ReferenceField, beamlet_mm: tuple[flo
         One fraction of 1 MU.
     """
     from opentps.core.data.plan import PhotonPlan, PlanPhotonBeam
-    from opentps.core.data.plan._planPhotonSegment import Beamlet
 
     plan = PhotonPlan(name="calibration field")
-    plan.SAD_mm = field.sad_mm
     beam = PlanPhotonBeam()
     beam.name = "calibration"
     beam.isocenterPosition_mm = np.array(tank.isocenter_mm)
     beam.xBeamletSpacing_mm, beam.yBeamletSpacing_mm = beamlet_mm
     segment = beam.createBeamSegment()
     (x, share_x), (y, share_y) = (_tiles(field.field_mm, size) for size in beamlet_mm)
-    segment._beamlets = [
-        Beamlet(x_mm, y_mm, of_x * of_y)
-        for x_mm, of_x in zip(x.tolist(), share_x.tolist(), strict=True)
-        for y_mm, of_y in zip(y.tolist(), share_y.tolist(), strict=True)
-    ]
+    xy = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    set_beamlets(segment, new_beamlets(xy, np.outer(share_x, share_y).ravel().tolist()))
     plan.appendBeam(beam)
+    set_source_distance(plan, field.sad_mm)
     return plan
 
 

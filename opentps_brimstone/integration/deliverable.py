@@ -247,7 +247,7 @@ def make_deliverable(
     say : callable
         Gets a line of text after each step.
     **engine_options
-        For `opentps_brimstone.engine.compute`: ``calibration`` (of the CT), ``overrides``, ``processes``.
+        For `opentps_brimstone.engine.compute`: ``density_table``, ``overrides``, ``processes``.
 
     Returns
     -------
@@ -329,7 +329,9 @@ def make_deliverable(
     work.lap("recalculation", f"differs by at most {difference:.1e} of the maximum")
     gamma = _gamma(optimized_dose, dose, grid)
     if write_back:
-        photon_plan._beams = written._beams
+        from opentps_brimstone.adapters.privates import set_beams
+
+        set_beams(photon_plan, written.beams)
         written = photon_plan
     return DeliverablePlan(
         photon_plan=written,
@@ -372,9 +374,10 @@ class _Work:
 
     def write(self, beams: Sequence[SequencedBeam]) -> Any:
         """Write segments into a copy of the plan."""
-        from opentps_brimstone.adapters.segments import own_copy, write_segments
+        from opentps_brimstone.adapters.copies import copy_plan
+        from opentps_brimstone.adapters.segments import write_segments
 
-        written = own_copy(self._given)
+        written = copy_plan(self._given, as_new=True)
         self._spacing_mm = write_segments(written, beams, spacing_mm=self._spacing_mm)
         return written
 

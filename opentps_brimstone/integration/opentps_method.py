@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 _MAXIMUM_ITERATIONS = ("maxiter", "maxit", "max_iterations")
 _OWN_OPTIONS = ("tolerance", "settings", "callback", "progress", "init_weights")
 # Options of OpenTPS's other solvers that its own windows and scripts pass to all of them.
-_OTHERS_OPTIONS = ("ftol", "gtol", "tol", "output", "functions")
+_OTHERS_OPTIONS = ("ftol", "gtol", "tol", "output", "functions", "hardwareAcceleration", "croppedMultiplication")
 
 # What the class had before, by name; None where it inherited the method. Empty while not registered.
 _originals: dict[str, Any] = {}
@@ -199,11 +199,11 @@ def is_registered() -> bool:
 
 def _wrap_init(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
-    def init(self: Any, method: str, plan: Any, hardwareAcceleration: str | None = None, **kwargs: Any) -> None:  # noqa: N803
-        if method != METHOD:
-            original(self, method, plan, hardwareAcceleration, **kwargs)
-            return
-        _initialize(self, plan, hardwareAcceleration, kwargs)
+    def init(self: Any, method: str, plan: Any, *args: Any, **kwargs: Any) -> None:
+        if method == METHOD:
+            _initialize(self, plan, args, kwargs)
+        else:
+            original(self, method, plan, *args, **kwargs)
 
     return init
 
@@ -229,26 +229,28 @@ def _wrap_convergence(original: Callable[..., Any]) -> Callable[..., Any]:
 # ------------------------------------------------------------------------------------------------------ the method
 
 
-def _initialize(optimizer: Any, photon_plan: Any, hardware_acceleration: str | None, options: dict[str, Any]) -> None:
+def _initialize(optimizer: Any, photon_plan: Any, positional: tuple[Any, ...], options: dict[str, Any]) -> None:
     from opentps.core.data.plan import PhotonPlan
     from opentps.core.processing.planOptimization.planOptimization import PlanOptimizer
 
     if not isinstance(photon_plan, PhotonPlan):
         raise TypeError(f"method {METHOD} plans PhotonPlan only, got {type(photon_plan).__name__}")
     solver = BrimstoneSolver(**options)
-    PlanOptimizer.__init__(optimizer, photon_plan, hardware_acceleration, **options)
+    PlanOptimizer.__init__(optimizer, photon_plan, *positional, **options)
     optimizer.method = METHOD
     optimizer.solver = solver
 
 
 def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
+    from opentps_brimstone.adapters.doubts import warn_of_doubts
     from opentps_brimstone.adapters.plan import write_beamlet_mu
 
     photon_plan = optimizer.plan
     terms, grid = _what_is_asked(photon_plan)
+    warn_of_doubts(photon_plan)
     result = optimizer.solver.solve(photon_plan, terms, grid, _initial_mu(optimizer))
     if photon_plan.planDesign.ROI_cropping:
-        _crop_beamlets(photon_plan)
+        _crop_beamlets(photon_plan, grid)
     write_beamlet_mu(photon_plan, result.beamlet_weights)
     _remove_weak_beamlets(photon_plan, optimizer.thresholdSpotRemoval)
     total_mu = result.beamlet_weights * photon_plan.numberOfFractionsPlanned
@@ -309,11 +311,16 @@ def _initial_mu(optimizer: Any) -> FloatArray | None:
     return mu
 
 
-def _crop_beamlets(photon_plan: Any) -> None:
+def _crop_beamlets(photon_plan: Any, grid: VoxelGrid) -> None:
     """Keep only the rows of the beamlets inside the objectives' ROIs, as OpenTPS's other methods do."""
+    from opentps_brimstone.adapters.beamlets import row_permutation
+    from opentps_brimstone.adapters.plan import structure_from_roi
+    from opentps_brimstone.adapters.versions import objectives_in
+
     design = photon_plan.planDesign
-    design.setScoringParameters()
-    inside = np.logical_or.reduce([objective.maskVec for objective in design.objectives.fidObjList])
+    rois = {id(objective.roi): objective.roi for objective in objectives_in(design.objectives)}
+    masks = [np.asarray(structure_from_roi(roi, grid).mask, dtype=bool) for roi in rois.values()]
+    inside = np.logical_or.reduce(masks).ravel()[row_permutation(grid.shape)]
     matrix = sp.diags(inside.astype(np.float32), format="csc") @ sp.csc_matrix(design.beamlets.toSparseMatrix())
     matrix.eliminate_zeros()
     design.beamlets.setUnitaryBeamlets(sp.csc_matrix(matrix))
@@ -321,9 +328,10 @@ def _crop_beamlets(photon_plan: Any) -> None:
 
 def _remove_weak_beamlets(photon_plan: Any, threshold_mu: float) -> None:
     from opentps_brimstone.adapters.plan import remove_beamlets
+    from opentps_brimstone.adapters.privates import set_weights
 
     beamlets = photon_plan.planDesign.beamlets
     kept = remove_beamlets(photon_plan, threshold_mu)
     if not kept.all():
         beamlets.setUnitaryBeamlets(sp.csc_matrix(beamlets.toSparseMatrix())[:, kept])
-    beamlets._weights = photon_plan.beamletMUs
+    set_weights(beamlets, photon_plan.beamletMUs)

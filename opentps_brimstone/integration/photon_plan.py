@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opentps_brimstone.adapters.doubts import warn_of_doubts
 from opentps_brimstone.adapters.objectives import target_names, terms_from_objectives
 from opentps_brimstone.adapters.plan import (
     checked_mu,
@@ -14,6 +15,7 @@ from opentps_brimstone.adapters.plan import (
     write_beamlet_mu,
 )
 from opentps_brimstone.adapters.series import attach_opentps_plan
+from opentps_brimstone.adapters.versions import is_objectives_list, objectives_in
 from opentps_brimstone.engine.plan_doses import plan_influence
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
@@ -48,7 +50,7 @@ def plan_from_opentps(
         Dose of the plan's beamlets on the grid of ``ct``. If not given they are those of the plan design where it
         has some that fit plan and CT, else computed by OpenTPS's dose engine or taken from the cache.
     **engine_options
-        For `opentps_brimstone.engine.compute_beamlets`: ``calibration``, ``overrides``, ``processes``, ``cache``, …
+        For `opentps_brimstone.engine.compute_beamlets`: ``density_table``, ``overrides``, ``processes``, ``cache``, …
 
     Returns
     -------
@@ -67,11 +69,13 @@ def plan_from_opentps(
     validate_photon_plan(photon_plan)
     grid = voxel_grid(ct)
     targets = target_names(photon_plan.planDesign)
+    rois = list(rois)
     structures = [
         roi if isinstance(roi, Structure) else structure_from_roi(roi, grid, is_target=roi.name in targets)
         for roi in rois
     ]
     _check_structures(structures, grid)
+    warn_of_doubts(photon_plan, ct, rois)
     influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options)
     plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
     attach_opentps_plan(plan, photon_plan, ct)
@@ -104,9 +108,10 @@ def optimize_photon_plan(
         In HU, on the dose grid. Not changed.
     objectives : optional
         What is asked for, doses in Gy over all fractions: a list of (ROIMask, ROIContour or Structure, ObjectiveTerm),
-        a list of FidObjective, or an ObjectivesList. If not given, ``photon_plan.planDesign.objectives``. How
-        OpenTPS's objectives are read is described in `opentps_brimstone.adapters.objectives`. A ROI with a
-        KLDivergenceTerm that asks for a minimum dose, or named as target by the plan design, is a target.
+        a list of OpenTPS's objectives on dose (`DMin` ...), or an ObjectivesList. Default:
+        ``photon_plan.planDesign.objectives``. `opentps_brimstone.adapters.objectives` describes how OpenTPS's
+        objectives are read. A ROI with a KLDivergenceTerm that asks for a minimum dose, or named as target by the plan
+        design, is a target.
     settings : OptimizerSettings, optional
         If not given, the defaults, with finer levels where a target is narrow (`settings_for`).
     initial_weights : array_like, shape (n_beamlets,), optional
@@ -124,7 +129,7 @@ def optimize_photon_plan(
     return_result : bool
         Whether to return the OptimizationResult too.
     **engine_options
-        For `opentps_brimstone.engine.compute_beamlets`: ``calibration``, ``overrides``, ``processes``, ``cache``, …
+        For `opentps_brimstone.engine.compute_beamlets`: ``density_table``, ``overrides``, ``processes``, ``cache``, …
 
     Returns
     -------
@@ -161,6 +166,7 @@ def optimize_photon_plan(
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     _check_structures([structure for structure, _ in terms], grid)
+    warn_of_doubts(photon_plan, ct, _rois_of(objectives))
     if initial_weights is not None:
         checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
     influence = plan_influence(photon_plan, ct, grid, beamlets, {"progress": progress, **engine_options})
@@ -201,7 +207,7 @@ def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple
     """
     if objectives is None:
         return terms_from_objectives(photon_plan, grid)
-    if hasattr(objectives, "fidObjList"):
+    if is_objectives_list(objectives):
         return terms_from_objectives(objectives, grid)
     pairs = list(objectives)
     if not pairs:
@@ -218,7 +224,7 @@ def _terms_of_pairs(pairs: list[Any], targets: list[str], grid: VoxelGrid) -> li
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[1], ObjectiveTerm):
             raise TypeError(
                 f"objective {number} must be a pair (ROI or Structure, ObjectiveTerm) or all of them "
-                f"FidObjective, got {pair!r}"
+                f"objectives of OpenTPS on dose, got {pair!r}"
             )
     asking = {id(roi) for roi, term in pairs if _asks_for_dose(term)}
     structures: dict[int, Structure] = {}
@@ -237,6 +243,14 @@ def _terms_of_pairs(pairs: list[Any], targets: list[str], grid: VoxelGrid) -> li
             "or make its Structure with is_target=True"
         )
     return terms
+
+
+def _rois_of(objectives: Any) -> list[Any]:
+    """ROIs of what a plan is asked for, in any of the forms of `optimize_photon_plan`."""
+    if objectives is None:
+        return []
+    listed = objectives_in(objectives) if is_objectives_list(objectives) else objectives
+    return [one[0] if isinstance(one, tuple | list) else getattr(one, "roi", None) for one in listed]
 
 
 def _asks_for_dose(term: ObjectiveTerm) -> bool:

@@ -421,7 +421,7 @@ class Plan:
         margin_mm: float = 5.0,
         dose_grid_mm: float | tuple[float, float, float] | None = None,
         *,
-        calibration: Any = None,
+        density_table: Any = None,
         overrides: Sequence[Mapping[str, Any]] | None = None,
         processes: int | None = None,
         cache: Any = True,
@@ -439,7 +439,7 @@ class Plan:
             Beamlets whose centers are at most this and half a spacing beside the target's projection are taken.
         dose_grid_mm : float or (float, float, float), optional
             Spacing of the dose grid, if it is to be another than the plan's.
-        calibration, overrides, processes, cache, progress
+        density_table, overrides, processes, cache, progress
             As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid.
 
         Returns
@@ -468,7 +468,7 @@ class Plan:
         self._check_one_isocenter()
         share = self._target_share(targets)
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
-        options = {"calibration": calibration, "overrides": overrides, "processes": processes, "cache": cache}
+        options = {"density_table": density_table, "overrides": overrides, "processes": processes, "cache": cache}
         self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options | {"progress": progress})
         self._weights = None
         return self._influence

@@ -205,10 +205,10 @@ class Series:
 
     @cached_property
     def mass_density(self) -> FloatArray:
-        """Mass density in g/cm³, shape (nx, ny, nz), by OpenTPS's calibration of its default scanner; not writeable."""
-        from opentps_brimstone.adapters.series import mass_density
+        """Mass density in g/cm³, shape (nx, ny, nz), by the default density table; not writeable."""
+        from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 
-        density = mass_density(self.ct_hu)
+        density = DEFAULT_DENSITY_TABLE.mass_density(self.ct_hu)
         density.flags.writeable = False
         return density
 

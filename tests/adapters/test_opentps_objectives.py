@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
-from opentps.core.data.plan import FidObjective, ObjectivesList, PhotonPlan
-from opentps_objects import make_ct, make_roi, with_design
+from opentps.core.data.plan import ObjectivesList, PhotonPlan
+from opentps_objects import (
+    add_objective,
+    add_objectives,
+    dosimetric,
+    make_ct,
+    make_fall_off,
+    make_objective,
+    make_roi,
+    needs_opentps_3,
+    with_design,
+)
 from scipy.integrate import trapezoid
 
 from opentps_brimstone.adapters.objectives import target_names, terms_from_objectives
@@ -22,7 +32,7 @@ def objectives(*entries):
     made = ObjectivesList()
     for roi, metric, limit, *rest in entries:
         weight, volume = (*rest, 1.0, None)[:2] if len(rest) < 2 else rest
-        made.addFidObjective(roi, metric, limit, weight, volume=volume)
+        add_objective(made, roi, metric, limit, weight, volume=None if volume is None else volume / 100)
     return made
 
 
@@ -99,6 +109,24 @@ def test_mean_of_a_target_is_an_upper_bound():
     np.testing.assert_allclose(target_dvh((PTV, "DMin", 50.0), (PTV, "DMean", 51.0)), [(50, 1), (52, 0)])
 
 
+@needs_opentps_3
+@pytest.mark.parametrize(
+    ("others", "ends"),
+    [
+        ([], (47.5, 52.5)),
+        ([("DMax", 54.0)], (47.5, 54)),
+        ([("DMax", 51.0)], (49, 51)),
+        ([("DMin", 45.0), ("DMax", 53.0)], (47, 53)),
+        ([("DMin", 49.0)], (49, 52.5)),
+        ([("DMax", 48.0)], (0.99 * 49, 1.01 * 49)),
+    ],
+)
+def test_least_mean_of_a_target(others, ends):
+    """A dose spread evenly between both ends has the mean asked for, or more."""
+    asked = [(PTV, metric, limit) for metric, limit in others]
+    np.testing.assert_allclose(target_dvh((PTV, "DMinMean", 50.0), *asked), [(ends[0], 1), (ends[1], 0)])
+
+
 def test_maximum_alone_takes_the_prescription():
     listed = objectives((PTV, "DMax", 53.0))
     listed.setTarget("PTV", PTV, 50.0)
@@ -109,15 +137,15 @@ def test_maximum_alone_takes_the_prescription():
 
 def test_named_target_without_dose_or_prescription():
     plan = with_design(PhotonPlan(), CT, PTV)
-    plan.planDesign.objectives.addFidObjective(PTV, "DMax", 53.0)
-    with pytest.raises(ValueError, match=r"target 'PTV' has no objective that asks for dose \(DMAX 53 Gy\)"):
+    add_objective(plan.planDesign.objectives, PTV, "DMax", 53.0)
+    with pytest.raises(ValueError, match=r"target 'PTV' has no objective that asks for dose \(DMax 53 Gy\)"):
         terms_from_objectives(plan, CT)
 
 
 def test_target_named_only_by_its_mask():
     plan = with_design(PhotonPlan(), CT, PTV, 50.0)
     plan.planDesign.objectives.targetName = []
-    plan.planDesign.objectives.addFidObjective(PTV, "DMax", 53.0)
+    add_objective(plan.planDesign.objectives, PTV, "DMax", 53.0)
     assert terms_from_objectives(plan, CT)[0][0].is_target
     assert target_names(plan.planDesign) == ["PTV"]
 
@@ -222,9 +250,7 @@ def test_weight_zero_is_ignored():
 def falloff(roi=BODY):
     listed = objectives(HARMLESS)
     listed.setTarget("PTV", PTV, 50.0)
-    listed.addFidObjective(
-        roi, "DFallOff", weight=2.0, fallOffDistance=1.5, fallOffLowDoseLevel=20.0, fallOffHighDoseLevel=50.0
-    )
+    add_objectives(listed, make_fall_off(PTV, roi, 50.0, 20.0, 15.0, weight=2.0))
     return [(s, t) for s, t in terms_from_objectives(listed, CT) if "fall-off" in s.name]
 
 
@@ -304,8 +330,8 @@ def test_empty_roi():
 @pytest.mark.parametrize("metric", ["EUDMin", "EUDMax", "EUDUniform"])
 def test_equivalent_uniform_dose(metric):
     listed = objectives(HARMLESS)
-    listed.addFidObjective(CORD, metric, 10.0, EUDa=2.0)
-    with pytest.raises(ValueError, match=rf"objective {metric.upper()} on ROI 'cord': .* use DVHMax or DMean"):
+    add_objective(listed, CORD, metric, 10.0, eud_a=2.0)
+    with pytest.raises(ValueError, match=rf"objective {metric} on ROI 'cord': .* use DVHMax or DMean"):
         terms_from_objectives(listed, CT)
 
 
@@ -326,48 +352,55 @@ def test_plan_without_design():
 
 @pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
 def test_impossible_limit(limit):
-    with pytest.raises(ValueError, match="objective DMAX on ROI 'cord': limitValue must be a positive dose in Gy"):
+    with pytest.raises(ValueError, match="objective DMax on ROI 'cord': limitValue must be a positive dose in Gy"):
         terms_of(HARMLESS, (CORD, "DMax", limit))
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan")])
 def test_impossible_weight(weight):
-    with pytest.raises(ValueError, match="objective DMAX on ROI 'cord': weight must be 0 or more"):
+    with pytest.raises(ValueError, match="objective DMax on ROI 'cord': weight must be 0 or more"):
         terms_of(HARMLESS, (CORD, "DMax", 10.0, weight))
 
 
 def test_volume_in_percent_of_a_hand_made_objective():
-    listed = objectives(HARMLESS)
-    made = FidObjective(roi=CORD, metric=FidObjective.Metrics.DVHMAX, limitValue=20.0)
+    made = make_objective(CORD, "DVHMax", 20.0, volume=0.3)
     made.volume = 30
-    listed.append(made)
+    listed = add_objectives(objectives(HARMLESS), made)
     with pytest.raises(ValueError, match="volume must be a share between 0 and 1, got 30"):
         terms_from_objectives(listed, CT)
 
 
 def test_unknown_metric():
+    made = make_objective(PTV, "DMin", 50.0)
+    made.metric = "D95"
     with pytest.raises(ValueError, match="metric 'D95' is not one of DMin, DMax"):
-        terms_from_objectives([FidObjective(roi=PTV, metric="D95", limitValue=50.0)], CT)
+        terms_from_objectives([made], CT)
 
 
 def test_robust_objective_needs_scenarios_to_be_an_error():
     plan = with_design(PhotonPlan(), CT, PTV, 50.0)
-    plan.planDesign.objectives.addFidObjective(PTV, "DMin", 50.0, robust=True)
+    add_objective(plan.planDesign.objectives, PTV, "DMin", 50.0, robust=True)
     assert len(terms_from_objectives(plan, CT)) == 1
     plan.planDesign.robustness.scenarios = ["one", "two"]
-    with pytest.raises(ValueError, match="objective DMIN on ROI 'PTV' is robust and the plan has 2 error scenarios"):
+    with pytest.raises(ValueError, match="objective DMin on ROI 'PTV' is robust and the plan has 2 error scenarios"):
         terms_from_objectives(plan, CT)
 
 
 def test_exotic_objective():
     listed = objectives(HARMLESS)
-    listed.addExoticObjective(1.0)
-    with pytest.raises(ValueError, match="exotic"):
+    if dosimetric is None:
+        listed.addExoticObjective(1.0)
+    else:
+        from opentps.core.processing.planOptimization.objectives.norms import NormL1
+
+        listed.addObjective(NormL1())
+    name = "ExoticObjective" if dosimetric is None else "NormL1"
+    with pytest.raises(ValueError, match=f"the objectives hold {name}, exotic objectives that have no meaning"):
         terms_from_objectives(listed, CT)
 
 
 def test_not_objectives():
     with pytest.raises(TypeError, match="got CTImage"):
         terms_from_objectives(CT, CT)
-    with pytest.raises(TypeError, match="must be an OpenTPS FidObjective, got str"):
+    with pytest.raises(TypeError, match=r"must be an OpenTPS (FidObjective|DosimetricObjective), got str"):
         terms_from_objectives(["DMax"], CT)

@@ -10,10 +10,13 @@ from opentps.core.data.plan import PhotonPlan, PlanPhotonBeam
 from opentps_objects import (
     add_beam,
     add_segment,
+    contours_of_cylinder,
     make_ct,
+    make_objective,
     make_roi,
     mixed_plan,
     open_mlc,
+    placement,
     section_six_plan,
     square,
 )
@@ -266,9 +269,7 @@ def test_mask_on_the_dose_grid(ct):
 
 def opentps_mask(roi, ct):
     """The mask OpenTPS's own optimizers would use."""
-    from opentps.core.data.plan import FidObjective
-
-    objective = FidObjective(roi=roi, metric=FidObjective.Metrics.DMAX)
+    objective = make_objective(roi, "DMax")
     objective._updateMaskVec(ct.spacing, ct.gridSize, ct.origin)
     return np.flip(objective.maskVec.reshape(ct.gridSize, order="F"), (0, 1))
 
@@ -290,9 +291,20 @@ def test_contour(ct):
     roi = ROIContour(name="PTV")
     roi.polygonMesh = [np.array([(x, y, z) for x, y in corners]).ravel().tolist() for z in (20.0, 25.0, 30.0)]
     mask = structure_from_roi(roi, ct).mask
-    np.testing.assert_array_equal(mask, opentps_mask(roi, ct))
     assert mask.any(axis=(0, 1)).tolist() == [z in (2, 3, 4) for z in range(10)]
     assert mask.any(axis=(1, 2)).nonzero()[0].tolist() == list(range(5, 13))
+
+
+@pytest.mark.parametrize("spacing", [2.0, 3.0, 5.0, 8.0])
+def test_contours_stay_where_they_are(spacing):
+    """A cylinder: its mask's center and volume."""
+    where = placement(spacing)
+    grid = VoxelGrid(tuple(where["gridSize"].tolist()), (spacing,) * 3, tuple(where["origin"].tolist()))
+    mask = structure_from_roi(contours_of_cylinder(radius=20.0), grid).mask
+    middle = np.array(grid.origin_mm) + spacing * np.argwhere(mask).mean(axis=0)
+    np.testing.assert_allclose(middle[:2], 0, atol=1e-9)
+    in_a_plane = mask.sum(axis=(0, 1)).max() * spacing**2
+    assert in_a_plane == pytest.approx(np.pi * 20**2, rel=0.12)
 
 
 def test_contour_on_one_slice(ct):
@@ -305,7 +317,7 @@ def test_contour_on_one_slice(ct):
 def test_contour_without_points(ct):
     roi = ROIContour(name="nothing")
     roi.polygonMesh = []
-    with pytest.raises(ValueError, match="the ROI 'nothing' has no contour points"):
+    with pytest.raises(ValueError, match="the ROI 'nothing' has no closed outline"):
         structure_from_roi(roi, ct)
 
 

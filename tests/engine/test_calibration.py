@@ -9,7 +9,9 @@ from opentps.core.data.plan import PhotonPlan
 from opentps_objects import add_beam, add_segment
 
 from opentps_brimstone.adapters.segments import merged_plan, with_machine_mu, write_segments
-from opentps_brimstone.engine import calibration as module, compute_dose
+from opentps_brimstone.adapters.versions import set_source_distance
+from opentps_brimstone.engine import calibration as module
+from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.calibration import Calibration, ReferenceField, calibrate, calibrate_plan
 from opentps_brimstone.engine.water_tank import add_open_field, water_tank
 from opentps_brimstone.sequencing import MILLENNIUM_120, Aperture, JawPositions, SequencedBeam
@@ -49,7 +51,7 @@ def test_100_mu_of_the_10_x_10_field_give_1_gy():
     plan.numberOfFractionsPlanned = 1
     assert field_of_segments(plan, tank, float(calibration.engine_mu(100.0))) == calibration.beamlet_mm
     assert with_machine_mu(plan, calibration).beamSegments[0].mu == pytest.approx(100.0)
-    dose = compute_dose(tank.ct, merged_plan(plan), calibration=tank.density_table, progress=False)
+    dose = compute_dose(tank.ct, merged_plan(plan), density_table=tank.density_table, progress=False)
     assert tank.dose_at_point(dose) == pytest.approx(1.0, rel=5e-3)
 
 
@@ -87,11 +89,12 @@ def test_calibration_of_a_plan(monkeypatch):
     monkeypatch.setattr(module, "_measured", lambda *args: asked.append(args[:3]) or 0.008)
     tank = water_tank(ReferenceField(), VOXEL)
     plan = PhotonPlan(name="plan")
-    plan.SAD_mm = 900.0
     add_segment(add_beam(plan, tank.isocenter_mm, spacing=(4.0, 6.0)), [(0.0, 0.0)])
+    set_source_distance(plan, 900.0)
     assert calibrate_plan(plan, tank.ct).factor == pytest.approx(0.8)
     assert asked == [(ReferenceField(sad_mm=900.0), (4.0, 6.0), VOXEL)]
     add_segment(add_beam(plan, tank.isocenter_mm, spacing=(5.0, 5.0)), [(0.0, 0.0)])
+    set_source_distance(plan, 900.0)
     with pytest.raises(ValueError, match="the plan 'plan' has beamlets of different sizes"):
         calibrate_plan(plan, tank.ct)
 

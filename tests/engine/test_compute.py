@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info, process as ccc_process
+from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
+from opentps_brimstone.adapters.versions import set_source_distance
+from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info
+from opentps_brimstone.engine import process as ccc_process
 from opentps_brimstone.engine.cache import BeamletCache
 
 SHAPE = (20, 24, 16)
@@ -50,7 +53,6 @@ def make_plan(angles=((0, 0, 0), (90, 0, 30), (215, 20, 10)), *, xs=(-10.0, 0.0,
 
     plan = PhotonPlan(name="plan")
     plan.planDesign = PhotonPlanDesign()
-    plan.planDesign.calibration = default_density_table()
     plan._numberOfFractionsPlanned = 5
     mu = 1.0
     for gantry, couch, collimator in angles:
@@ -67,21 +69,6 @@ def make_plan(angles=((0, 0, 0), (90, 0, 30), (215, 20, 10)), *, xs=(-10.0, 0.0,
                 mu += 0.5
         plan.appendBeam(beam)
     return plan
-
-
-@functools.cache
-def default_calibration():
-    """Calibration of OpenTPS's default scanner, which takes longer to read than these doses to compute."""
-    from opentps.core.io.scannerReader import readScanner
-    from opentps.core.processing.doseCalculation.doseCalculationConfig import DoseCalculationConfig
-
-    return readScanner(DoseCalculationConfig().scannerFolder)
-
-
-def default_density_table():
-    from opentps.core.data.CTCalibrations._piecewiseHU2Density import PiecewiseHU2Density
-
-    return PiecewiseHU2Density(default_calibration().getPiecewiseHU2MassDensityConversion())
 
 
 def make_roi(x=slice(8, 12), name="roi", **options):
@@ -106,16 +93,19 @@ def private_folders(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def calculator(tmp_path: Path, monkeypatch):
-    """OpenTPS's own calculator, with an engine it may execute and a folder of its own."""
+    """OpenTPS's own calculator, with an engine it may execute, kernels with their header and a folder of its own."""
     from opentps.core.processing.doseCalculation.photons.cccDoseCalculator import CCCDoseCalculator
 
     engine = tmp_path / "reference_engine"
     shutil.copy(ccc_process.engine_file(), engine)
     engine.chmod(0o755)
     monkeypatch.setattr(CCCDoseCalculator, "_CCCexecutablePath", property(lambda self: str(engine)))
+    kernels = tmp_path / "kernels"
+    ccc_process.copy_kernels(kernels)
+    monkeypatch.setattr(CCCDoseCalculator, "createKernelFilePath", functools.partialmethod(write_kernel_paths, kernels))
     reference = CCCDoseCalculator(batchSize=2)
     reference._simulationDirectory = str(tmp_path / "reference")
-    reference.ctCalibration = default_calibration()
+    reference.ctCalibration = DEFAULT_DENSITY_TABLE.to_opentps()
     return reference
 
 
@@ -131,6 +121,13 @@ def started(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(ccc_process._Batch, "start", counting)
     return counts
+
+
+def write_kernel_paths(calculator, kernels: Path) -> None:
+    """What OpenTPS's `createKernelFilePath` writes, of another folder."""
+    entries = {("" if path.suffix == ".txt" else "kernel_") + path.stem: path for path in kernels.iterdir()}
+    text = "".join(f"{key}\n{path}\n" for key, path in entries.items())
+    (Path(calculator._CCCSimuDir) / "kernelPaths.txt").write_text(text)
 
 
 def assert_same_matrix(found, expected) -> None:
@@ -212,7 +209,7 @@ def test_densities_of_calibration_and_overrides_are_those_of_opentps(calculator)
     calibration = PiecewiseHU2Density(([-1000, 0, 1000], [0.01, 1.02, 1.7]))
     overrides = [{"Mask": make_roi(), "Value": 2.5}, {"Mask": make_roi(slice(10, 16)), "Value": 0.3}]
     plan = make_plan()
-    found = compute_beamlets(make_ct(), plan, calibration=calibration, overrides=overrides, progress=False)
+    found = compute_beamlets(make_ct(), plan, density_table=calibration, overrides=overrides, progress=False)
     calculator.ctCalibration = calibration
     expected = calculator.computeBeamlets(make_ct(), make_plan(), overRidingList=overrides)
     assert_same_matrix(found.toSparseMatrix(), expected.toSparseMatrix())
@@ -220,7 +217,7 @@ def test_densities_of_calibration_and_overrides_are_those_of_opentps(calculator)
     plan.planDesign.calibration = None
     plain = compute_beamlets(make_ct(), plan, progress=False)
     calculator._ct = None  # else it keeps the densities it made
-    calculator.ctCalibration = default_calibration()
+    calculator.ctCalibration = DEFAULT_DENSITY_TABLE.to_opentps()
     assert_same_matrix(plain.toSparseMatrix(), calculator.computeBeamlets(make_ct(), make_plan()).toSparseMatrix())
     plan.planDesign.calibration = calibration
     designed = compute_beamlets(make_ct(), plan, progress=False, overrides=overrides)
@@ -443,7 +440,7 @@ def change_hu(ct, plan) -> None:
 
 
 def change_sad(ct, plan) -> None:
-    plan.SAD_mm = 900
+    set_source_distance(plan, 900.0)
 
 
 def change_isocenter(ct, plan) -> None:
@@ -560,7 +557,7 @@ TWO_AT_ONCE = """
     warnings.simplefilter("error", RuntimeWarning)
     import numpy as np
     from opentps_brimstone.engine import compute_beamlets
-    from test_engine import make_ct, make_plan
+    from test_compute import make_ct, make_plan
     matrix = compute_beamlets(make_ct(), make_plan(), processes=1, progress=False).toSparseMatrix()
     np.savez({out!r}, data=matrix.data, indices=matrix.indices, indptr=matrix.indptr)
 """
@@ -595,7 +592,7 @@ INTERRUPTED = """
     import sys
     sys.path.insert(0, {tests!r})
     from opentps_brimstone.engine import compute_beamlets
-    from test_engine import make_ct, make_plan
+    from test_compute import make_ct, make_plan
     steps = [5.0 * step for step in range(-12, 13)]
     plan = make_plan(angles=[(angle, 0, 0) for angle in range(0, 360, 5)], xs=steps, ys=steps)
     print("ready", flush=True)
@@ -818,7 +815,7 @@ def test_named_engine_that_is_not_executable(tmp_path: Path, monkeypatch) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x7fELF\x02\x01\x01" + bytes(200), "is no program for this machine .*build it with 'make'"),
+        (b"\x7fELF\x02\x01\x01" + bytes(200), "is not a program for this machine .*build it with 'make'"),
         (b"#!/no/such/interpreter\n", "cannot be started: No such file or directory"),
     ],
 )
@@ -871,7 +868,7 @@ def test_engine_info(tmp_path: Path, monkeypatch) -> None:
     assert Path(info["path"]).name == "CCC_DoseEngine"
     assert os.access(info["runs_from"], os.X_OK)
     assert (Path(info["kernels"]) / "mu.bin").is_file()
-    assert info["opentps_version"].startswith("2.")
+    assert info["opentps_version"][:2] in ("2.", "3.")
     assert info["problem"] is None
     fake_engine(tmp_path, monkeypatch, "echo no libfoo >&2; exit 127")
     info = engine_info()
@@ -904,7 +901,7 @@ def densities(ct, plan):
     from opentps.core.processing.doseCalculation.photons.cccDoseCalculator import CCCDoseCalculator
 
     calculator = CCCDoseCalculator.__new__(CCCDoseCalculator)
-    calculator.ctCalibration = default_calibration()
+    calculator.ctCalibration = DEFAULT_DENSITY_TABLE.to_opentps()
     calculator.fromHU2Densities(ct)
 
 
@@ -969,7 +966,7 @@ def table(hu, densities):
     def change(ct, plan):
         from opentps.core.data.CTCalibrations._piecewiseHU2Density import PiecewiseHU2Density
 
-        return {"calibration": PiecewiseHU2Density((hu, densities))}
+        return {"density_table": PiecewiseHU2Density((hu, densities))}
 
     return change
 
@@ -1002,13 +999,17 @@ BAD_INPUT = [
         ValueError,
         r"isocenter \[0\.0, 0\.0, 90\.0\] mm lies outside the CT, which reaches from .*83\.0\]",
     ),
-    (no_position, ValueError, "segment 1 .* has a beamlet without a finite position"),
+    (no_position, ValueError, "segment 0 of beam 2 .*: a beamlet has no finite position"),
     (bad_sad, ValueError, "SAD_mm of the plan 'plan' must be positive, got 0"),
     (bad_spacing, ValueError, "xBeamletSpacing_mm must be positive, got 0"),
     (option(processes=0), ValueError, "processes must be an integer of 1 or more, got 0"),
     (option(processes=1.5), ValueError, "processes must be an integer of 1 or more, got 1.5"),
     (option(cache="yes"), TypeError, "cache must be True, False or a BeamletCache, got 'yes'"),
-    (option(calibration=NotACalibration()), TypeError, "piecewise HU to density table .* got NotACalibration"),
+    (
+        option(density_table=NotACalibration()),
+        TypeError,
+        "that has a piecewise HU to density table, got NotACalibration",
+    ),
     (table([], []), ValueError, "has 0 HU and 0 densities"),
     (table([0, -1000], [1, 0.1]), ValueError, "with HU rising"),
     (table([-1000, 0], [-0.1, 1]), ValueError, r"densities from -0\.1 to 1\.0"),

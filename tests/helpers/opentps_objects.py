@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+
 import numpy as np
+import pytest
 import scipy.sparse as sp
-from opentps.core.data import SparseBeamlets
+from dicom_folder import cylinder
+from opentps.core.data import ROIContour, SparseBeamlets
 from opentps.core.data.images import CTImage, ROIMask
 from opentps.core.data.plan import PhotonPlan, PhotonPlanDesign, PlanPhotonBeam
 from opentps.core.io.CCCdoseEngineIO import getRotatedVersors
+
+try:
+    dosimetric = importlib.import_module("opentps.core.processing.planOptimization.objectives.dosimetricObjectives")
+except ImportError:  # OpenTPS 2
+    from opentps.core.data.plan import FidObjective
+
+    dosimetric = None
+
+OPENTPS_3 = dosimetric is not None
+needs_opentps_2 = pytest.mark.skipif(OPENTPS_3, reason="about OpenTPS 2")
+needs_opentps_3 = pytest.mark.skipif(not OPENTPS_3, reason="about OpenTPS 3")
 
 WATER = 0.0
 AIR = -1024.0
@@ -134,3 +150,62 @@ def pencil_beams(plan, ct):
     beamlets.setSpatialReferencingFromImage(ct)
     beamlets.doseGridSize = ct.gridSize
     return beamlets
+
+
+# ------------------------------------------------------------------------------------------------------- objectives
+
+
+def make_objective(roi, metric, limit=20.0, weight=1.0, *, volume=None, eud_a=None, robust=False):
+    """An objective on dose as the installed OpenTPS declares it; metrics by OpenTPS 2's names, volume as a share.
+
+    OpenTPS 3's constructors refuse some impossible numbers, so that these are set afterwards.
+    """
+    if dosimetric is None:
+        made = FidObjective(roi=roi, metric=FidObjective.Metrics(metric))
+        made.volume, made.EUDa = volume, eud_a
+    else:
+        options = (
+            {"volume": volume} if metric.startswith("DVH") else {"EUDa": eud_a} if metric.startswith("EUD") else {}
+        )
+        made = getattr(dosimetric, "DMaxMean" if metric == "DMean" else metric)(roi, 1.0, **options)
+    made.limitValue, made.weight, made.robust = limit, weight, robust
+    return made
+
+
+def make_fall_off(target, roi, high, low, distance_mm, weight=1.0):
+    if dosimetric is not None:
+        return dosimetric.DFallOff(target, roi, high, low, distance_mm, weight=weight)
+    made = FidObjective(roi, FidObjective.Metrics.DFALLOFF, weight=weight)
+    made.targetMask, made.fallOffDistance = target, distance_mm
+    made.fallOffHighDoseLevel, made.fallOffLowDoseLevel = high, low
+    return made
+
+
+def add_objectives(listed, *objectives):
+    for objective in objectives:
+        (listed.append if dosimetric is None else listed.addObjective)(objective)
+    return listed
+
+
+def add_objective(listed, *arguments, **options):
+    return add_objectives(listed, make_objective(*arguments, **options))
+
+
+# ------------------------------------------------------------------------------------------------------- contours
+
+
+def contours_of_cylinder(radius=20.0, name="PTV"):
+    roi = ROIContour(name=name)
+    for z, outline in cylinder(radius, np.arange(-20.0, 21.0, 2.5)):
+        roi.polygonMesh.append(np.column_stack([outline, np.full(len(outline), z)]).ravel().tolist())
+    return roi
+
+
+def placement(spacing, half_width=40.0):
+    """Of a grid about the origin."""
+    n = math.ceil(half_width / spacing)
+    return {
+        "origin": np.full(3, -n * spacing),
+        "gridSize": np.full(3, 2 * n + 1),
+        "spacing": np.full(3, spacing),
+    }

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from small_case import small_phantom
 
+from opentps_brimstone.adapters.copies import copy_plan
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.plan import write_beamlet_mu
-from opentps_brimstone.adapters.segments import align_beamlets, fluence_of_segments, merged_plan, own_copy
+from opentps_brimstone.adapters.segments import align_beamlets, fluence_of_segments, merged_plan
 from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
 from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.calibration import ReferenceField
@@ -119,7 +120,7 @@ def test_a_plan_file_has_machine_mu(delivered, tmp_path):
 def test_write_back_and_another_dose_per_mu(delivered, phantom):
     """The plan given gets the segments; with twice the dose per MU, half the MU."""
     ct, plan, usual, _ = delivered
-    own = own_copy(plan)
+    own = copy_plan(plan, as_new=True)
     terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
     options = {"minimum_mu": 0.5, "step_mu": 0.05, "reference": ReferenceField(gy_per_mu=0.02), "write_back": True}
     mlc = usual.sequenced_beams[0].mlc

@@ -2,12 +2,13 @@ import copy
 
 import numpy as np
 import pytest
-from opentps.core.data.plan import FidObjective
 from opentps_objects import (
     add_beam,
+    add_objective,
     add_segment,
     center,
     make_ct,
+    make_objective,
     make_roi,
     middle_box,
     mixed_plan,
@@ -18,6 +19,8 @@ from opentps_objects import (
 )
 
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
+from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
+from opentps_brimstone.adapters.doubts import OpenTPSWarning
 from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.plan import Plan
@@ -126,9 +129,9 @@ def test_fractions_share_the_dose(ct, target, organ, no_engine):
 def test_objectives_of_the_plan_design(plan, ct, target, organ, beamlets, no_engine):
     with_design(plan, ct, target, 20.0)
     plan.planDesign.beamlets = beamlets
-    plan.planDesign.objectives.addFidObjective(target, FidObjective.Metrics.DMIN, 19.5, 5.0)
-    plan.planDesign.objectives.addFidObjective(target, FidObjective.Metrics.DMAX, 20.5, 5.0)
-    plan.planDesign.objectives.addFidObjective(organ, FidObjective.Metrics.DMEAN, 4.0, 1.0)
+    add_objective(plan.planDesign.objectives, target, "DMin", 19.5, 5.0)
+    add_objective(plan.planDesign.objectives, target, "DMax", 20.5, 5.0)
+    add_objective(plan.planDesign.objectives, organ, "DMean", 4.0, 1.0)
     matrix = beamlets.toSparseMatrix()
     before = matrix.data.copy()
     _, result = optimize_photon_plan(plan, ct, progress=False, return_result=True)
@@ -138,8 +141,8 @@ def test_objectives_of_the_plan_design(plan, ct, target, organ, beamlets, no_eng
     np.testing.assert_array_equal(matrix.data, before)
 
 
-def test_list_of_fid_objectives(plan, ct, target, beamlets, no_engine):
-    listed = [FidObjective(roi=target, metric=FidObjective.Metrics.DUNIFORM, limitValue=20.0)]
+def test_list_of_objectives_of_opentps(plan, ct, target, beamlets, no_engine):
+    listed = [make_objective(target, "DUniform", 20.0)]
     _, result = optimize_photon_plan(plan, ct, listed, beamlets=beamlets, progress=False, return_result=True)
     assert result.dose[target.imageArray].mean() == pytest.approx(20, rel=0.03)
 
@@ -187,13 +190,26 @@ def test_beamlets_of_the_design_that_do_not_fit_are_not_used(plan, ct, target, b
         asked_of_engine.append(options)
         return beamlets
 
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", engine)
+    monkeypatch.setattr("opentps_brimstone.engine.compute.compute_beamlets", engine)
     with_design(plan, ct, target)
     other = copy.deepcopy(beamlets)
     other.doseOrigin = np.array(ct.origin) + 1
     plan.planDesign.beamlets = other
     plan_from_opentps(plan, ct, [target], processes=1, cache=False)
     assert asked_of_engine == [{"processes": 1, "cache": False}]
+
+
+def test_what_looks_wrong_is_warned_of(ct, target, organ, no_engine):
+    """Beamlets computed by OpenTPS, which left densities in the CT."""
+    converted = copy.deepcopy(ct)
+    converted.imageArray = DEFAULT_DENSITY_TABLE.mass_density(ct.imageArray)
+    plan = mixed_plan(center(ct))
+    with pytest.warns(OpenTPSWarning, match="the CT 'CT' holds densities and not HU"):
+        optimize_photon_plan(
+            plan, converted, asked(target, organ), beamlets=pencil_beams(plan, ct), progress=False, max_iterations=1
+        )
+    with pytest.warns(OpenTPSWarning, match="the CT 'CT' holds densities and not HU"):
+        plan_from_opentps(plan, converted, [target], beamlets=pencil_beams(plan, ct))
 
 
 # ------------------------------------------------------------------------------------------------- plan_from_opentps

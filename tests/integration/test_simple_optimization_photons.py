@@ -1,4 +1,7 @@
-"""OpenTPS's own example of photon optimization, with nothing but its size and the method's name changed."""
+"""The example of photon optimization that OpenTPS 2 brings, with only its size and the method's name changed.
+
+OpenTPS 3 brings no examples; `test_photon_script.py` does the same there.
+"""
 
 import contextlib
 import copy
@@ -11,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from opentps_objects import needs_opentps_2
 
 from opentps_brimstone import register, unregister
 from opentps_brimstone.engine import engine_info
+
+pytestmark = needs_opentps_2
 
 EXAMPLE = "opentps.core.examples.planOptimization"
 METHOD = "'Scipy_L-BFGS-B'"

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pydicom
 import pytest
+from opentps_objects import needs_opentps_3
 
 import opentps_brimstone as pb
 
@@ -114,6 +115,7 @@ def test_plan_and_recalculate(run, tmp_path):
     np.testing.assert_allclose(pb.dose_from_dataset(dose), deliverable.dose, atol=2e-5 * deliverable.dose.max())
 
 
+@needs_opentps_3  # its objectives
 def test_opentps_method(run):
     try:
         _, printed = run("opentps_method")
