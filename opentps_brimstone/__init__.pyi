@@ -11,6 +11,7 @@ from . import (
     model as model,
     optimization as optimization,
     phantoms as phantoms,
+    quantities as quantities,
     report as report,
     request as request,
     sequencing as sequencing,

@@ -10,8 +10,7 @@ from opentps_objects import add_beam, add_segment
 
 from opentps_brimstone.adapters.segments import merged_plan, with_machine_mu, write_segments
 from opentps_brimstone.adapters.versions import set_source_distance
-from opentps_brimstone.engine import calibration as module
-from opentps_brimstone.engine import compute_dose
+from opentps_brimstone.engine import calibration as module, compute_dose
 from opentps_brimstone.engine.calibration import Calibration, ReferenceField, calibrate, calibrate_plan
 from opentps_brimstone.engine.water_tank import add_open_field, water_tank
 from opentps_brimstone.sequencing import MILLENNIUM_120, Aperture, JawPositions, SequencedBeam

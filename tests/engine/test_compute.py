@@ -22,8 +22,7 @@ import pytest
 
 from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 from opentps_brimstone.adapters.versions import set_source_distance
-from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info
-from opentps_brimstone.engine import process as ccc_process
+from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info, process as ccc_process
 from opentps_brimstone.engine.cache import BeamletCache
 
 SHAPE = (20, 24, 16)

@@ -104,7 +104,7 @@ def test_docstrings_tell_the_shape_of_every_array(name):
 
 # -------------------------------------------------------------------------------------------------------- documentation
 
-PAGES = ("getting_started", "workflow", "objectives", "callbacks")
+PAGES = ("getting_started", "workflow", "objectives", "callbacks", "quantities")
 
 
 @pytest.fixture(scope="module")
