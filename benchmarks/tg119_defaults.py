@@ -24,8 +24,8 @@ import numpy as np
 
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.evaluation import mean_dose
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
 from opentps_brimstone.goal_planning.planner import GoalPlanner
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import make_phantom

@@ -28,11 +28,9 @@ from .evaluation import (
     gamma_analysis as gamma_analysis,
     gamma_pass_rate as gamma_pass_rate,
 )
-from .goal_planning.from_goals import (
-    GoalPlannerSettings as GoalPlannerSettings,
-    prescription_from_goals as prescription_from_goals,
-)
+from .goal_planning.from_goals import prescription_from_goals as prescription_from_goals
 from .goal_planning.planner import GoalPlanner as GoalPlanner, GoalPlanningResult as GoalPlanningResult
+from .goal_planning.settings import GoalPlannerSettings as GoalPlannerSettings
 from .integration.deliverable import DeliverablePlan as DeliverablePlan, make_deliverable as make_deliverable
 from .integration.opentps_method import register as register, unregister as unregister
 from .integration.photon_plan import optimize_photon_plan as optimize_photon_plan
@@ -44,12 +42,13 @@ from .model.series import Series as Series
 from .model.structure import Structure as Structure
 from .optimization.callbacks import (
     CallbackList as CallbackList,
+    Checkpoint as Checkpoint,
     OptimizationCallback as OptimizationCallback,
     Recorder as Recorder,
     StopWhenGoalsMet as StopWhenGoalsMet,
     TimeLimit as TimeLimit,
 )
-from .optimization.checkpoint import Checkpoint as Checkpoint, CheckpointError as CheckpointError
+from .optimization.checkpoint import CheckpointError as CheckpointError
 from .optimization.objectives import (
     DVHLimitTerm as DVHLimitTerm,
     EUDTerm as EUDTerm,

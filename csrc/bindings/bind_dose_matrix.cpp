@@ -133,6 +133,9 @@ multiply_transposed(const DoseMatrix& matrix,
 } // namespace
 
 void bind_dose_matrix(py::module_& module) {
+    module.attr("TILE_ROWS") = tile_rows;
+    module.attr("BLOCK_ROWS") = block_rows;
+
     py::enum_<Precision>(module, "Precision")
         .value("fast", Precision::fast)
         .value("reference", Precision::reference);

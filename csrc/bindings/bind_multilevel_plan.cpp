@@ -144,6 +144,8 @@ private:
 } // namespace
 
 void bind_multilevel_plan(py::module_& module) {
+    module.attr("NO_ROW") = Coarsening::none;
+
     py::enum_<TermSpecification::Kind>(module, "TermKind")
         .value("kl_divergence", TermSpecification::Kind::kl_divergence)
         .value("maximum_dose", TermSpecification::Kind::maximum_dose)

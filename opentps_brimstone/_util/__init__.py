@@ -1,1 +1,1 @@
-"""What has nothing to do with radiotherapy."""
+"""Helpers independent of radiotherapy."""

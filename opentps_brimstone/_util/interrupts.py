@@ -1,4 +1,4 @@
-"""Short pieces of work that Ctrl-C may not tear apart."""
+"""Short pieces of work that Ctrl-C must not interrupt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["interrupt_held_back", "short_lived_folder"]
 
 @contextlib.contextmanager
 def interrupt_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done; it then has its usual effect.
+    """Delay the effect of Ctrl-C to the end of the block.
 
     Outside the main thread, where Python never interrupts, nothing is held back.
     """
@@ -35,14 +35,14 @@ def interrupt_held_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def short_lived_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """Make a folder that is gone after the block, even if Ctrl-C comes again while it is being removed.
+    """Make a folder that is removed after the block, even if Ctrl-C comes again meanwhile.
 
     Parameters
     ----------
     prefix : str
-        What its name begins with.
+        Start of its name.
     parent : Path, optional
-        Where it is made; default the system's folder for temporary files. The folder may be moved away in the block.
+        Default: the system's folder for temporary files. The new folder may be moved away in the block.
 
     Yields
     ------

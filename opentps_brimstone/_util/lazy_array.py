@@ -1,4 +1,4 @@
-"""Arrays that are made when somebody looks at them."""
+"""Arrays computed on first use."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["LazyArray"]
 
 
 class LazyArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands for an ndarray that is computed at its first use, then kept.
+    """Stands for an ndarray that is computed on first use, then kept.
 
-    Whatever one does with an ndarray one can do with it: NumPy's functions, arithmetic, indexing, its attributes and
-    methods. `numpy.asarray` gives the ndarray itself.
+    It supports what an ndarray does: NumPy's functions, arithmetic, indexing, attributes and methods. `numpy.asarray`
+    gives the ndarray itself.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class LazyArray(np.lib.mixins.NDArrayOperatorsMixin):
         self._compute: Callable[[], AnyArray] | None = compute
         self._array: AnyArray | None = None
 
-    def materialise(self) -> AnyArray:
-        """Compute the array, unless that has been done.
+    def materialize(self) -> AnyArray:
+        """Compute the array unless that has been done.
 
         Returns
         -------
@@ -42,42 +42,42 @@ class LazyArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
-        array = self.materialise()
+        array = self.materialize()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        given = tuple(x.materialise() if isinstance(x, LazyArray) else x for x in inputs)
+        given = tuple(x.materialize() if isinstance(x, LazyArray) else x for x in inputs)
         return getattr(ufunc, method)(*given, **options)
 
     def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:
-        return function(*_materialised(args), **{name: _materialised(value) for name, value in options.items()})
+        return function(*_materialized(args), **{name: _materialized(value) for name, value in options.items()})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self.materialise(), name)
+        return getattr(self.materialize(), name)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.materialise()[index]
+        return self.materialize()[index]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.materialise()[index] = value
+        self.materialize()[index] = value
 
     def __len__(self) -> int:
-        return len(self.materialise())
+        return len(self.materialize())
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.materialise())
+        return iter(self.materialize())
 
     def __repr__(self) -> str:
-        return repr(self.materialise())
+        return repr(self.materialize())
 
 
-def _materialised(value: Any) -> Any:
+def _materialized(value: Any) -> Any:
     if isinstance(value, LazyArray):
-        return value.materialise()
+        return value.materialize()
     if isinstance(value, tuple | list):
-        return type(value)(_materialised(item) for item in value)
+        return type(value)(_materialized(item) for item in value)
     return value

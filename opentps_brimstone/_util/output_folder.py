@@ -1,4 +1,4 @@
-"""Folders that results are written into: checked before the work, and given all files of a plan or none."""
+"""Output folders: checked before the work, and given all files of a plan or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_folder", "written_together"]
 
 
 def check_folder(folder: Path, names: Sequence[str]) -> None:
-    """Find out before the work whether files can be written into a folder after it.
+    """Check before the work that files can be written into a folder after it.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def check_folder(folder: Path, names: Sequence[str]) -> None:
     Raises
     ------
     OSError
-        When the folder is a file, cannot be made or cannot be written, or a folder has the name of a file.
+        If the folder is a file, cannot be made or cannot be written to, or a folder has the name of a file.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output folder {folder} is a file; give another one")
@@ -45,19 +45,19 @@ def check_folder(folder: Path, names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def written_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Collect files that appear in a folder together once the block has ended, and not at all if it fails.
+    """Write files that appear in a folder together at the end of the block, or not at all if it fails.
 
     Parameters
     ----------
     folder : Path
         Made if it does not exist.
     names : sequence of str
-        Files that are replaced, or removed if the block writes none of that name; others are left alone.
+        Files that are replaced, or removed if the block does not write them; others are left alone.
 
     Yields
     ------
     Path
-        A folder to write them into.
+        The folder to write them into.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Inside a folder that exists: what it lies in may be another file system, or not to be written.
@@ -74,7 +74,7 @@ def written_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def _exchange(folder: Path, names: Sequence[str], new: Path, old: Path) -> None:
-    """Put new files in the place of old ones; if that fails, the old ones come back."""
+    """Replace old files by new ones; if that fails, restore the old ones."""
     moved: list[Path] = []
     try:
         for name in names:

@@ -1,4 +1,4 @@
-"""Wall time of stages that follow each other."""
+"""Wall time of successive stages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["StageTimes"]
 
 
 class StageTimes:
-    """A stopwatch; it starts when it is made.
+    """A stopwatch that starts on construction.
 
     Attributes
     ----------
     times_s : dict of str to float
-        Wall time of each stage that has ended, in their order.
+        Wall time of each finished stage, in order.
     """
 
     def __init__(self) -> None:
@@ -21,17 +21,17 @@ class StageTimes:
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> float:
-        """End a stage, and begin the next one.
+        """End a stage and begin the next.
 
         Parameters
         ----------
         stage : str
-            Name of the one that ends.
+            Name of the ending stage.
 
         Returns
         -------
         float
-            What it took, in s.
+            Its time in s.
         """
         now = time.perf_counter()
         self.times_s[stage] = now - self._since

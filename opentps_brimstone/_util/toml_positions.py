@@ -1,4 +1,4 @@
-"""Where the keys of a TOML text stand: `tomllib` says what they are worth, and not on which line."""
+"""Lines of the keys of a TOML text, which `tomllib` does not tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["KeyPath", "key_lines"]
 
 KeyPath = tuple[str | int, ...]
-"""Names of tables and keys, and numbers of the items of arrays, from 0."""
+"""Names of tables and keys, and indices of array items."""
 
 _BLANK = " \t"
 _SPACE = " \t\r\n"
@@ -21,13 +21,13 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     Parameters
     ----------
     text : str
-        That `tomllib` accepts.
+        Accepted by `tomllib`.
 
     Returns
     -------
     dict of tuple to int
-        Line, from 1, by path. Of a table, where it is first named; of a key, where the key stands; of an item of an
-        array, where its value begins.
+        Line, from 1, by path: of a table, where it is first named; of a key, where it stands; of an array item, where
+        its value begins.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 class _Walk:
-    """A walk through a text that is known to be valid, so that nothing need be checked."""
+    """A walk through a text known to be valid, so that nothing needs to be checked."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -58,7 +58,7 @@ class _Walk:
     # ---------------------------------------------------------------------------------------------- places in the text
 
     def _skip(self, characters: str, *, comments: bool = False) -> bool:
-        """Go on to something else, and say whether there is anything."""
+        """Go past some characters, and tell whether anything follows."""
         text = self._text
         while self._at < len(text):
             if text[self._at] in characters:
@@ -108,7 +108,7 @@ class _Walk:
         self._value(path)
 
     def _key(self, end: str) -> list[str]:
-        """Parts of a dotted key, which `tomllib` takes apart."""
+        """Parts of a dotted key, split by `tomllib`."""
         start = self._at
         while self._text[self._at] != end:
             if self._text[self._at] in "\"'":

@@ -233,7 +233,7 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
         beamlets = [beam.beamlet_xy_mm for beam in plan.beams]
         photon_plan = new_photon_plan(plan, beamlets, [beam.beamlet_spacing_mm for beam in plan.beams], weights)
     ct = ct_on_dose_grid(plan)
-    rois = dict(zip(plan.structures, rois_to_opentps(plan.structures.values(), plan.grid), strict=True))
+    rois = dict(zip(plan.structures.keys(), rois_to_opentps(plan.structures, plan.grid), strict=True))
     if photon_plan.planDesign is not None and plan._opentps_plan is None:
         photon_plan.planDesign.ct = ct
     return OpenTPSCase(ct, rois, photon_plan)

@@ -1,15 +1,17 @@
-"""What a dose does to structures: DVH metrics, planning goals, comparison of plans, gamma."""
+"""Evaluation of doses: DVH metrics, planning goals, comparison of plans, gamma."""
 
 from __future__ import annotations
 
+from opentps_brimstone._util.tables import format_table, html_table
 from opentps_brimstone.evaluation.comparison import (
     COMPARED_METRICS,
     MetricComparison,
     PlanComparison,
     compare_plans,
 )
+from opentps_brimstone.evaluation.dvh_metric import DVHMetric
 from opentps_brimstone.evaluation.gamma import gamma_analysis, gamma_pass_rate
-from opentps_brimstone.evaluation.goals import DVHGoal, DVHMetric, GoalResult, GoalTable, evaluate
+from opentps_brimstone.evaluation.goals import DVHGoal, GoalResult, GoalTable, as_goals, evaluate
 from opentps_brimstone.evaluation.metrics import (
     DoseStatistics,
     cumulative_dvh,
@@ -26,7 +28,6 @@ from opentps_brimstone.evaluation.metrics import (
     volume_at_dose_cc,
     voxel_volume_cc,
 )
-from opentps_brimstone.evaluation.tables import format_table, html_table
 
 __all__ = [
     "COMPARED_METRICS",
@@ -37,6 +38,7 @@ __all__ = [
     "GoalTable",
     "MetricComparison",
     "PlanComparison",
+    "as_goals",
     "compare_plans",
     "cumulative_dvh",
     "dose_at_volume",

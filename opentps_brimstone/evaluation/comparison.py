@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.evaluation.goals import DVHGoal, DVHMetric, GoalTable, evaluate
+from opentps_brimstone._util.tables import format_table, html_table
+from opentps_brimstone.evaluation.dvh_metric import DVHMetric
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR, DVHGoal, GoalTable, evaluate
 from opentps_brimstone.evaluation.metrics import voxel_volume_cc
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, format_table, html_table
 from opentps_brimstone.model.dose import grid_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["COMPARED_METRICS", "MetricComparison", "PlanComparison", "compare_plans"]
 
 COMPARED_METRICS = ("Dmean", "D98", "D95", "D50", "D2", "Dmax")
-"""Metrics that `compare_plans` tells of every structure, unless others are asked for."""
+"""Metrics that `compare_plans` gives for every structure by default."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class MetricComparison:
 
     @property
     def difference(self) -> float:
-        """The second plan's value less the first's."""
+        """The second plan's value minus the first's."""
         return self.second - self.first
 
 
 @dataclass(frozen=True, repr=False)
 class PlanComparison:
-    """Metrics and goals of two plans; printing it gives tables, and so does a notebook that shows it.
+    """Metrics and goals of two plans, shown as tables by `print` and in notebooks.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ class PlanComparison:
         Returns
         -------
         list of tuple of str
-            Under `metric_columns`; the difference is the second plan's value less the first's.
+            Under `metric_columns`; the difference is the second plan's value minus the first's.
         """
         return [
             (m.structure, m.metric.name, m.metric.unit, f"{m.first:.2f}", f"{m.second:.2f}", f"{m.difference:+.2f}")
@@ -143,17 +144,16 @@ class PlanComparison:
 
     @staticmethod
     def _fill(first: bool, second: bool) -> str | None:
-        """Tell where the plans differ: green if only the second meets the goal, red if only the first does."""
+        """Green if only the second plan meets the goal, red if only the first does."""
         if first == second:
             return None
         return PASS_COLOR if second else FAIL_COLOR
 
     def __repr__(self) -> str:
-        met = [sum(result.met for result in table) for table in (self.first_goals, self.second_goals)]
         first, second = self.names
         return (
             f"PlanComparison({first!r} and {second!r}: {len(self.metrics)} metrics; "
-            f"{met[0]} and {met[1]} of {len(self.first_goals)} goals met)"
+            f"{self.first_goals.n_met} and {self.second_goals.summary})"
         )
 
 
@@ -167,20 +167,20 @@ def compare_plans(
     metrics: Iterable[DVHMetric | str] = COMPARED_METRICS,
     grid: VoxelGrid | None = None,
 ) -> PlanComparison:
-    """Compare what two plans do to the same structures.
+    """Compare two plans by the doses of the same structures.
 
     Parameters
     ----------
     first, second : Plan, OptimizationResult or array_like, shape (nx, ny, nz)
         Plans with beamlet weights, results, or doses in Gy; on the same grid.
     structures : iterable of Structure, optional
-        On that grid; by default those of a Plan that have something on it.
+        On that grid. Default: those of a Plan that overlap it.
     goals : iterable of DVHGoal or str
         Judged for both.
     names : sequence of two str
-        What the plans are called.
+        Names of the plans.
     metrics : iterable of DVHMetric or str
-        Told of every structure.
+        For every structure.
     grid : VoxelGrid, optional
         For metrics in cm³, if neither dose carries its grid.
 
@@ -191,7 +191,7 @@ def compare_plans(
     Raises
     ------
     ValueError
-        When no structures are given and no plan has them, the names are not two different ones, the grids differ, or
+        If structures are neither given nor part of a plan, there are not two different names, the grids differ, or
         a goal or metric is wrong.
 
     Examples
@@ -240,5 +240,5 @@ def _structures_of(structures: Iterable[Structure] | None, *plans: Any) -> list[
         return list(structures)
     for plan in plans:
         if hasattr(plan, "get_dose"):
-            return [structure for structure in plan.structures.values() if structure.is_on_grid]
+            return [structure for structure in plan.structures if structure.is_on_grid]
     raise ValueError("a comparison of doses needs structures=; only a Plan brings its own")

@@ -1,4 +1,4 @@
-"""Gamma: how well two doses agree within a dose difference and a distance, computed by pymedphys.
+"""Gamma: agreement of two doses within a dose difference and a distance, computed by pymedphys.
 
 The index is that of D. A. Low et al., Med. Phys. 25, 656-661, 1998; the search that of M. Wendling et al., Med. Phys.
 34, 1647-1654, 2007.
@@ -45,35 +45,35 @@ def gamma_analysis(
     Parameters
     ----------
     reference : array_like, shape (nx, ny, nz)
-        Gy. A `DoseArray`, such as `dose_from_dataset` gives, carries its grid.
+        Gy. A `DoseArray`, such as one from `dose_from_dataset`, carries its grid.
     evaluation : array_like, shape (mx, my, mz)
-        Gy; interpolated linearly. Its grid may be another one than the reference's.
+        Gy; interpolated linearly. Its grid may differ from the reference's.
     dose_percent : float
         Dose difference of gamma 1, in percent of the highest reference dose, or of the reference dose of each voxel
         if `local`.
     distance_mm : float
         Distance of gamma 1, in mm.
     dose_threshold : float
-        Share of the highest reference dose, from 0 to below 1: voxels that get less in the reference are not judged.
+        Share of the highest reference dose, from 0 to below 1: voxels below it in the reference are not judged.
     local : bool
         Take the dose difference relative to each voxel's reference dose.
     reference_grid, evaluation_grid : VoxelGrid, optional
-        For arrays that do not carry theirs.
+        For arrays without a grid of their own.
     spacing_mm : (float, float, float), optional
         Instead of both grids: the doses are on the same voxels, that far apart.
     max_gamma : float
-        The search ends here: larger gammas are given as this one.
+        The search ends here; larger gammas are clipped to it.
 
     Returns
     -------
     ndarray, shape (nx, ny, nz)
-        Gamma; NaN where the reference is below the threshold. A voxel within whose reach the evaluation has no dose
-        at all gets `max_gamma`: it fails.
+        Gamma; NaN where the reference is below the threshold. A voxel without any evaluated dose within its reach gets
+        `max_gamma`: it fails.
 
     Raises
     ------
     ValueError
-        When a grid is missing or does not fit, the grids do not overlap, a dose is not finite, the reference is zero
+        If a grid is missing or has another shape, the grids do not overlap, a dose is not finite, the reference is zero
         everywhere, or a criterion is out of its range.
 
     Examples
@@ -96,12 +96,12 @@ def gamma_analysis(
 
 
 def gamma_pass_rate(gamma: npt.ArrayLike) -> float:
-    """Share of the judged voxels that pass.
+    """Percentage of the judged voxels that pass.
 
     Parameters
     ----------
     gamma : array_like, of any shape
-        As `gamma_analysis` gives it; NaN is not judged.
+        From `gamma_analysis`; NaN is not judged.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def gamma_pass_rate(gamma: npt.ArrayLike) -> float:
     Raises
     ------
     ValueError
-        When no voxel is judged.
+        If no voxels are judged.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def _finite(dose: npt.ArrayLike, name: str) -> FloatArray:
 def _shared_axes(
     grids: tuple[VoxelGrid, VoxelGrid], doses: list[FloatArray]
 ) -> tuple[list[tuple[FloatArray, ...]], list[FloatArray]]:
-    """Coordinates and doses along the axes that either dose extends over: planes are compared in their plane."""
+    """Coordinates and doses along the axes on which a dose has several voxels: planes are compared in their plane."""
     flat = [axis for axis in range(3) if grids[0].shape[axis] == grids[1].shape[axis] == 1]
     kept = [axis for axis in range(3) if axis not in flat]
     if not kept:
@@ -237,9 +237,9 @@ def _pymedphys_gamma(
 def _linear_interpolation_by_scipy() -> Iterator[dict[str, str]]:
     """Let pymedphys interpolate with scipy, and keep its logging to itself; gives the options to call it with.
 
-    The first choice of 0.40, the package ``interpolation``, extrapolates beyond the grid; without that package the way
-    to scipy is barred by a file that pymedphys looks for in the wrong folder. 0.41 has an option, and logs what cannot
-    be formatted with numpy 2.5.
+    The first choice of 0.40, the package ``interpolation``, extrapolates beyond the grid; without that package a file
+    that pymedphys looks for in the wrong folder keeps it from using scipy. 0.41 has an option, and logs what cannot be
+    formatted with numpy 2.5.
     """
     from pymedphys._gamma.implementation import shell
 

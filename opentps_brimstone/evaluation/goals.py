@@ -1,159 +1,29 @@
-"""Planning goals: metrics by their names, goals as text, and the table that judges them."""
+"""Planning goals as text, and the table of those that a dose meets."""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from opentps_brimstone.evaluation.metrics import (
-    dose_at_volume,
-    dose_at_volume_cc,
-    gradient_index,
-    homogeneity_index,
-    maximum_dose,
-    mean_dose,
-    minimum_dose,
-    paddick_conformity_index,
-    volume_at_dose,
-    volume_at_dose_cc,
-    voxel_volume_cc,
-)
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, format_table, html_table
+from opentps_brimstone._util.tables import Html, format_table, html_table
+from opentps_brimstone.evaluation.dvh_metric import CUBIC_CENTIMETERS, DVHMetric
+from opentps_brimstone.evaluation.metrics import voxel_volume_cc
 from opentps_brimstone.model.dose import grid_of
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.model.structure import Structure
 
-__all__ = ["DVHGoal", "DVHMetric", "GoalResult", "GoalTable", "evaluate"]
+__all__ = ["FAIL_COLOR", "PASS_COLOR", "DVHGoal", "GoalResult", "GoalTable", "as_goals", "evaluate"]
 
-_Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float]
-_NAMED_METRICS: dict[str, tuple[_Metric, str]] = {
-    "Dmean": (mean_dose, "Gy"),
-    "Dmin": (minimum_dose, "Gy"),
-    "Dmax": (maximum_dose, "Gy"),
-    "HI": (homogeneity_index, ""),
-}
-# What the number of a metric is of, and how it may be written.
-_NUMBER_UNITS = {"D": ("%", "cc", "cm3", "cm³"), "V": ("Gy",), "CI": ("Gy",), "GI": ("Gy",)}
-_METRIC = re.compile(r"(?P<kind>CI|GI|D|V)(?P<number>\d+(?:\.\d+)?)(?P<unit>%|Gy|cc|cm3|cm³)?")
-_METRIC_HELP = "it may be D<percent>, D<cm³>cc, V<Gy>, CI<Gy>, GI<Gy>, " + ", ".join(_NAMED_METRICS)
-_CUBIC_CENTIMETRES = ("cc", "cm3", "cm³")
-
-
-@dataclass(frozen=True)
-class DVHMetric:
-    """A number read off a structure's dose, by its name.
-
-    Attributes
-    ----------
-    name : str
-        ``D95`` or ``D95%`` (dose that at least 95 % of the volume gets, Gy), ``D2cc`` (lowest dose in the hottest
-        2 cm³, Gy), ``V20`` or ``V20Gy`` (volume that gets at least 20 Gy, % or cm³), ``Dmean``, ``Dmin``, ``Dmax``
-        (Gy), ``HI`` (homogeneity index), ``CI50`` or ``CI50Gy`` (Paddick's conformity index of the 50 Gy isodose) or
-        ``GI50`` (its gradient index).
-    volume_unit : {"%", "cc"}
-        Unit of a V metric.
-
-    Raises
-    ------
-    ValueError
-        When there is no metric of that name.
-
-    Examples
-    --------
-    >>> DVHMetric("D95").unit
-    'Gy'
-    >>> DVHMetric("V20").unit
-    '%'
-    >>> DVHMetric("V20Gy", volume_unit="cc").unit
-    'cc'
-    """
-
-    name: str
-    volume_unit: str = "%"
-
-    def __post_init__(self) -> None:
-        if self.volume_unit not in ("%", "cc"):
-            raise ValueError(f"the volume unit is {self.volume_unit!r}; it may be '%' or 'cc'")
-        if self.name not in _NAMED_METRICS:
-            object.__setattr__(self, "name", _canonical(self.name))
-        if self.volume_unit != "%" and not self.name.startswith("V"):
-            raise ValueError(f"metric {self.name} has no volume unit; only V metrics do")
-
-    @property
-    def unit(self) -> str:
-        """``Gy``, ``%``, ``cc`` or nothing."""
-        if self.name in _NAMED_METRICS:
-            return _NAMED_METRICS[self.name][1]
-        return {"D": "Gy", "V": self.volume_unit}.get(self.name[0], "")
-
-    @property
-    def needs_voxel_volume(self) -> bool:
-        """Whether the metric is of a volume in cm³."""
-        return self.name.endswith("cc") or self.unit == "cc"
-
-    def __call__(self, dose: npt.ArrayLike, share: npt.ArrayLike, voxel_cc: float | None = None) -> float:
-        """Value for a dose.
-
-        Parameters
-        ----------
-        dose, share : array_like, shape (nx, ny, nz)
-            As for `mean_dose`.
-        voxel_cc : float, optional
-            Volume of a voxel, in cm³, for the metrics that need it.
-
-        Returns
-        -------
-        float
-            In `unit`.
-
-        Raises
-        ------
-        ValueError
-            When the volume of a voxel is needed and not given, or the metric has no value.
-        """
-        if self.name in _NAMED_METRICS:
-            return _NAMED_METRICS[self.name][0](dose, share)
-        match = _METRIC.fullmatch(self.name)
-        assert match is not None
-        number = float(match["number"])
-        if match["kind"] == "CI":
-            return paddick_conformity_index(dose, share, number)
-        if match["kind"] == "GI":
-            return gradient_index(dose, number)
-        if not self.needs_voxel_volume:
-            return (dose_at_volume if match["kind"] == "D" else volume_at_dose)(dose, share, number)
-        if voxel_cc is None:
-            raise ValueError(f"{self.name} is of a volume in cm³; it needs the volume of a voxel")
-        return (dose_at_volume_cc if match["kind"] == "D" else volume_at_dose_cc)(dose, share, number, voxel_cc)
-
-
-def _canonical(name: str) -> str:
-    """D95% and V20Gy are D95 and V20; D2cm³ is D2cc."""
-    match = _METRIC.fullmatch(name)
-    if match is None:
-        raise ValueError(f"metric {name!r} is unknown; {_METRIC_HELP}")
-    kind, number, unit = match["kind"], match["number"], match["unit"]
-    if unit is not None and unit not in _NUMBER_UNITS[kind]:
-        wanted = "percent or cm³ of the volume" if kind == "D" else "a dose in Gy"
-        raise ValueError(f"metric {name!r} has a number in {unit}; that of {kind} is {wanted}")
-    if unit in _CUBIC_CENTIMETRES:
-        if float(number) <= 0:
-            raise ValueError(f"metric {name!r} asks for a volume of {number} cm³; it must be positive")
-        return f"{kind}{number}cc"
-    if kind == "D" and float(number) > 100:
-        raise ValueError(f"metric {name!r} asks for {number} % of the volume; at most 100 % exist")
-    if kind in ("CI", "GI") and float(number) <= 0:
-        raise ValueError(f"metric {name!r} is of the isodose {number} Gy; it must be positive")
-    return kind + number
-
+PASS_COLOR, FAIL_COLOR = "#DDF1E4", "#F8D7CC"
+"""Backgrounds of goals that are met, and of goals that are missed."""
 
 _RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -170,14 +40,14 @@ _GOAL = re.compile(
 
 @dataclass(frozen=True)
 class DVHGoal:
-    """Something a plan should reach.
+    """A bound on a metric of a structure's dose.
 
     Attributes
     ----------
     structure : str
         Name of the structure.
     metric : DVHMetric
-        What is looked at; its name will do.
+        Or its name.
     relation : {">=", "<=", ">", "<"}
     value : float
         In the metric's unit.
@@ -185,7 +55,7 @@ class DVHGoal:
     Raises
     ------
     ValueError
-        When metric or relation is unknown, or the value not finite.
+        If metric or relation is unknown, or the value is not finite.
 
     Examples
     --------
@@ -230,15 +100,15 @@ class DVHGoal:
         Raises
         ------
         ValueError
-            Saying what in it is wrong.
+            Saying what is wrong in it.
         """
         match = _GOAL.fullmatch(text)
         if match is None:
             raise ValueError(f"goal {text!r} is not understood; write it like 'PTV D95 >= 50 Gy'")
         try:
             metric = DVHMetric(match["metric"])
-            unit = "cc" if match["unit"] in _CUBIC_CENTIMETRES else match["unit"]
-            if unit == "cc" and metric.name.startswith("V"):
+            unit = "cc" if match["unit"] in CUBIC_CENTIMETERS else match["unit"]
+            if unit == "cc" and metric.kind == "V":
                 metric = DVHMetric(metric.name, volume_unit="cc")
             value = float(match["value"])
         except ValueError as error:
@@ -259,8 +129,13 @@ class DVHGoal:
         """Relation, value and unit."""
         return f"{self.relation} {self.value:g} {self.metric.unit}".rstrip()
 
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether the value is a minimum, not a maximum."""
+        return self.relation.startswith(">")
+
     def is_met(self, value: float) -> bool:
-        """Whether a value of the metric reaches the goal.
+        """Whether a value of the metric meets the goal.
 
         Parameters
         ----------
@@ -276,7 +151,7 @@ class DVHGoal:
 
 @dataclass(frozen=True)
 class GoalResult:
-    """A goal and what a plan made of it.
+    """A goal and the value that a dose has for it.
 
     Attributes
     ----------
@@ -292,7 +167,7 @@ class GoalResult:
 
 
 class GoalTable(Sequence[GoalResult]):
-    """Results of all goals; printing it gives a table, and so does a notebook that shows it.
+    """Results of all goals, shown as a table by `print` and in notebooks.
 
     Parameters
     ----------
@@ -313,7 +188,17 @@ class GoalTable(Sequence[GoalResult]):
     @property
     def all_met(self) -> bool:
         """Whether every goal is met."""
-        return all(result.met for result in self._results)
+        return self.n_met == len(self)
+
+    @property
+    def n_met(self) -> int:
+        """Number of goals that are met."""
+        return sum(result.met for result in self._results)
+
+    @property
+    def summary(self) -> str:
+        """Numbers of goals and of those that are met, for people."""
+        return f"{self.n_met} of {len(self)} goals met"
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """Rows of text under `COLUMNS`.
@@ -357,13 +242,37 @@ class GoalTable(Sequence[GoalResult]):
     def __str__(self) -> str:
         return format_table(self.COLUMNS, self.rows())
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Html:
         fills = [PASS_COLOR if result.met else FAIL_COLOR for result in self._results]
-        met = sum(result.met for result in self._results)
-        return html_table(self.COLUMNS, self.rows(), fills=fills, caption=f"{met} of {len(self)} goals met")
+        return html_table(self.COLUMNS, self.rows(), fills=fills, caption=self.summary)
 
     def __repr__(self) -> str:
-        return f"GoalTable({sum(result.met for result in self._results)} of {len(self)} goals met)"
+        return f"GoalTable({self.summary})"
+
+
+def as_goals(goals: Iterable[DVHGoal | str], names: Collection[str] | None = None) -> list[DVHGoal]:
+    """Read goals that are given as text, and check their structures.
+
+    Parameters
+    ----------
+    goals : iterable of DVHGoal or str
+    names : collection of str, optional
+        Of the structures that goals may be for. Default: any.
+
+    Returns
+    -------
+    list of DVHGoal
+
+    Raises
+    ------
+    ValueError
+        If a goal is not understood, or is for another structure.
+    """
+    read = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
+    for goal in read:
+        if names is not None and goal.structure not in names:
+            raise ValueError(f"goal '{goal}' is for {goal.structure!r}; the structures are {', '.join(names)}")
+    return read
 
 
 def evaluate(
@@ -373,16 +282,16 @@ def evaluate(
     *,
     grid: VoxelGrid | None = None,
 ) -> GoalTable:
-    """Compare a dose with goals.
+    """Judge a dose by goals.
 
     Parameters
     ----------
     dose : array_like, shape (nx, ny, nz)
         Gy.
     structures : iterable of Structure
-        On the same grid; their names are those of the goals.
+        On the same grid, such as ``plan.structures``.
     goals : iterable of DVHGoal or str
-        A text is read by `DVHGoal.parse`.
+        Text is read by `DVHGoal.parse`.
     grid : VoxelGrid, optional
         For goals in cm³; a `DoseArray` carries its own.
 
@@ -393,7 +302,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        When a goal is for a structure that is not there, not understood, or has no value for this structure.
+        If a goal is not understood, is for an unknown structure, or has no value for its structure.
 
     Examples
     --------
@@ -409,10 +318,8 @@ def evaluate(
     by_name = {structure.name: structure for structure in structures}
     where = grid_of(dose, grid)
     voxel_cc = None if where is None else voxel_volume_cc(where)
-    asked = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
+    asked = as_goals(goals, by_name)
     for goal in asked:
-        if goal.structure not in by_name:
-            raise ValueError(f"goal '{goal}' is for {goal.structure!r}; the structures are {', '.join(by_name)}")
         if goal.metric.needs_voxel_volume and voxel_cc is None:
             raise ValueError(f"goal '{goal}' is in cm³; give grid=, or a DoseArray, which carries its grid")
     results = []

@@ -1,7 +1,7 @@
-"""Numbers that say what a dose does to a structure.
+"""Metrics of the dose in a structure.
 
-Every metric takes the dose and the structure's volume shares as arrays of the same grid. Volumes in cm³ need the
-volume of a voxel besides, which `voxel_volume_cc` gives.
+Every metric takes the dose and the structure's volume shares as arrays on the same grid. Volumes in cm³ also need the
+volume of a voxel, from `voxel_volume_cc`.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def _inside(dose: npt.ArrayLike, share: npt.ArrayLike) -> tuple[FloatArray, Floa
 
 
 def mean_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Mean dose of a structure, by volume.
+    """Mean dose of a structure, weighted by volume.
 
     Parameters
     ----------
     dose : array_like, shape (nx, ny, nz)
         Gy.
     share : array_like, shape (nx, ny, nz)
-        Share of each voxel's volume that belongs to the structure, in [0, 1]; a bool mask will do.
+        Share of each voxel's volume inside the structure, in [0, 1], or a bool mask.
 
     Returns
     -------
@@ -69,14 +69,14 @@ def mean_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
     Raises
     ------
     ValueError
-        When the grids differ, the structure is empty, or its dose is not finite. So do all metrics here.
+        If the grids differ, the structure is empty, or its dose is not finite. This holds for all metrics here.
     """
     doses, shares = _inside(dose, share)
     return float(np.average(doses, weights=shares))
 
 
 def minimum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Lowest dose of a voxel that belongs to a structure, however small its part.
+    """Lowest dose of a voxel in a structure, however small its share.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def minimum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
 
 
 def maximum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Highest dose of a voxel that belongs to a structure, however small its part.
+    """Highest dose of a voxel in a structure, however small its share.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def maximum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
 def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: float) -> float:
     """D_x: the dose that at least x % of a structure's volume gets.
 
-    Every voxel's dose stands at the middle of its volume in the cumulative DVH, and doses are interpolated linearly in
+    Every voxel's dose is placed at the middle of its volume in the cumulative DVH, with linear interpolation in
     between; for voxels of equal shares this is Hazen's quantile. Within half a voxel of either end it is the
     highest or lowest dose.
 
@@ -129,7 +129,7 @@ def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: fl
     Raises
     ------
     ValueError
-        When x is outside 0 to 100.
+        If x is outside 0 to 100.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: fl
 
 
 def volume_at_dose(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float) -> float:
-    """V_x: how much of a structure's volume gets at least x Gy.
+    """V_x: percentage of a structure's volume that gets at least x Gy.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def dose_at_volume_cc(dose: npt.ArrayLike, share: npt.ArrayLike, volume_cc: floa
     Raises
     ------
     ValueError
-        When the structure is smaller, or a volume is not positive.
+        If the structure is smaller, or a volume is not positive.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def dose_at_volume_cc(dose: npt.ArrayLike, share: npt.ArrayLike, volume_cc: floa
 
 
 def volume_at_dose_cc(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float, voxel_cc: float) -> float:
-    """V_x in cm³: how much of a structure's volume gets at least x Gy.
+    """V_x in cm³: volume of a structure that gets at least x Gy.
 
     Parameters
     ----------
@@ -245,19 +245,19 @@ def paddick_conformity_index(dose: npt.ArrayLike, share: npt.ArrayLike, prescrip
     Parameters
     ----------
     dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`; the dose of all that is irradiated, not only of the target.
+        As for `mean_dose`; the dose of the whole irradiated volume, not only of the target.
     prescription_gy : float
-        Dose of the isodose that should fit the target, in Gy.
+        Dose of the isodose that should match the target, in Gy.
 
     Returns
     -------
     float
-        From 0 to 1; 0 when nothing gets the prescription.
+        From 0 to 1; 0 if no voxel gets the prescription.
 
     Raises
     ------
     ValueError
-        When the prescription is not positive.
+        If the prescription is not positive.
     """
     _check_prescription(prescription_gy)
     doses, shares = _inside(dose, share)
@@ -274,19 +274,19 @@ def gradient_index(dose: npt.ArrayLike, prescription_gy: float) -> float:
     Parameters
     ----------
     dose : array_like, shape (nx, ny, nz)
-        Gy, of all that is irradiated.
+        Gy, of the whole irradiated volume.
     prescription_gy : float
         Gy.
 
     Returns
     -------
     float
-        1 or more; smaller is steeper.
+        At least 1; lower values mean a steeper fall-off.
 
     Raises
     ------
     ValueError
-        When the prescription is not positive or no voxel gets it.
+        If the prescription is not positive or no voxel gets it.
     """
     _check_prescription(prescription_gy)
     doses = np.asarray(dose, dtype=np.float64)
@@ -318,7 +318,7 @@ def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
     Raises
     ------
     ValueError
-        When half the structure gets no dose.
+        If half the structure gets no dose.
     """
     median = dose_at_volume(dose, share, 50)
     if median <= 0:
@@ -327,7 +327,7 @@ def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
 
 
 def cumulative_dvh(dose: npt.ArrayLike, share: npt.ArrayLike, dose_axis_gy: npt.ArrayLike) -> FloatArray:
-    """Cumulative dose-volume histogram on given doses.
+    """Cumulative dose-volume histogram at given doses.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ class DoseStatistics:
 
 
 def dose_statistics(dose: npt.ArrayLike, structures: Iterable[Structure]) -> list[DoseStatistics]:
-    """Statistics of every structure.
+    """Dose statistics of every structure.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""What to ask of segments so that they keep the dose of the fluence they are made of.
+"""Terms that hold segments to the dose of their fluence.
 
-A planner that works in rounds asks for more than can be had, and normalizes and mixes what it finds: its last
-prescription does not describe its plan. The DVHs of the plan's own dose do, together with the goals that it meets.
+A planner that works in rounds sets unattainable objectives, and normalizes and mixes its plans: its last prescription
+does not describe its plan. The DVHs of the plan's own dose do, together with the goals that it meets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.evaluation import DVHGoal, cumulative_dvh
-from opentps_brimstone.goal_planning.from_goals import is_lower
 from opentps_brimstone.optimization.objectives import DVHLimitTerm
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 
@@ -23,10 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["terms_of_dose"]
 
-
 _POINTS = 200
 _TARGET_WEIGHT = 5.0
-# A goal that is met by so little has to be held: a DVH term alone does not see the last tenths of a percent.
+# A DVH term alone does not resolve the last tenths of a percent by which a goal is met.
 _GOAL_WEIGHT = 1e5
 _INSIDE_GOAL = 0.002
 
@@ -34,16 +32,16 @@ _INSIDE_GOAL = 0.002
 def terms_of_dose(
     structures: Iterable[Structure], dose: npt.ArrayLike, goals: Iterable[DVHGoal] = ()
 ) -> list[tuple[Structure, ObjectiveTerm]]:
-    """Ask for the DVHs that a dose has, and to hold the goals that it meets.
+    """Make terms for the DVHs of a dose, and for the goals that it meets.
 
     Parameters
     ----------
     structures : iterable of Structure
-        Those that get no dose are left out.
+        Those without dose are left out.
     dose : array_like, shape (nx, ny, nz)
         Gy, on the structures' grid.
     goals : iterable of DVHGoal, optional
-        Those for the dose of a percentage of the volume, such as D95, are held; of the others the DVHs take care.
+        Those for the dose of a percentage of the volume, such as D95; others are left to the DVHs.
 
     Returns
     -------
@@ -61,8 +59,8 @@ def terms_of_dose(
             structure = dosed[goal.structure]
             volume = _volume(goal)
             if volume is not None and goal.is_met(goal.metric(values, structure.share)):
-                inside = 1 + _INSIDE_GOAL if is_lower(goal) else 1 - _INSIDE_GOAL
-                held = DVHLimitTerm(goal.value * inside, volume, minimum=is_lower(goal), weight=_GOAL_WEIGHT)
+                inside = 1 + _INSIDE_GOAL if goal.is_lower_bound else 1 - _INSIDE_GOAL
+                held = DVHLimitTerm(goal.value * inside, volume, minimum=goal.is_lower_bound, weight=_GOAL_WEIGHT)
                 terms.append((structure, held))
     return terms
 
@@ -76,8 +74,8 @@ def _points(dose: FloatArray, share: FloatArray) -> list[tuple[float, float]]:
 
 
 def _volume(goal: DVHGoal) -> float | None:
-    """Share of the volume whose dose a goal is about; None when it is about something else."""
-    number = goal.metric.name[1:]
-    if goal.metric.name[0] != "D" or goal.value <= 0 or not number.replace(".", "", 1).isdigit():
+    """Volume share of a goal such as D95; None for other goals."""
+    metric = goal.metric
+    if metric.kind != "D" or metric.number is None or metric.needs_voxel_volume or goal.value <= 0:
         return None
-    return float(number) / 100
+    return metric.number / 100

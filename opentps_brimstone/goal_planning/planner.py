@@ -1,45 +1,38 @@
-"""Plans from goals, in a few rounds from a prescription that only goals and geometry give.
+"""Plans from goals, in a few rounds that start from a prescription derived from goals and geometry.
 
-In every round the prescription is optimized from the best plan so far. A pressure on the mean doses of organs and
-body grows until it costs the targets a goal, and then closes in on the highest that does not; organs that miss goals
-get higher weights. The pressure on each structure is in proportion to the mean dose it has, so that all fall by like
-shares and none pays for another; a guard far from the targets makes beams share the dose that they bring in. What a
-round found is normalized to the goals for the lowest doses of the targets, and mixed with the best plan so far: doses
-are linear in the beamlet weights, so that a step that went too far need not be lost. The best plan is the one that
-violates the targets' goals least, then those of the organs, then the one with the lowest mean doses outside the
-targets.
+Every round optimizes the prescription from the best plan so far. The weight on the mean doses of organs and body is
+raised until a target goal fails, and then narrowed down to the highest for which none does; organs that miss goals get
+higher weights. The current mean dose of every structure costs the same, so that all fall by similar shares and none at
+the expense of another; a guard far from the targets makes all beams contribute dose. A round's plan is normalized to
+the goals for the lowest doses of the targets, and mixed with the best plan so far: doses are linear in the beamlet
+weights, so a step that went too far still helps. The best plan is the one that violates the targets' goals least, then
+those of the organs, then the one with the lowest mean doses outside the targets.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.tables import html_table
 from opentps_brimstone.evaluation import DVHGoal, GoalTable, evaluate
-from opentps_brimstone.goal_planning.from_goals import (
-    FarAsk,
-    GoalPlannerSettings,
-    OrganAsk,
-    TargetAsk,
-    asks_from_goals,
-    dose_quantiles,
-    far_parts,
-    is_lower,
-    parsed_goals,
-)
+from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
+from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
+from opentps_brimstone.optimization.result import convergence_row
 from opentps_brimstone.optimization.settings import OptimizerSettings
 
 if TYPE_CHECKING:
-    from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.callbacks import Callback
     from opentps_brimstone.optimization.result import OptimizationResult
@@ -47,37 +40,36 @@ if TYPE_CHECKING:
 
 __all__ = ["GoalPlanner", "GoalPlanningResult", "PlanningRound"]
 
-
-# Shares of a round's plan that are tried in its mixture with the best plan so far.
+# Shares of a round's plan to try in its mixture with the best plan so far.
 _MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
-# Normalization raises a plan by this much at most.
+# Highest factor of normalization.
 _HIGHEST_FACTOR = 1.1
-# Powers that the step is raised to: where the pressure turns from rising to falling or back, and where it goes on.
+# Exponents of the step, where the pressure changes direction and where it does not.
 _NARROWING, _WIDENING = 0.5, 1.5
-# The pressure falls to this share of the first at the lowest.
+# Lowest pressure, relative to the first.
 _LEAST_PRESSURE = 0.1
-# The guards of a target that misses its goals though the pressure is at its lowest get stricter.
+# Factor on the guards of a target that misses its goals even at the lowest pressure.
 _GUARD_STEP = 2.0
-# An organ that misses its goals gets more and more of the pressure.
+# Factors on the priority of an organ that misses its goals: in a round, and at most.
 _PRIORITY_STEP, _HIGHEST_PRIORITY = 2.0, 64.0
-# Rounds without a gain that end the planning, when all goals are met and when not.
+# Rounds without a gain that end the planning, if all goals are met and if not.
 _PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 3, 4
 
 
 @dataclass(frozen=True)
 class PlanningRound:
-    """What a round did.
+    """Outcome of a round.
 
     Attributes
     ----------
     number : int
         From 1.
     share : float
-        Share of the round's own plan in the best plan after it; 0 when it was no help.
+        Share of the round's own plan in the best plan after it; 0 if it brought no improvement.
     goals : GoalTable
         Of the best plan after it.
     mean_doses : dict of str to float
-        Of the structures that are no targets, in Gy.
+        Of the structures that are not targets, in Gy.
     hot_spot_gy : float
         Highest dose outside the targets.
     iterations : int
@@ -93,17 +85,29 @@ class PlanningRound:
     time_s: float
 
     def __str__(self) -> str:
-        met = sum(result.met for result in self.goals)
-        means = ", ".join(f"{name} {dose:.2f}" for name, dose in self.mean_doses.items())
         return (
-            f"round {self.number}: {met} of {len(self.goals)} goals met, mean doses (Gy): {means}, "
+            f"round {self.number}: {self.goals.summary}, mean doses (Gy): {self._means}, "
             f"{self.iterations} iterations in {self.time_s:.1f} s"
+        )
+
+    @property
+    def _means(self) -> str:
+        return ", ".join(f"{name} {dose:.2f}" for name, dose in self.mean_doses.items())
+
+    def _html_row(self) -> tuple[str, ...]:
+        return (
+            str(self.number),
+            self.goals.summary,
+            self._means,
+            f"{self.hot_spot_gy:.2f}",
+            str(self.iterations),
+            f"{self.time_s:.1f}",
         )
 
 
 @dataclass(frozen=True)
 class GoalPlanningResult:
-    """What the planning found.
+    """The best plan found, and how the rounds went.
 
     Attributes
     ----------
@@ -117,28 +121,17 @@ class GoalPlanningResult:
         Gy over all fractions.
     rounds : tuple of PlanningRound
     objectives : tuple of (str, ObjectiveTerm)
-        What the last round asked of which structure.
+        The last round's objectives, with the names of their structures.
     convergence_history : dict of str to list
-        As `OptimizationResult` has it, round after round.
+        As in `OptimizationResult`, round after round.
     time_s : float
         Wall time.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
-    >>> result = pb.GoalPlanner(plan, ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"]).optimize()
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> result = pb.GoalPlanner(three_voxel_plan(), ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"]).optimize()
     >>> result.success, result.beamlet_weights.shape, result.dose.shape
     (True, (2,), (3, 1, 1))
     >>> len(result.rounds) > 0
@@ -164,10 +157,42 @@ class GoalPlanningResult:
         """Over all rounds."""
         return sum(each.iterations for each in self.rounds)
 
+    def _repr_html_(self) -> str:
+        columns = ("round", "goals", "mean doses (Gy)", "hot spot (Gy)", "iterations", "time (s)")
+        rounds = html_table(columns, [each._html_row() for each in self.rounds], caption=self.message)
+        summary = [
+            ("iterations", str(self.iterations)),
+            ("time", f"{self.time_s:.1f} s"),
+            ("MU per fraction", f"{self.beamlet_weights.sum():.1f} in {len(self.beamlet_weights)} beamlets"),
+            convergence_row(self.convergence_history),
+        ]
+        return "<br>".join((self.goals._repr_html_(), html_table(("Goal planning", ""), summary), rounds))
+
+
+class _Rank(NamedTuple):
+    """How far a plan is from its goals, in order of importance; lower is better."""
+
+    missed_by_targets: float
+    """Sum of the relative distances to the target goals that are missed."""
+    inside_margin_of_targets: float
+    """The worst relative distance to the margin of a target goal or of the hot spot limit, beyond the spare."""
+    inside_margin_of_organs: float
+    """Sum of the relative distances to the margins of the organs' goals, beyond the spare."""
+    mean_dose: float
+    """Weighted mean of the logarithms of the mean doses outside the targets."""
+
+    @property
+    def targets_fail(self) -> bool:
+        return bool(self.missed_by_targets or self.inside_margin_of_targets)
+
+    @property
+    def goals_fail(self) -> bool:
+        return bool(self.targets_fail or self.inside_margin_of_organs)
+
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A plan, normalized, and how good it is."""
+    """A normalized plan, and how good it is."""
 
     weights: FloatArray
     dose: FloatArray
@@ -175,11 +200,11 @@ class _Candidate:
     violations: tuple[float, ...]
     hot_spot_gy: float
     mean_doses: dict[str, float]
-    rank: tuple[float, float, float, float]
+    rank: _Rank
 
 
 class GoalPlanner:
-    """Finds beamlet weights that meet goals, and spare what they leave open.
+    """Finds beamlet weights that meet goals, with mean doses as low as possible.
 
     Parameters
     ----------
@@ -189,29 +214,18 @@ class GoalPlanner:
         For its structures. Every target needs one for its lowest dose.
     settings : GoalPlannerSettings, optional
     optimizer_settings : OptimizerSettings, optional
-        Constants of the algorithm.
+        Constants of each optimization.
 
     Raises
     ------
     ValueError
-        As `prescription_from_goals`.
+        As for `prescription_from_goals`.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
-    >>> planner = pb.GoalPlanner(plan, ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"])
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> planner = pb.GoalPlanner(three_voxel_plan(), ["PTV D95 >= 9 Gy", "Cord Dmax <= 5 Gy"])
     >>> planner.optimize().goals.all_met
     True
     """
@@ -224,20 +238,20 @@ class GoalPlanner:
         optimizer_settings: OptimizerSettings | None = None,
     ) -> None:
         self.plan = plan
-        self.goals = parsed_goals(goals, [structure.name for structure in plan.structures.values()])
+        self.goals = checked_goals(goals, plan.structures)
         self.settings = settings or GoalPlannerSettings()
         self.optimizer_settings = optimizer_settings or OptimizerSettings()
-        targets = [structure for structure in plan.structures.values() if structure.is_target]
+        targets = [structure for structure in plan.structures if structure.is_target]
         if targets:
             plan.prepare(targets)
         self._grid = plan.dose_influence.grid
         self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
-        self._targets, self._organs = asks_from_goals(plan.structures.values(), self.goals, self._grid, self.settings)
+        self._targets, self._organs = asks_from_goals(plan.structures, self.goals, self._grid, self.settings)
         self._far = far_parts(self._targets, self._organs, self._grid, self.settings)
 
     @property
     def prescription(self) -> list[tuple[str, ObjectiveTerm]]:
-        """What is asked of which structure at present."""
+        """The current objectives, with the names of their structures."""
         return [(ask.structure.name, term) for ask in self._asks for term in ask.terms()]
 
     @property
@@ -251,18 +265,16 @@ class GoalPlanner:
         on_round: Callable[[PlanningRound], bool | None] = lambda _: None,
         progress: bool = False,
     ) -> GoalPlanningResult:
-        """Plan, and set the weights of the best plan.
+        """Find the best plan, and set its weights.
 
         Parameters
         ----------
         initial_weights : array_like, shape (n_beamlets,), optional
-            MU per fraction that the first round starts from, at the coarsest level.
-        callback : OptimizationCallback or callable, or a list of them, optional
-            Called after each iteration, as for `PlanOptimizer.optimize`; returning False ends the planning.
+            MU per fraction to start the first round from.
+        callback, progress
+            As for `PlanOptimizer.optimize`; a callback that stops an optimization ends the planning.
         on_round : callable
-            Called after each round; returning False ends the planning.
-        progress : bool
-            Show progress bars on the terminal.
+            Called after each round; ends the planning by returning False.
 
         Returns
         -------
@@ -271,7 +283,7 @@ class GoalPlanner:
         Raises
         ------
         ValueError
-            When a structure gets no dose, or the initial weights do not fit.
+            If a structure gets no dose, or the initial weights are wrong.
         KeyboardInterrupt
             On Ctrl-C.
         """
@@ -297,7 +309,7 @@ class GoalPlanner:
                 message = f"stopped in round {number}"
                 break
             without_gain = 0 if before is None or self._gains(before, best) else without_gain + 1
-            if without_gain >= (_PATIENCE_WITH_GOALS_MISSED if any(best.rank[:3]) else _PATIENCE):
+            if without_gain >= (_PATIENCE_WITH_GOALS_MISSED if best.rank.goals_fail else _PATIENCE):
                 message = f"no gain in {without_gain} rounds, ended after {number}"
                 break
             self._adapt(best, found)
@@ -313,6 +325,9 @@ class GoalPlanner:
             convergence_history=history,
             time_s=time.perf_counter() - started,
         )
+
+    def __repr__(self) -> str:
+        return f"GoalPlanner({self.plan!r}, {[str(goal) for goal in self.goals]!r}, {self.settings!r})"
 
     # ------------------------------------------------------------------------------------------------ one optimization
 
@@ -343,10 +358,8 @@ class GoalPlanner:
 
     @cached_property
     def _with_far_parts(self) -> Plan:
-        """The plan, with the parts of its structures that are asked for something of their own."""
-        from opentps_brimstone.model.plan import Plan
-
-        structures = [*self.plan.structures.values(), *(ask.structure for ask in self._far)]
+        """The plan, with the far parts of its structures as structures of their own."""
+        structures = [*self.plan.structures, *(ask.structure for ask in self._far)]
         return Plan.from_influence(
             self.plan.dose_influence, structures, number_of_fractions=self.plan.number_of_fractions
         )
@@ -355,7 +368,7 @@ class GoalPlanner:
 
     @cached_property
     def _outside(self) -> BoolArray:
-        """Voxels of structures that are in no part target."""
+        """Voxels of structures that are not even partly target."""
         anywhere = np.zeros(self._grid.shape, dtype=bool)
         for organ in self._organs:
             anywhere |= organ.structure.share > 0
@@ -364,36 +377,39 @@ class GoalPlanner:
         return anywhere
 
     def _judged(self, weights: FloatArray, dose: FloatArray) -> _Candidate:
-        """Normalize a plan to the targets' lower goals, and judge it."""
+        """Normalize a plan to the targets' lower goals, and rank it."""
         factor = self._normalization(dose)
         dose = dose * factor
         goals = self._evaluated(dose)
         violations = tuple(self._violation(result.goal, result.value) for result in goals)
-        on_target = [self._is_of_target(goal) for goal in self.goals]
         hot_spot = float(dose[self._outside].max(initial=0.0))
-        limit = self._hot_spot_limit
-        missed = max([v for v, target in zip(violations, on_target, strict=True) if target], default=0.0)
-        missed = max(missed, hot_spot / limit - 1)
-        missed_by_organs = sum(v for v, target in zip(violations, on_target, strict=True) if not target)
         means = {
             organ.structure.name: float(np.vdot(organ.structure.share, dose) / organ.structure.share.sum())
             for organ in self._organs
         }
-        # Half of the margin may be used up.
-        spare = self.settings.margin / 2
-        relative = sum(
-            self._importance(organ) * math.log(max(means[organ.structure.name], 1e-6)) for organ in self._organs
-        ) / max(sum(map(self._importance, self._organs)), 1e-9)
-        missed_outright = sum(
+        rank = self._rank(goals, violations, hot_spot, means)
+        return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
+
+    def _rank(
+        self, goals: GoalTable, violations: Sequence[float], hot_spot_gy: float, means: dict[str, float]
+    ) -> _Rank:
+        on_target = [self._is_of_target(goal) for goal in self.goals]
+        by_targets = [violation for violation, target in zip(violations, on_target, strict=True) if target]
+        by_organs = sum(violation for violation, target in zip(violations, on_target, strict=True) if not target)
+        missed = sum(
             abs(result.value / max(result.goal.value, 1e-6) - 1)
             for result, target in zip(goals, on_target, strict=True)
             if target and not result.met
         )
-        rank = (missed_outright, max(0.0, missed - spare), max(0.0, missed_by_organs - spare), relative)
-        return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
+        mean = sum(
+            self._importance(organ) * math.log(max(means[organ.structure.name], 1e-6)) for organ in self._organs
+        ) / max(sum(map(self._importance, self._organs)), 1e-9)
+        worst = max(0.0, *by_targets, hot_spot_gy / self._hot_spot_limit - 1)
+        spare = self.settings.margin / 2  # half of the margin may be used up
+        return _Rank(missed, max(0.0, worst - spare), max(0.0, by_organs - spare), mean)
 
     def _evaluated(self, dose: FloatArray) -> GoalTable:
-        return evaluate(dose, self.plan.structures.values(), self.goals, grid=self._grid)
+        return evaluate(dose, self.plan.structures, self.goals, grid=self._grid)
 
     def _is_of_target(self, goal: DVHGoal) -> bool:
         return any(target.structure.name == goal.structure for target in self._targets)
@@ -404,17 +420,17 @@ class GoalPlanner:
         return highest * self.settings.hot_spot_share * (1 - self.settings.margin)
 
     def _normalization(self, dose: FloatArray) -> float:
-        """Factor that brings the targets' lowest doses to their goals, with the margin.
+        """Factor that scales the targets' lowest doses to their goals, with the margin.
 
-        Where the targets' highest doses then miss theirs, both sides miss the margin by as much, but no lower goal is
-        left with less than half of it.
+        If the targets' highest doses then miss theirs, both sides miss the margin alike, but all lower goals keep at
+        least half of it.
         """
         margin = self.settings.margin
         lowest: list[float] = []
         highest = [math.inf]
         for result in self._evaluated(dose):
             if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
-                (lowest if is_lower(result.goal) else highest).append(result.goal.value / result.value)
+                (lowest if result.goal.is_lower_bound else highest).append(result.goal.value / result.value)
         raised = max(lowest, default=1.0) * (1 + margin)
         lowered = min(highest) * (1 - margin)
         least = raised * (1 + margin / 2) / (1 + margin)
@@ -422,14 +438,14 @@ class GoalPlanner:
         return min(factor, _HIGHEST_FACTOR)
 
     def _violation(self, goal: DVHGoal, value: float) -> float:
-        """By how much a value misses a goal with its margin, as a share of the goal."""
+        """Relative distance of a value from a goal with its margin; 0 if it meets both."""
         margin, scale = self.settings.margin, max(goal.value, 1e-6)
-        if is_lower(goal):
+        if goal.is_lower_bound:
             return max(0.0, (scale * (1 + margin) - value) / scale - 1e-9)
         return max(0.0, (value - scale * (1 - margin)) / scale - 1e-9)
 
     def _mixed(self, best: _Candidate | None, found: _Candidate) -> tuple[float, _Candidate]:
-        """Best mixture of a round's plan and the best so far, and the share of the former in it."""
+        """Best mixture of a round's plan and the best so far, and the former's share in it."""
         if best is None:
             return 1.0, found
         share, chosen = 0.0, best
@@ -441,15 +457,15 @@ class GoalPlanner:
         return share, chosen
 
     def _gains(self, before: _Candidate, after: _Candidate) -> bool:
-        if any(before.rank[:3]):
+        if before.rank.goals_fail:
             return after.rank < before.rank
-        return before.rank[3] - after.rank[3] > self.settings.least_gain
+        return before.rank.mean_dose - after.rank.mean_dose > self.settings.least_gain
 
     # ------------------------------------------------------------------------------------------------ the next request
 
     def _adapt(self, best: _Candidate, found: _Candidate) -> None:
-        """Change what is asked for, by how the last round went."""
-        too_far = any(found.rank[:2])
+        """Change the objectives according to the last round."""
+        too_far = found.rank.targets_fail
         if self._rising is too_far:  # it turns
             self._step **= _NARROWING
         else:
@@ -461,7 +477,7 @@ class GoalPlanner:
         self._pressure = max(self._pressure, least)
         for target in self._targets:
             target.lower_by(max(0.0, self._missed(target.structure, best) - self.settings.margin / 2))
-            if relieved and best.rank[1] > 0 and self._missed(target.structure, best) > 0:
+            if relieved and best.rank.inside_margin_of_targets > 0 and self._missed(target.structure, best) > 0:
                 target.tighten(_GUARD_STEP)
         for organ in self._organs:
             behind = self._missed(organ.structure, best) > self.settings.margin / 2
@@ -470,7 +486,7 @@ class GoalPlanner:
         self._share_out(best)
 
     def _share_out(self, best: _Candidate) -> None:
-        """Give every structure its part of the pressure; what the targets can bear depends on the sum."""
+        """Distribute the pressure over the structures; what the targets tolerate depends on the sum."""
         shares = [self._importance(organ) * organ.priority for organ in self._organs]
         pressure = self._pressure * sum(map(self._importance, self._organs)) / max(sum(shares), 1e-9)
         for organ, share in zip(self._organs, shares, strict=True):
@@ -484,13 +500,13 @@ class GoalPlanner:
         return 1.0 if organ.has_goals else self.settings.rest_share
 
     def _missed(self, structure: Structure, plan: _Candidate) -> float:
-        """By how much a structure misses its goals with their margins, in sum."""
+        """Sum of a structure's violations of goals with their margins."""
         violations = zip(self.goals, plan.violations, strict=True)
         return sum(violation for goal, violation in violations if goal.structure == structure.name)
 
 
 def _append(history: dict[str, list[Any]], more: dict[str, list[Any]]) -> None:
-    """Add an optimization to a history; iterations and times go on counting."""
+    """Append an optimization to a history, with continuous iterations and times."""
     for name, values in more.items():
         so_far = history.setdefault(name, [])
         last = so_far[-1] if so_far and name in ("iteration", "time_s") else 0

@@ -1,4 +1,4 @@
-"""Beams: where they come from, the beamlets they consist of, and what these weigh.
+"""Beams: their directions, their beamlets and the weights of these.
 
 Directions are those of IEC 61217 for a patient lying head first supine, in DICOM's patient axes (x to the left, y to
 the back, z to the head): gantry 0 comes from the front, gantry 90 from the patient's left.
@@ -7,55 +7,64 @@ the back, z to the head): gantry 0 comes from the front, gantry 90 from the pati
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
 
-if TYPE_CHECKING:
-    from opentps_brimstone.model.dose import DoseArray
-    from opentps_brimstone.model.influence import VoxelGrid
-    from opentps_brimstone.model.plan import Plan
-
-__all__ = ["SAD_MM", "Beam", "beamlets_on_target", "beams_eye_axes"]
-
+__all__ = ["SAD_MM", "Beam", "beamlets_on_target", "beams_eye_axes", "checked_angle"]
 
 SAD_MM = 1000.0
 """Distance from the source to the isocenter."""
 
 
+class PlanOfBeam(Protocol):
+    """What a beam needs of its `Plan`."""
+
+    number_of_fractions: int
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Grid of the dose."""
+
+    @property
+    def dose_influence(self) -> DoseInfluence:
+        """Gy per MU and fraction."""
+
+    @property
+    def beamlet_weights(self) -> FloatArray | None:
+        """MU per fraction of each beamlet."""
+
+    def target_center(self) -> FloatArray:
+        """Center of the volume of all targets."""
+
+
 class Beam:
-    """A static field of a plan; made by `Plan.add_beam`, and in a plan made of a matrix one for each fluence map.
+    """A static field of a plan, made by `Plan.add_beam`; in a plan made from a matrix, one for each fluence map.
 
     Attributes
     ----------
     name : str
     gantry_angle, couch_angle, collimator_angle : float or None
-        IEC 61217, degrees in [0, 360); None in a plan made of a bare matrix.
+        IEC 61217, degrees in [0, 360); None in a plan made from a bare matrix.
 
     Examples
     --------
-    >>> from opentps_brimstone import Plan, Structure
-    >>> plan = Plan.from_dose_influence(
-    ...     np.eye(3),
-    ...     [Structure("PTV", np.ones((3, 1, 1)), is_target=True)],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0), (0.0, 5.0)],
-    ...     beam_index=[0, 0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
-    >>> plan.beamlet_weights = [1.0, 2.0, 3.0]
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> plan = three_voxel_plan()
+    >>> plan.beamlet_weights = [1.0, 2.0]
     >>> plan.beams[0].intensity_map
-    array([[ 1.,  3.],
-           [ 2., nan]])
+    array([[1.],
+           [2.]])
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plan: PlanOfBeam,
         number: int,
         *,
         gantry_angle: float | None = None,
@@ -74,11 +83,11 @@ class Beam:
 
     @property
     def isocenter(self) -> FloatArray:
-        """Isocenter x, y, z in mm, shape (3,); the center of the plan's targets if none was given."""
+        """Isocenter x, y, z in mm, shape (3,). Default: the center of the plan's targets."""
         if self._isocenter is not None:
             return self._isocenter.copy()
         if self.gantry_angle is None:
-            raise ValueError(f"{self.name} is of a plan made of a matrix, which does not tell its isocenter")
+            raise ValueError(f"{self.name} belongs to a plan made from a matrix, which does not tell its isocenter")
         return self._plan.target_center()
 
     @property
@@ -129,16 +138,10 @@ class Beam:
     def intensity_map(self) -> FloatArray:
         """MU per fraction in the beam's eye view.
 
-        An array [x, y] of shape (n, m), at `x_mm` and `y_mm`; NaN where there is no beamlet.
-
-        Raises
-        ------
-        ValueError
-            Before the plan has weights.
+        An array [x, y] of shape (n, m), at `x_mm` and `y_mm`; NaN where there is no beamlet. ValueError if the plan has
+        no weights yet.
         """
-        weights = self.beamlet_weights
-        if weights is None:
-            raise ValueError(f"{self.name} has no intensity map yet: set the plan's beamlet_weights, or optimize it")
+        weights = self._existing_weights("intensity map")
         x, y = self.x_mm, self.y_mm
         image = np.full((len(x), len(y)), np.nan)
         xy = self.beamlet_xy_mm
@@ -147,6 +150,12 @@ class Beam:
         row = np.rint((xy[:, 1] - y[0]) / dy).astype(np.int64)
         image[column, row] = weights
         return image
+
+    def _existing_weights(self, wanted: str) -> FloatArray:
+        weights = self.beamlet_weights
+        if weights is None:
+            raise ValueError(f"{self.name} has no {wanted} yet: set the plan's beamlet_weights, or optimize it")
+        return weights
 
     def get_dose(self) -> DoseArray:
         """Dose of this beam alone.
@@ -159,13 +168,9 @@ class Beam:
         Raises
         ------
         ValueError
-            Before the plan has weights.
+            If the plan has no weights yet.
         """
-        from opentps_brimstone.model.dose import DoseArray
-
-        weights = self.beamlet_weights
-        if weights is None:
-            raise ValueError(f"{self.name} has no dose yet: set the plan's beamlet_weights, or optimize it")
+        weights = self._existing_weights("dose")
         grid = self._plan.grid
         dose = np.asarray(self.beamlets @ (weights * self._plan.number_of_fractions), dtype=np.float64)
         return DoseArray(dose.reshape(grid.shape), grid)
@@ -176,6 +181,17 @@ class Beam:
         return (
             f"Beam({self.name!r}, gantry {self.gantry_angle:g}°, couch {self.couch_angle:g}°, "
             f"collimator {self.collimator_angle:g}°)"
+        )
+
+    def _html_row(self, *, has_beamlets: bool) -> tuple[str, ...]:
+        """Name, angles, number of beamlets and MU."""
+        angles = (self.gantry_angle, self.couch_angle, self.collimator_angle)
+        weights = self.beamlet_weights
+        return (
+            self.name,
+            *("" if angle is None else f"{angle:g}°" for angle in angles),
+            str(self.n_beamlets) if has_beamlets else "",
+            "" if weights is None else f"{weights.sum():.1f}",
         )
 
 
@@ -200,9 +216,9 @@ def checked_angle(name: str, angle: float) -> float:
     Raises
     ------
     TypeError
-        When it is no number.
+        If it is not a number.
     ValueError
-        When it is not finite.
+        If it is not finite.
     """
     if isinstance(angle, bool) or not isinstance(angle, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number of degrees, got {angle!r}")
@@ -252,7 +268,7 @@ def beamlets_on_target(
     spacing_mm: float,
     margin_mm: float,
 ) -> FloatArray:
-    """Place beamlets on the projection of a target.
+    """Place beamlets on a target's projection.
 
     Parameters
     ----------
@@ -263,14 +279,14 @@ def beamlets_on_target(
     angles : (float, float, float)
         IEC gantry, couch and collimator angle, in degrees.
     spacing_mm : float
-        Of the beamlets, at the isocenter. Their edges are at its multiples, as those of leaves are.
+        Of the beamlets, at the isocenter. Their edges lie at its multiples, as those of leaves do.
     margin_mm : float
-        Beamlets whose centers are at most this and half a spacing beside the projection are taken.
+        Beamlets are placed up to this distance, plus half a spacing, from the projection.
 
     Returns
     -------
     ndarray, shape (n_beamlets, 2)
-        Centers x, y, by rising y and then x.
+        Centers x, y, sorted by y, then x.
     """
     from scipy.spatial import cKDTree
 
@@ -288,12 +304,12 @@ def beamlets_on_target(
 def _projection(
     share: FloatArray, grid: VoxelGrid, isocenter: FloatArray, angles: tuple[float, float, float], fineness_mm: float
 ) -> FloatArray:
-    """Points of a target in the beam's eye view at the isocenter, no further apart than some length, shape (n, 2)."""
+    """Points of a target in the beam's eye view at the isocenter, at most `fineness_mm` apart, shape (n, 2)."""
     from scipy.ndimage import binary_erosion
 
     half_inside = share >= 0.5
     inside = half_inside if half_inside.any() else share > 0
-    # Whatever line meets the target meets its surface.
+    # Every line that meets the target meets its surface.
     voxels = np.argwhere(inside & ~binary_erosion(inside))
     spacing = np.array(grid.spacing_mm)
     counts = np.ceil(spacing / fineness_mm).astype(int) + 1

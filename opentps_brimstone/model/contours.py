@@ -1,14 +1,14 @@
-"""Closed outlines on parallel planes, and the volume they stand for.
+"""Closed outlines on parallel planes, and the volume they enclose.
 
 On a plane, a point is inside if a ray from it crosses the outlines an odd number of times: an outline within another
 is a hole, one within a hole an island, and an outline that runs in to a hole and back along the same line (a keyhole)
-leaves the hole out.
+excludes the hole.
 
 Along z every plane's shape stands for a layer. Inside a run of planes the layers are those of Gregory's end-corrected
 trapezium rule (weights 3/8, 7/6, 23/24, 1, 1, …), which is exact for areas that are quadratic in z, as those of an
 ellipsoid are. Beyond the last plane a shape that shrinks to nothing within one spacing gets the volume of the cap that
 its last three areas predict; any other ends half a spacing further, as a cut cylinder does. Plain layers of one
-spacing are wrong by up to 1.6 % for a sphere of 20 mm radius on planes 5 mm apart.
+spacing are off by up to 1.6 % for a sphere of 20 mm radius on planes 5 mm apart.
 
 The area a shape has in a voxel is exact along x and sampled along y. It is computed here because libraries that
 rasterize polygons (scikit-image, Pillow, Matplotlib) decide for points, not for areas.
@@ -30,14 +30,14 @@ from opentps_brimstone.model.influence import VoxelGrid
 __all__ = ["ContourStack"]
 
 
-# Planes closer than this are one.
+# Planes closer than this are the same.
 _SAME_PLANE_MM = 0.05
-# A share below this is what sums of areas leave behind outside an outline.
+# Shares below this are rounding errors of summed areas.
 _ROUNDING = 1e-9
-# A step between planes that is longer than this many usual steps is a gap.
+# A distance of planes longer than this many usual ones is a gap.
 _LONGEST_STEP = 1.5
-# Scan lines over the height of a shape when its area is measured; and when it is rasterized, their distance and how
-# many a row of voxels has at least.
+# Scan lines over the height of a shape whose area is measured; in rasterizing, their maximum distance and the minimum
+# number per row of voxels.
 _AREA_LINES = 128
 _LINE_DISTANCE_MM = 0.125
 _LINES_PER_VOXEL = 8
@@ -47,7 +47,7 @@ _END_CORRECTION = (-1 / 8, 1 / 6, -1 / 24)
 
 @dataclass(frozen=True)
 class Layer:
-    """A plane's shape and where it stands for the structure.
+    """A plane's shape, and the layer of the structure that it represents.
 
     Attributes
     ----------
@@ -74,12 +74,12 @@ class ContourStack:
         z in mm and the outlines there, each of shape (n, 2) with n >= 3 vertices x, y in mm. Planes may come in any
         order, and more than once.
     slice_spacing_mm : float
-        Of the image the outlines were drawn on: what a single plane stands for.
+        Of the image the outlines were drawn on; the thickness of a single plane's layer.
 
     Raises
     ------
     ValueError
-        When there is no outline, one has fewer than three vertices or is not finite, or the spacing is not positive.
+        If there are no outlines, one has fewer than three vertices or is not finite, or the spacing is not positive.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class ContourStack:
         self.slice_spacing_mm = float(slice_spacing_mm)
         self.planes = _merged(planes)
         if not self.planes:
-            raise ValueError("there is no outline")
+            raise ValueError("there are no outlines")
 
     @property
     def z_mm(self) -> FloatArray:
@@ -172,7 +172,7 @@ class ContourStack:
 
 
 def _merged(planes: Iterable[tuple[float, Sequence[npt.ArrayLike]]]) -> list[tuple[float, tuple[FloatArray, ...]]]:
-    """Sort planes, and put those that are one together; an outline that comes twice is taken once."""
+    """Sort planes and merge equal ones; duplicate outlines count once."""
     merged: list[tuple[float, list[FloatArray]]] = []
     for z, outlines in sorted(planes, key=lambda plane: float(plane[0])):
         if not np.isfinite(z):

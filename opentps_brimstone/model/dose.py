@@ -1,4 +1,4 @@
-"""Doses that know where they are: arrays with their voxel grid."""
+"""Doses with their voxel grid."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ __all__ = ["DoseArray", "grid_of"]
 
 
 class DoseArray(np.ndarray[Any, np.dtype[np.float64]]):
-    """A dose with its voxel grid; otherwise an array like any other.
+    """A dose with its voxel grid; otherwise an ordinary array.
 
-    Copies, pickles and arithmetic of the whole dose keep the grid. Whatever need not lie on the same voxels any more
-    does not: a slice or a selection is a plain array, and a transposed or reshaped dose has the grid None.
+    Copies, pickles and arithmetic of the whole dose keep the grid. A slice or a selection, which may lie on other
+    voxels, is a plain array, and the grid of a transposed or reshaped dose is None.
 
     Parameters
     ----------
     dose : array_like, shape (nx, ny, nz)
         Gy; copied.
     grid : VoxelGrid
-        Its voxels.
 
     Attributes
     ----------
@@ -33,7 +32,7 @@ class DoseArray(np.ndarray[Any, np.dtype[np.float64]]):
     Raises
     ------
     ValueError
-        When the shape is not the grid's.
+        If the shape is not that of the grid.
 
     Examples
     --------
@@ -48,8 +47,7 @@ class DoseArray(np.ndarray[Any, np.dtype[np.float64]]):
 
     def __new__(cls, dose: npt.ArrayLike, grid: VoxelGrid) -> Self:  # noqa: D102
         values = np.array(dose, dtype=np.float64)
-        if values.shape != grid.shape:
-            raise ValueError(f"the dose has the grid {values.shape}; it should be {grid.shape}")
+        _check_shape(values, grid)
         return cls._of(values, grid)
 
     @classmethod
@@ -95,7 +93,7 @@ def _restored(values: FloatArray, grid: VoxelGrid | None) -> DoseArray:
 
 
 def grid_of(dose: Any, grid: VoxelGrid | None = None) -> VoxelGrid | None:
-    """Grid of a dose: the one that is given, or else the one it carries.
+    """Grid of a dose: the given one, or else the one it carries.
 
     Parameters
     ----------
@@ -110,9 +108,14 @@ def grid_of(dose: Any, grid: VoxelGrid | None = None) -> VoxelGrid | None:
     Raises
     ------
     ValueError
-        When the dose does not have the grid's shape.
+        If the dose does not have the grid's shape.
     """
     found: VoxelGrid | None = grid if grid is not None else getattr(dose, "grid", None)
-    if found is not None and np.shape(dose) != found.shape:
-        raise ValueError(f"the dose has the grid {np.shape(dose)}; it should be {found.shape}")
+    if found is not None:
+        _check_shape(dose, found)
     return found
+
+
+def _check_shape(dose: npt.ArrayLike, grid: VoxelGrid) -> None:
+    if np.shape(dose) != grid.shape:
+        raise ValueError(f"the dose has the grid {np.shape(dose)}; it should be {grid.shape}")

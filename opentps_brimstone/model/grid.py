@@ -1,4 +1,4 @@
-"""Moving images between grids so that volumes stay: every new voxel gets the shares of the old ones it covers."""
+"""Resampling that conserves volume: every new voxel gets the shares of the old ones that it covers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["grid_with_spacing", "mean_on_grid", "same_grid", "share_on_grid"]
+__all__ = ["grid_with_spacing", "mean_on_grid", "same_grid", "share_on_grid", "voxel_edges"]
 
 
-# Grids closer than this are one.
+# Grids closer than this are the same.
 _SAME_MM = 1e-3
-# A grid may be this part of a voxel smaller than what it has to hold.
+# A grid may be smaller than the box it covers by this part of a voxel.
 _ROUNDING = 1e-6
 
 
@@ -48,13 +48,13 @@ def grid_with_spacing(grid: VoxelGrid, spacing_mm: float | tuple[float, float, f
     Returns
     -------
     VoxelGrid
-        With the same middle; where the spacing does not divide the box, it overhangs on both sides alike. An axis whose
-        spacing stays is not moved.
+        With the same center; where the spacing does not divide the box, it extends beyond both sides equally. Along
+        an axis whose spacing is unchanged, voxels keep their places.
 
     Raises
     ------
     ValueError
-        When a spacing is not positive, or larger than the box.
+        If a spacing is not positive, or larger than the box.
 
     Examples
     --------
@@ -90,12 +90,12 @@ def share_on_grid(share: FloatArray, source: VoxelGrid, grid: VoxelGrid) -> Floa
     share : ndarray, shape (nx, ny, nz)
         Volume share of each voxel of `source`.
     source, grid : VoxelGrid
-        Where the shares are, and where they are wanted.
+        Of the shares, and of the result.
 
     Returns
     -------
     ndarray, shape of `grid`
-        The volume is kept as far as the new grid reaches.
+        The volume inside the new grid is conserved.
     """
     return np.clip(_resampled(share, source, grid, fill_up=False), 0.0, 1.0)
 
@@ -108,7 +108,7 @@ def mean_on_grid(image: FloatArray, source: VoxelGrid, grid: VoxelGrid) -> Float
     image : ndarray, shape (nx, ny, nz)
         Such as HU, on `source`.
     source, grid : VoxelGrid
-        Where the values are, and where they are wanted.
+        Of the image, and of the result.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def mean_on_grid(image: FloatArray, source: VoxelGrid, grid: VoxelGrid) -> Float
     Raises
     ------
     ValueError
-        When a voxel of the grid is outside `source` altogether.
+        If a voxel of the grid lies entirely outside `source`.
     """
     return _resampled(image, source, grid, fill_up=True)
 
@@ -130,14 +130,14 @@ def _resampled(image: FloatArray, source: VoxelGrid, grid: VoxelGrid, *, fill_up
         if fill_up:
             covered = overlap.sum(axis=1, keepdims=True)
             if covered.min() <= 0:
-                raise ValueError(f"the grid {grid} reaches beyond the image on {source} by a voxel or more")
+                raise ValueError(f"the grid {grid} extends beyond the image on {source} by a voxel or more")
             overlap = overlap / covered
         values = np.moveaxis(np.tensordot(overlap, values, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(values)
 
 
 def _overlap(source: VoxelGrid, grid: VoxelGrid, axis: int) -> FloatArray:
-    """Part of each new voxel that each old one fills along an axis, shape (new, old)."""
+    """Part of each new voxel filled by each old one along an axis, shape (new, old)."""
     new_low, new_high = voxel_edges(grid, axis)
     old_low, old_high = voxel_edges(source, axis)
     common = np.minimum(new_high[:, None], old_high) - np.maximum(new_low[:, None], old_low)

@@ -12,6 +12,8 @@ import scipy.sparse as sp
 
 from opentps_brimstone._typing import FloatArray, IntArray
 
+__all__ = ["BeamletLayout", "DoseInfluence", "VoxelGrid"]
+
 _ENTRIES_AT_ONCE = 2_000_000
 
 
@@ -55,10 +57,15 @@ class VoxelGrid:
         """Number of voxels."""
         return int(np.prod(self.shape))
 
+    @property
+    def description(self) -> str:
+        """Numbers and sizes of the voxels, for people."""
+        return "{} x {} x {} voxels of {:g} x {:g} x {:g} mm".format(*self.shape, *self.spacing_mm)
+
 
 @dataclass(frozen=True)
 class BeamletLayout:
-    """Where the beamlets are.
+    """Positions of the beamlets.
 
     Beamlets with the same index form one fluence map: the pyramid interpolates only among them. An OpenTPS beam
     with several segments has one index for each segment.
@@ -68,7 +75,7 @@ class BeamletLayout:
     xy_mm : ndarray, shape (n_beamlets, 2)
         Centers in the beam's eye view, at the isocenter plane, in mm.
     beam_index : ndarray of int, shape (n_beamlets,)
-        Which fluence map each beamlet belongs to: 0, 1, … in this order, none left out.
+        Fluence map of each beamlet: 0, 1, … in this order, without gaps.
     spacing_mm : ndarray, shape (n_beams, 2)
         Beamlet spacing in x and y of each fluence map, in mm.
 
@@ -136,16 +143,14 @@ class DoseInfluence:
     ----------
     matrix : scipy sparse matrix or array, shape (n_voxels, n_beamlets)
         Gy per MU and fraction. Rows are voxels in C order of the grid's [x, y, z], columns are beamlets. A float32
-        csc_matrix is used as it is, without a copy, and never changed; anything else is converted.
+        csc_matrix is used without a copy and never changed; anything else is converted.
     grid : VoxelGrid
-        The voxels.
     layout : BeamletLayout
-        The beamlets.
 
     Raises
     ------
     ValueError
-        When the shape fits neither grid nor layout, or an entry is NaN, infinite or negative.
+        If the shape does not fit grid and layout, or an entry is NaN, infinite or negative.
 
     Examples
     --------
@@ -168,7 +173,7 @@ class DoseInfluence:
             )
         _check_entries(matrix)
         if not matrix.has_canonical_format:
-            # Entries that come twice count twice; the caller's matrix stays as it is.
+            # Duplicate entries are summed; the caller's matrix stays unchanged.
             matrix = matrix.copy()
             matrix.sum_duplicates()
         self.matrix = matrix
@@ -182,7 +187,7 @@ class DoseInfluence:
         )
 
     def check_weights(self, weights: npt.ArrayLike) -> FloatArray:
-        """Beamlet weights as an array of the right size, finite and not negative.
+        """Convert beamlet weights to an array; check its size, and that they are finite and not negative.
 
         Parameters
         ----------
@@ -196,7 +201,7 @@ class DoseInfluence:
         Raises
         ------
         ValueError
-            When there are too many or too few weights, or one is negative or not finite.
+            If their number is wrong, or one is negative or not finite.
         """
         w = np.asarray(weights, dtype=np.float64)
         if w.shape != (self.layout.n_beamlets,):
@@ -214,7 +219,7 @@ class DoseInfluence:
         weights : array_like, shape (n_beamlets,)
             MU per fraction.
         number_of_fractions : int
-            Fractions to sum.
+            Doses are summed over this many.
 
         Returns
         -------
@@ -225,7 +230,7 @@ class DoseInfluence:
         return self._product(w).reshape(self.grid.shape)
 
     def _product(self, weights: FloatArray) -> FloatArray:
-        """Multiply in double precision, some columns at a time: SciPy copies what it multiplies to that precision."""
+        """Multiply in double precision, some columns at a time: SciPy copies its operand to that precision."""
         matrix = self.matrix
         dose = np.zeros(matrix.shape[0])
         ends = np.searchsorted(matrix.indptr, np.arange(_ENTRIES_AT_ONCE, matrix.nnz, _ENTRIES_AT_ONCE))

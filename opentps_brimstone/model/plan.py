@@ -1,4 +1,4 @@
-"""The plan: a CT with structures, beams on it, their dose influence and beamlet weights. Knows no OpenTPS."""
+"""The plan: beams on a CT with structures, their dose influence and beamlet weights. Independent of OpenTPS."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.tables import html_table
 from opentps_brimstone.model.beam import Beam, beamlets_on_target, checked_angle
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.grid import same_grid
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
 from opentps_brimstone.model.series import Series
-from opentps_brimstone.model.structure import Structure, StructureDict
+from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Plan", "Structure"]
+__all__ = ["Plan"]
 
 Targets = Structure | str | Iterable[Structure | str]
 
 
 class Plan:
-    """Beams on a series, and the dose that the weights of their beamlets give.
+    """Beams on a series, and the dose of their beamlet weights.
 
-    Made of a `Series`, or without one by `from_dose_influence` and `from_influence`; or by `from_opentps`.
+    Made from a `Series`, or without one by `from_dose_influence`, `from_influence` or `from_opentps`.
 
     Parameters
     ----------
     series : Series
         With at least one structure.
     number_of_fractions : int
-        Fractions that doses are summed over.
+        Doses are summed over this many.
     dose_grid_mm : float or (float, float, float), optional
         Spacing of the dose grid; by default that of the CT, with 3 mm along every axis on which the CT is finer than
         2.5 mm.
@@ -43,19 +44,19 @@ class Plan:
     Attributes
     ----------
     series : Series or None
-        None if the plan was made of a matrix.
-    structures : dict of str to Structure
-        By name; those of the series, on the dose grid.
+        None if the plan was made from a matrix.
+    structures : StructureSet
+        Those of the series, on the dose grid; found by name or number.
     beams : tuple of Beam
-        In a plan made of a matrix or by OpenTPS, one for each fluence map.
+        In a plan made from a matrix or by OpenTPS, one for each fluence map.
     number_of_fractions : int
 
     Raises
     ------
     TypeError
-        When `series` is none.
+        If `series` is not a Series.
     ValueError
-        When it has no structures, or a number is out of its range.
+        If it has no structures, or a number is out of its range.
 
     Examples
     --------
@@ -79,15 +80,15 @@ class Plan:
         given: object = series
         if not isinstance(given, Series):
             hint = "; Plan.from_influence takes a DoseInfluence" if isinstance(given, DoseInfluence) else ""
-            raise TypeError(f"a Plan is made of a Series, not of {type(given).__name__}{hint}")
+            raise TypeError(f"a Plan is made from a Series, not {type(given).__name__}{hint}")
         if not len(series.structures):
             raise ValueError("the series has no structures; a plan needs at least one")
         grid = series.dose_grid(dose_grid_mm)
         own = [structure._planned_on(grid) for structure in series.structures]
-        self._set(grid, StructureDict(own, series.structures.left_out), number_of_fractions, series)
+        self._set(grid, StructureSet(own, series.structures.left_out), number_of_fractions, series)
 
     def _set(
-        self, grid: VoxelGrid, structures: StructureDict, number_of_fractions: int, series: Series | None = None
+        self, grid: VoxelGrid, structures: StructureSet, number_of_fractions: int, series: Series | None = None
     ) -> None:
         if int(number_of_fractions) != number_of_fractions or number_of_fractions < 1:
             raise ValueError(f"the number of fractions is {number_of_fractions}; it must be a whole number from 1")
@@ -100,7 +101,7 @@ class Plan:
         self._weights: FloatArray | None = None
         self._targets: list[Structure] = []
         self._ct_hu: FloatArray | None = None
-        self._opentps_plan: Any = None  # what the plan was made of, to give it back without loss
+        self._opentps_plan: Any = None  # what the plan was made from, to give it back without loss
 
     # --------------------------------------------------------------------------------------------- other origins
 
@@ -117,7 +118,7 @@ class Plan:
         structures : iterable of Structure
             On the same grid.
         number_of_fractions : int
-            Fractions that doses are summed over.
+            Doses are summed over this many.
 
         Returns
         -------
@@ -126,17 +127,17 @@ class Plan:
         Raises
         ------
         ValueError
-            When there is no structure, two have one name, or a mask has another grid.
+            If there are no structures, two have the same name, or a mask has another grid.
         """
-        own = StructureDict(structures)
-        for structure in own.values():
+        own = StructureSet(structures)
+        for structure in own:
             if structure.share.shape != dose_influence.grid.shape:
                 raise ValueError(
                     f"the mask of {structure.name!r} has the grid {structure.share.shape}; "
                     f"the dose grid is {dose_influence.grid.shape}"
                 )
             structure.grid = structure.grid or dose_influence.grid
-        if not own:
+        if not len(own):
             raise ValueError("a plan needs at least one structure")
         plan = cls.__new__(cls)
         plan._set(dose_influence.grid, own, number_of_fractions)
@@ -158,14 +159,14 @@ class Plan:
         origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
         number_of_fractions: int = 1,
     ) -> Plan:
-        """Make a plan from a matrix of any origin.
+        """Make a plan from a dose influence matrix of any origin.
 
         Parameters
         ----------
         matrix : sparse matrix, shape (n_voxels, n_beamlets)
             Gy per MU and fraction; rows are voxels in C order of [x, y, z].
-        structures : iterable of Structure
-            On the same grid.
+        structures, number_of_fractions
+            As for `from_influence`.
         grid_shape : (int, int, int)
             Voxels along x, y, z.
         spacing_mm : (float, float, float)
@@ -178,8 +179,6 @@ class Plan:
             Beamlet spacing in x and y, in mm.
         origin_mm : (float, float, float)
             Center of voxel [0, 0, 0], in mm.
-        number_of_fractions : int
-            Fractions that doses are summed over.
 
         Returns
         -------
@@ -224,7 +223,7 @@ class Plan:
         ct : opentps CTImage
             In HU; not changed.
         rois : sequence of opentps ROIMask or ROIContour
-            The structures.
+            Its structures.
         **options
             Passed on to `opentps_brimstone.integration.photon_plan.plan_from_opentps`.
 
@@ -237,18 +236,18 @@ class Plan:
         return plan_from_opentps(photon_plan, ct, rois, **options)
 
     def to_opentps(self) -> Any:
-        """Give the plan in OpenTPS's data classes.
+        """Convert the plan to OpenTPS's data classes.
 
         Returns
         -------
         OpenTPSCase
             ``ct`` on the dose grid, ``rois`` by name and ``plan``, a PhotonPlan whose beamlets have the plan's MU per
-            fraction, or 1 MU before it has weights. Of a plan that came from OpenTPS, everything else is as it was.
+            fraction, or 1 MU before it has weights. Everything else of a plan that came from OpenTPS is unchanged.
 
         Raises
         ------
         ValueError
-            When the plan was made of a matrix, so that CT and angles are not known, or has no beams.
+            If the plan was made from a matrix, so that CT and angles are not known, or has no beams.
 
         Examples
         --------
@@ -281,7 +280,7 @@ class Plan:
         *,
         name: str | None = None,
     ) -> Beam:
-        """Add a static field; the dose influence is computed anew when it is next needed, and weights are forgotten.
+        """Add a static field. Dose influence and beamlet weights computed before are discarded.
 
         Parameters
         ----------
@@ -292,7 +291,7 @@ class Plan:
         couch_angle, collimator_angle : float
             IEC, in degrees.
         name : str, optional
-            By default made of the gantry angle.
+            Default: from the gantry angle.
 
         Returns
         -------
@@ -301,8 +300,8 @@ class Plan:
         Raises
         ------
         TypeError, ValueError
-            When an angle is no finite number, the isocenter is outside the CT or not that of the other beams (the dose
-            engine knows one), or the plan was not made of a series.
+            If an angle is not a finite number, the isocenter is outside the CT or not that of the other beams (the dose
+            engine knows only one), or the plan was not made from a series.
 
         Examples
         --------
@@ -312,7 +311,7 @@ class Plan:
         Beam('G315', gantry 315°, couch 10°, collimator 0°)
         """
         if self.series is None or self._opentps_plan is not None:
-            raise ValueError("this plan's beams came with it; beams can be added to a Plan made of a Series")
+            raise ValueError("this plan's beams came with it; beams can be added to a Plan made from a Series")
         beam = Beam(
             self,
             len(self._beams),
@@ -358,7 +357,7 @@ class Plan:
         Raises
         ------
         ValueError
-            When no structure is a target.
+            If no structure is a target.
         """
         share = self._target_share(self._targets or self._default_targets())
         index = np.argwhere(share > 0)
@@ -367,11 +366,11 @@ class Plan:
         return center
 
     def _default_targets(self) -> list[Structure]:
-        targets = [structure for structure in self.structures.values() if structure.is_target]
+        targets = [structure for structure in self.structures if structure.is_target]
         if not targets:
             raise ValueError(
-                f"no structure is a target (there are {', '.join(self.structures)}): name it with target=, or set "
-                "its is_target"
+                f"no structure is a target (there are {', '.join(self.structures.keys())}): name it with target=, or "
+                "set its is_target"
             )
         return targets
 
@@ -388,7 +387,7 @@ class Plan:
 
     @property
     def ct_hu(self) -> FloatArray | None:
-        """HU on the dose grid, shape (nx, ny, nz); None without a series."""
+        """HU on the dose grid, shape (nx, ny, nz); None if the plan has no series."""
         if self._ct_hu is None and self.series is not None:
             self._ct_hu = self.series.on_grid(self._grid).ct_hu
         return self._ct_hu
@@ -402,14 +401,14 @@ class Plan:
         return self._influence
 
     def prepare(self, targets: Iterable[Structure], *, progress: bool = True) -> None:
-        """Compute the dose influence, if that has not been done.
+        """Compute the dose influence unless the plan has it already.
 
         Parameters
         ----------
         targets : iterable of Structure
-            What the beamlets are to cover.
+            To be covered by the beamlets.
         progress : bool
-            Show a bar of the beamlets computed on standard error.
+            Show a progress bar on standard error.
         """
         if self._influence is None:
             self.compute_dose_influence(list(targets), progress=progress)
@@ -427,18 +426,18 @@ class Plan:
         cache: Any = True,
         progress: bool = True,
     ) -> DoseInfluence:
-        """Place beamlets on the projections of the target, and compute their doses with OpenTPS's engine.
+        """Place beamlets on the target's projections, and compute their doses with OpenTPS's engine.
 
         Parameters
         ----------
         target : Structure, str or several of them, optional
-            What the beamlets are to cover. Default: all targets.
+            To be covered by the beamlets. Default: all targets.
         beamlet_spacing_mm : float
-            At the isocenter. Beamlets' edges are at its multiples.
+            At the isocenter. Beamlet edges lie at its multiples.
         margin_mm : float
-            Beamlets whose centers are at most this and half a spacing beside the target's projection are taken.
+            Beamlets are placed up to this distance, plus half a spacing, from the target's projection.
         dose_grid_mm : float or (float, float, float), optional
-            Spacing of the dose grid, if it is to be another than the plan's.
+            Spacing of the dose grid. Default: keep the plan's.
         density_table, overrides, processes, cache, progress
             As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid.
 
@@ -449,14 +448,14 @@ class Plan:
         Raises
         ------
         TypeError, ValueError
-            Before the engine starts: when there are no beams or no target, or a number is out of its range.
+            Before the engine starts, if there are no beams or no target, or a number is out of its range.
         EngineError
-            When the dose engine fails.
+            If the dose engine fails.
         """
         from opentps_brimstone.engine.plan_doses import compute_influence
 
         if self.series is None or self._opentps_plan is not None:
-            raise ValueError("this plan came with its dose influence; it cannot be computed anew")
+            raise ValueError("this plan came with its dose influence; it cannot be computed again")
         if not self._beams:
             raise ValueError("the plan has no beams: add some with add_beam")
         _check_length("beamlet_spacing_mm", beamlet_spacing_mm, positive=True)
@@ -503,7 +502,7 @@ class Plan:
         self._grid = grid
         self._ct_hu = None
         self._forget_influence()
-        for structure in self.structures.values():
+        for structure in self.structures:
             structure._move_to(grid)
 
     def _forget_influence(self) -> None:
@@ -513,11 +512,12 @@ class Plan:
     # --------------------------------------------------------------------------------------------- structures
 
     def own_structure(self, structure: Structure) -> Structure:
-        """Give the plan's structure, on the dose grid, for one of the plan or of its series.
+        """Find the plan's own structure, on the dose grid.
 
         Parameters
         ----------
         structure : Structure
+            Of the plan or of its series.
 
         Returns
         -------
@@ -526,14 +526,13 @@ class Plan:
         Raises
         ------
         ValueError
-            When it is neither the plan's nor its series', or nothing of it is on the dose grid.
+            If it belongs to neither, or does not overlap the dose grid.
         """
         own = self.structures.get(structure.name)
         if own is None or (own is not structure and own._origin is not structure._origin):
-            raise ValueError(
-                f"structure {structure.name!r} is not the plan's; its structures are {', '.join(self.structures)}"
-            )
-        own.share  # noqa: B018  # an empty one is told of now, not after the beamlets are computed
+            names = ", ".join(self.structures.keys())
+            raise ValueError(f"structure {structure.name!r} is not the plan's; its structures are {names}")
+        own.check_on_grid()  # fails now, not after the beamlets are computed
         return own
 
     # --------------------------------------------------------------------------------------------- weights and dose
@@ -559,35 +558,35 @@ class Plan:
         Returns
         -------
         DoseArray, shape (nx, ny, nz)
-            Gy over all fractions, an array that knows its grid.
+            Gy over all fractions.
 
         Raises
         ------
         ValueError
-            When no weights are set.
+            If no weights are set.
         """
         if self._weights is None:
             raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
         return DoseArray(self.dose_influence.dose(self._weights, self.number_of_fractions), self._grid)
 
     def update_histograms(self) -> DoseArray:
-        """Compute the DVH of every structure from the present beamlet weights.
+        """Compute the DVH of every structure from the current beamlet weights.
 
         Returns
         -------
         DoseArray, shape (nx, ny, nz)
-            The dose they were computed from, Gy over all fractions.
+            Their dose, Gy over all fractions.
 
         Warns
         -----
         UserWarning
-            Naming structures that have nothing on the dose grid, so that they have no DVH.
+            Naming structures without a DVH because they do not overlap the dose grid.
         """
         dose = self.get_dose()
         values = np.asarray(dose)
-        for structure in self.structures.values():
+        for structure in self.structures:
             try:
-                structure.share  # noqa: B018
+                structure.check_on_grid()
             except ValueError as error:
                 warnings.warn(f"no DVH of {structure.name!r}: {error}", stacklevel=2)
                 continue
@@ -595,11 +594,21 @@ class Plan:
         return dose
 
     def __repr__(self) -> str:
-        names = ", ".join(self.structures)
+        names = ", ".join(self.structures.keys())
         if self._influence is not None:
-            return f"Plan({self._influence!r}, structures: {names}, {self.number_of_fractions} fractions)"
+            return f"Plan({self._influence!r}, structures: {names}, {self._fractions})"
         beams = ", ".join(beam.name for beam in self._beams) or "none"
-        return f"Plan(beams: {beams}, structures: {names}, {self.number_of_fractions} fractions)"
+        return f"Plan(beams: {beams}, structures: {names}, {self._fractions})"
+
+    @property
+    def _fractions(self) -> str:
+        return f"{self.number_of_fractions} fraction{'s' * (self.number_of_fractions > 1)}"
+
+    def _repr_html_(self) -> str:
+        columns = ("beam", "gantry", "couch", "collimator", "beamlets", "MU per fraction")
+        rows = [beam._html_row(has_beamlets=self._influence is not None) for beam in self._beams]
+        beams = html_table(columns, rows, caption=f"Plan, {self._grid.description}, {self._fractions}")
+        return f"{beams}<br>{structures_html(self.structures)}"
 
 
 def _check_length(name: str, value: float, *, positive: bool) -> None:

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.grid import grid_with_spacing, mean_on_grid, same_grid
 from opentps_brimstone.model.influence import VoxelGrid
-from opentps_brimstone.model.structure import Structure, StructureSet
+from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
 __all__ = ["Series"]
 
 
-# The dose grid that is taken if none is asked for: CT voxels finer than the first are replaced by the second.
+# The default dose grid: CT voxels finer than the first are replaced by the second.
 _FINE_MM = 2.5
 _DOSE_GRID_MM = 3.0
 
@@ -35,9 +35,9 @@ class Series:
     origin_mm : (float, float, float)
         Center of voxel [0, 0, 0] in DICOM's patient coordinates.
     structures : iterable of Structure
-        Of outlines, or of masks on the grid of the CT (or on a grid of their own, if they say so).
+        Made from outlines, or from masks on the CT's grid or on a grid of their own.
     name : str
-        For people.
+        A label.
 
     Attributes
     ----------
@@ -46,16 +46,17 @@ class Series:
     ct_hu : ndarray, shape (nx, ny, nz)
         Not writeable.
     structures : StructureSet
-        By name or number; iterating gives the structures.
+        Found by name or number.
     dicom : dict of str to str
-        What ties DICOM files made of a plan to those the series was read from: "PatientName", "PatientID",
+        Identifiers that DICOM files written for a plan share with those the series was read from: "PatientName",
+        "PatientID",
         "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "StructureSetUID" as far as known.
 
     Raises
     ------
     ValueError
-        When the CT is no 3-D array of finite numbers, a spacing is not positive, a mask has another grid, or two
-        structures have one name.
+        If the CT is not a 3-D array of finite numbers, a spacing is not positive, a mask has another grid, or two
+        structures have the same name.
 
     Examples
     --------
@@ -64,7 +65,7 @@ class Series:
     >>> water = np.zeros((10, 10, 10))
     >>> series = Series(water, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), [Structure("PTV", mask, is_target=True)])
     >>> series.structures["PTV"]
-    Structure('PTV', 8.0 voxels, target)
+    Structure('PTV', 0.216 cm³, target)
     """
 
     def __init__(
@@ -106,33 +107,33 @@ class Series:
         Parameters
         ----------
         folder : str or Path
-            Searched with its subfolders; files that are neither CT images nor RT Structure Sets are passed over.
+            Searched with its subfolders; files other than CT images and RT Structure Sets are ignored.
         series : str, optional
-            Which CT to take if there are several: its SeriesInstanceUID, number or description. Default: the one the
+            The CT to read if there are several: its SeriesInstanceUID, number or description. Default: the one the
             structure set refers to.
         structure_set : str, optional
-            Which structure set to take if several refer to the CT: its SOPInstanceUID, label or file name.
+            The structure set to read if several refer to the CT: its SOPInstanceUID, label or file name.
         progress : bool
-            Show a bar of the files read on standard error.
+            Show a progress bar on standard error.
 
         Returns
         -------
         Series
-            Images that are stored from left to right or from back to front are turned round. Structures of type PTV,
-            CTV or GTV, and those whose name starts with one of these or ITV, are targets.
+            Images stored from left to right or from back to front are flipped. Structures of type PTV, CTV or GTV, and
+            those whose name starts with one of these or ITV, are targets.
 
         Raises
         ------
         FileNotFoundError
-            When there is no such folder.
+            If the folder does not exist.
         DicomError
-            Naming file, tag or structure: when there is no CT, the choice is not clear, slices are missing, doubled, of
-            different size or orientation, oblique, not axial, or not of a patient lying head first supine.
+            Naming file, tag or structure, if there is no CT, the choice is ambiguous, slices are missing, duplicated,
+            of different size or orientation, oblique, not axial, or not of a patient lying head first supine.
 
         Warns
         -----
         UserWarning
-            Naming the structure, for those that have no closed outline and are left out.
+            Naming each structure that is left out because it has no closed outline.
 
         Examples
         --------
@@ -150,7 +151,7 @@ class Series:
 
     @staticmethod
     def from_opentps(ct: Any, rois: Iterable[Any] = (), targets: Iterable[str] = ()) -> Series:
-        """Take an OpenTPS CT and ROIs.
+        """Convert an OpenTPS CT and its ROIs.
 
         Parameters
         ----------
@@ -168,21 +169,21 @@ class Series:
         Raises
         ------
         TypeError, ValueError
-            Naming the ROI, when one is neither, empty or off the grid of the CT.
+            Naming the ROI, if it is of another type, is empty, or is not on the grid of the CT.
         """
         from opentps_brimstone.adapters.series import series_from_opentps
 
         return series_from_opentps(ct, rois, targets)
 
     def to_opentps(self) -> tuple[Any, list[Any]]:
-        """Give CT and structures as OpenTPS has them.
+        """Convert CT and structures to OpenTPS's data classes.
 
         Returns
         -------
         ct : opentps CTImage
             A copy.
         rois : list of opentps ROIContour or ROIMask
-            Outlines where the structure has them; else the voxels that belong to it to half or more.
+            Outlines if the structure has them, else the voxels that are at least half inside it.
         """
         from opentps_brimstone.adapters.series import rois_to_opentps, series_to_opentps
 
@@ -218,7 +219,7 @@ class Series:
         Parameters
         ----------
         dose_grid_mm : float or (float, float, float), optional
-            Its spacing. By default that of the CT, with 3 mm along every axis on which the CT is finer than 2.5 mm.
+            Its spacing. Default: that of the CT, with 3 mm along every axis on which the CT is finer than 2.5 mm.
 
         Returns
         -------
@@ -228,7 +229,7 @@ class Series:
         Raises
         ------
         ValueError
-            When a spacing is not positive, or larger than the CT.
+            If a spacing is not positive, or larger than the CT.
 
         Examples
         --------
@@ -243,7 +244,7 @@ class Series:
         return grid_with_spacing(self.grid, dose_grid_mm)
 
     def on_grid(self, grid: VoxelGrid | float | tuple[float, float, float]) -> Series:
-        """Give the same series on another grid.
+        """Resample CT and structures.
 
         Parameters
         ----------
@@ -253,12 +254,13 @@ class Series:
         Returns
         -------
         Series
-            This one, if it is on that grid; else HU are means over the new voxels, and structures keep their volume.
+            This one if it is on that grid already; else HU are means over the new voxels, and structures keep their
+            volume.
 
         Raises
         ------
         ValueError
-            When a spacing is not positive, or the grid reaches beyond the CT by a voxel or more.
+            If a spacing is not positive, or the grid extends beyond the CT by a voxel or more.
 
         Examples
         --------
@@ -280,7 +282,8 @@ class Series:
         return made
 
     def __repr__(self) -> str:
-        nx, ny, nz = self.grid.shape
-        dx, dy, dz = self.grid.spacing_mm
         names = ", ".join(self.structures.keys()) or "none"
-        return f"Series({nx} x {ny} x {nz} voxels of {dx:g} x {dy:g} x {dz:g} mm, structures: {names})"
+        return f"Series({self.grid.description}, structures: {names})"
+
+    def _repr_html_(self) -> str:
+        return structures_html(self.structures, caption=f"{self.name}, {self.grid.description}")

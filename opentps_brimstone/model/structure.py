@@ -1,8 +1,9 @@
-"""Volumes of interest, and collections of them."""
+"""Volumes of interest, and the collection of them that a series or a plan has."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,16 @@ import numpy.typing as npt
 
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.errors import BrimstoneError
+from opentps_brimstone._util.tables import Html, html_table, sparkline
 from opentps_brimstone.model.grid import same_grid, share_on_grid
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.contours import ContourStack
     from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["Structure", "StructureDict", "StructureSet", "UnknownStructureError"]
+__all__ = ["Structure", "StructureSet", "UnknownStructureError", "structures_html"]
+
+_SPARKLINE_POINTS = 60
 
 
 class Structure:
@@ -28,11 +32,11 @@ class Structure:
     name : str
         Unique within a plan.
     mask : array_like of bool or float, shape (nx, ny, nz)
-        Which voxels belong to it, or the share of each voxel's volume that does, in [0, 1].
+        Voxels of the structure, or the share of each voxel's volume inside it, in [0, 1].
     is_target : bool
         Whether it is to be irradiated.
     grid : VoxelGrid, optional
-        Where the voxels are; a series and a plan tell it the structures they get.
+        Where the voxels are; a series or a plan sets it for structures without one.
 
     Attributes
     ----------
@@ -41,14 +45,14 @@ class Structure:
         May be set.
     grid : VoxelGrid or None
     contours : ContourStack or None
-        The outlines it is made of, if it is made of outlines.
+        The outlines it is made of, if any.
     histogram : two ndarrays of shape (n,), or None
-        Dose in Gy and volume share that gets at least this dose, after the plan's histograms were updated.
+        Dose in Gy and volume share that gets at least this dose, after `Plan.update_histograms`.
 
     Raises
     ------
     ValueError
-        When the mask is no 3-D array of shares in [0, 1], or empty, or has not the grid's shape.
+        If the mask is not a 3-D array of shares in [0, 1], is empty, or does not have the grid's shape.
 
     Examples
     --------
@@ -59,28 +63,32 @@ class Structure:
     def __init__(
         self, name: str, mask: npt.ArrayLike, is_target: bool = False, *, grid: VoxelGrid | None = None
     ) -> None:
-        _check_name(name)
         share = _checked_share(name, mask)
         if grid is not None and share.shape != grid.shape:
             raise ValueError(f"the mask of {name!r} has the grid {share.shape}; it should be {grid.shape}")
+        self._set(name, grid, is_target, share)
+
+    def _set(self, name: str, grid: VoxelGrid | None, is_target: bool, share: FloatArray | None = None) -> None:
+        if not name:
+            raise ValueError("a structure needs a name")
         self.name = name
         self.grid = grid
         self.contours: ContourStack | None = None
         self.histogram: tuple[FloatArray, FloatArray] | None = None
-        self._share: FloatArray | None = share
+        self._share = share
         self._is_target = bool(is_target)
-        self._source: Structure | None = None
+        self._source: Structure | None = None  # what this one is on another grid
 
     @classmethod
     def from_contours(cls, name: str, contours: ContourStack, grid: VoxelGrid, is_target: bool = False) -> Structure:
-        """Make a structure of outlines; its shares of voxels are computed when they are needed.
+        """Make a structure from outlines; its voxel shares are computed on first use.
 
         Parameters
         ----------
         name : str
         contours : ContourStack
         grid : VoxelGrid
-            On which `share` and `mask` are.
+            Grid of `share` and `mask`.
         is_target : bool
 
         Returns
@@ -97,21 +105,9 @@ class Structure:
         >>> float(Structure.from_contours("PTV", contours, grid).share.sum())
         18.0
         """
-        _check_name(name)
-        made = cls._without_mask(name, grid, is_target)
-        made.contours = contours
-        return made
-
-    @classmethod
-    def _without_mask(cls, name: str, grid: VoxelGrid, is_target: bool) -> Structure:
         made = cls.__new__(cls)
-        made.name = name
-        made.grid = grid
-        made.contours = None
-        made.histogram = None
-        made._share = None
-        made._is_target = bool(is_target)
-        made._source = None
+        made._set(name, grid, is_target)
+        made.contours = contours
         return made
 
     @property
@@ -124,7 +120,7 @@ class Structure:
 
     @property
     def _origin(self) -> Structure:
-        """The structure that this one is on another grid, or itself."""
+        """The structure that this one was resampled from, or itself."""
         return self._source or self
 
     def _computed_share(self, grid: VoxelGrid) -> FloatArray:
@@ -145,18 +141,28 @@ class Structure:
         """Voxels that belong to the structure, at least in part, shape (nx, ny, nz)."""
         return self.share > 0
 
+    def check_on_grid(self) -> None:
+        """Check that the structure overlaps its grid, so that it has a mask.
+
+        Raises
+        ------
+        ValueError
+            If it does not, or does not say where its voxels are.
+        """
+        _ = self.share
+
     @property
     def is_on_grid(self) -> bool:
-        """Whether anything of it is on its grid, so that it has a mask."""
+        """Whether it overlaps its grid."""
         try:
-            self.share  # noqa: B018
+            self.check_on_grid()
         except ValueError:
             return False
         return True
 
     @property
     def is_target(self) -> bool:
-        """Whether it is to be irradiated; the same for a structure and those made of it on other grids."""
+        """Whether it is to be irradiated; shared by a structure and its resampled copies."""
         return self._source.is_target if self._source is not None else self._is_target
 
     @is_target.setter
@@ -167,7 +173,7 @@ class Structure:
             self._is_target = bool(value)
 
     def on_grid(self, grid: VoxelGrid) -> Structure:
-        """Give the same structure on another grid.
+        """Resample the structure.
 
         Parameters
         ----------
@@ -176,13 +182,13 @@ class Structure:
         Returns
         -------
         Structure
-            This one, if it is on that grid; else one whose shares come from the outlines or, of a structure that has
-            none, from the voxels; the volume is kept.
+            This one if it is on that grid already; else one whose shares come from the outlines, or from the voxels if
+            there are none. The volume is kept.
 
         Raises
         ------
         ValueError
-            When the structure has neither outlines nor a grid.
+            On use, if the structure has neither outlines nor a grid.
 
         Examples
         --------
@@ -198,23 +204,46 @@ class Structure:
         return origin if origin.grid is not None and same_grid(origin.grid, grid) else self._planned_on(grid)
 
     def _planned_on(self, grid: VoxelGrid) -> Structure:
-        """Make a structure of its own on a grid, which can be moved to another."""
-        made = self._without_mask(self.name, grid, False)
+        """Make a copy on a grid that can be moved to another."""
+        made = Structure.__new__(Structure)
+        made._set(self.name, grid, False)
         made._source = self._origin
         return made
 
     def _move_to(self, grid: VoxelGrid) -> None:
-        """Put a structure that was made of another onto a grid."""
+        """Move a resampled structure to another grid."""
         if self.grid is None or not same_grid(self.grid, grid):
             self.grid = grid
             self._share = None
             self.histogram = None
 
     def __repr__(self) -> str:
-        kind = "target" if self.is_target else "no target"
-        if self._share is None and self.contours is not None:
-            return f"Structure({self.name!r}, {self.contours.volume_mm3 / 1000:.4g} cm³, {kind})"
-        return f"Structure({self.name!r}, {self.share.sum():.1f} voxels, {kind})"
+        return f"Structure({self.name!r}, {self._size}{', target' if self.is_target else ''})"
+
+    @property
+    def _size(self) -> str:
+        """Volume for people, on whichever grid the structure was defined."""
+        origin = self._origin
+        if origin.contours is not None:
+            return f"{origin.contours.volume_mm3 / 1000:.4g} cm³"
+        voxels = float(origin.share.sum())
+        if origin.grid is None:
+            return f"{voxels:.1f} voxels"
+        return f"{voxels * math.prod(origin.grid.spacing_mm) / 1000:.4g} cm³"
+
+    def _html_row(self) -> tuple[str, ...]:
+        """Name, kind, volume, dose and a small DVH."""
+        row = (self.name, "target" if self.is_target else "", self._size)
+        if self.histogram is None:
+            return (*row, "", "")
+        dose, volume = self.histogram
+        mean = float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
+        axis = np.linspace(0.0, float(dose[-1]), _SPARKLINE_POINTS)
+        curve = sparkline(axis, np.interp(axis, dose, volume))
+        return (*row, f"{dose[1]:.4g} … {dose[-1]:.4g}, mean {mean:.4g}", curve)
+
+    def _repr_html_(self) -> str:
+        return structures_html([self])
 
     def get_dvh(self) -> tuple[FloatArray, FloatArray]:
         """Cumulative dose-volume histogram of the plan's dose.
@@ -229,7 +258,7 @@ class Structure:
         Raises
         ------
         ValueError
-            Before the plan has a dose.
+            If the plan has no dose yet.
 
         Examples
         --------
@@ -245,12 +274,12 @@ class Structure:
         return self.histogram
 
     def set_dose(self, dose: FloatArray) -> None:
-        """Compute the histogram of a dose.
+        """Compute the cumulative histogram of a dose.
 
         Parameters
         ----------
         dose : ndarray, shape (nx, ny, nz)
-            Gy, on the grid of the structure.
+            Gy, on the structure's grid.
         """
         inside = self.mask
         voxel_dose = np.asarray(dose)[inside]
@@ -264,11 +293,6 @@ class Structure:
         self.histogram = (np.concatenate([[0.0], steps]), np.concatenate([[1.0], levels]))
         if self._source is not None:
             self._source.histogram = self.histogram
-
-
-def _check_name(name: str) -> None:
-    if not name:
-        raise ValueError("a structure needs a name")
 
 
 def _checked_share(name: str, mask: npt.ArrayLike, where: str = "") -> FloatArray:
@@ -285,63 +309,15 @@ def _checked_share(name: str, mask: npt.ArrayLike, where: str = "") -> FloatArra
     return share
 
 
-# ------------------------------------------------------------------------------------------------- collections
-
-
 class UnknownStructureError(BrimstoneError, KeyError):
-    """There is no structure of a name; the message lists those there are."""
+    """Unknown structure name; the message lists the names there are."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class StructureDict(dict[str, Structure]):
-    """Structures by name. A name is found in any case of its letters if only one structure fits.
-
-    Parameters
-    ----------
-    structures : iterable of Structure
-    left_out : mapping of str to str, optional
-        Names of structures that could not be used, and why; asked for one of them, the error says so.
-
-    Raises
-    ------
-    ValueError
-        When two structures have the same name.
-
-    Examples
-    --------
-    >>> structures = StructureDict([Structure("PTV", np.ones((2, 2, 2)))])
-    >>> structures["ptv"].name
-    'PTV'
-    """
-
-    def __init__(self, structures: Iterable[Structure] = (), left_out: Mapping[str, str] | None = None) -> None:
-        super().__init__()
-        self.left_out = dict(left_out or {})
-        for structure in structures:
-            if structure.name in self:
-                raise ValueError(f"two structures are named {structure.name!r}; names must differ")
-            self[structure.name] = structure
-
-    def __missing__(self, name: str) -> Structure:
-        alike = [structure for key, structure in self.items() if key.casefold() == str(name).casefold()]
-        if len(alike) == 1:
-            return alike[0]
-        raise UnknownStructureError(self._explanation(str(name)))
-
-    def _explanation(self, name: str) -> str:
-        if name in self.left_out:
-            return f"structure {name!r} cannot be used: {self.left_out[name]}"
-        if not self:
-            return f"there is no structure {name!r}: there are none at all"
-        close = difflib.get_close_matches(name.casefold(), [key.casefold() for key in self], n=1)
-        hint = next((f"; do you mean {key!r}?" for key in self if close and key.casefold() == close[0]), "")
-        return f"there is no structure {name!r}; there are {', '.join(map(repr, self))}{hint}"
-
-
 class StructureSet:
-    """The structures of a series, in the order they were given.
+    """The structures of a series or a plan, in the order they were given.
 
     Iterating gives the structures; `keys`, `values`, `items` and `get` are those of a dict by name. A name is found
     in any case of its letters if only one structure fits.
@@ -355,7 +331,7 @@ class StructureSet:
     Raises
     ------
     ValueError
-        When two structures have the same name.
+        If two structures have the same name.
 
     Examples
     --------
@@ -367,13 +343,13 @@ class StructureSet:
     ['PTV']
     """
 
-    def __init__(self, structures: Iterable[Structure], left_out: Mapping[str, str] | None = None) -> None:
-        self._by_name = StructureDict(structures, left_out)
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Names of structures that could not be used, and why."""
-        return self._by_name.left_out
+    def __init__(self, structures: Iterable[Structure] = (), left_out: Mapping[str, str] | None = None) -> None:
+        self.left_out = dict(left_out or {})
+        self._by_name: dict[str, Structure] = {}
+        for structure in structures:
+            if structure.name in self._by_name:
+                raise ValueError(f"two structures are named {structure.name!r}; names must differ")
+            self._by_name[structure.name] = structure
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self._by_name.values())
@@ -387,7 +363,20 @@ class StructureSet:
         return isinstance(item, str) and self.get(item) is not None
 
     def __getitem__(self, key: str | int) -> Structure:
-        return self._by_name[key] if isinstance(key, str) else self.values()[key]
+        if not isinstance(key, str):
+            return self.values()[key]
+        structure = self.get(key)
+        if structure is None:
+            raise UnknownStructureError(self._explanation(key))
+        return structure
+
+    def __setitem__(self, name: str, structure: Structure) -> None:
+        if structure.name != name:
+            raise ValueError(f"{structure!r} cannot be stored as {name!r}: a structure is found by its own name")
+        self._by_name[name] = structure
+
+    def __delitem__(self, name: str) -> None:
+        del self._by_name[self[name].name]
 
     def get(self, name: str, default: Structure | None = None) -> Structure | None:
         """Structure of a name, or the default.
@@ -401,10 +390,10 @@ class StructureSet:
         -------
         Structure or None
         """
-        try:
+        if name in self._by_name:
             return self._by_name[name]
-        except UnknownStructureError:
-            return default
+        alike = [structure for structure in self if structure.name.casefold() == name.casefold()]
+        return alike[0] if len(alike) == 1 else default
 
     def keys(self) -> list[str]:
         """Return the names."""
@@ -412,11 +401,40 @@ class StructureSet:
 
     def values(self) -> list[Structure]:
         """Return the structures."""
-        return list(self._by_name.values())
+        return list(self)
 
     def items(self) -> list[tuple[str, Structure]]:
         """Return names and structures."""
         return list(self._by_name.items())
 
+    def _explanation(self, name: str) -> str:
+        if name in self.left_out:
+            return f"structure {name!r} cannot be used: {self.left_out[name]}"
+        names = self.keys()
+        if not names:
+            return f"there is no structure {name!r}: there are none at all"
+        close = difflib.get_close_matches(name.casefold(), [known.casefold() for known in names], n=1)
+        hint = next((f"; do you mean {known!r}?" for known in names if close and known.casefold() == close[0]), "")
+        return f"there is no structure {name!r}; there are {', '.join(map(repr, names))}{hint}"
+
     def __repr__(self) -> str:
-        return f"StructureSet({', '.join(map(repr, self))})"
+        return f"StructureSet([{', '.join(map(repr, self))}])"
+
+    def _repr_html_(self) -> str:
+        return structures_html(self)
+
+
+def structures_html(structures: Iterable[Structure], caption: str = "") -> Html:
+    """Lay out structures as an HTML table, with small DVHs of those that have a dose.
+
+    Parameters
+    ----------
+    structures : iterable of Structure
+    caption : str
+
+    Returns
+    -------
+    Html
+    """
+    columns = ("structure", "", "volume", "dose (Gy)", "DVH")
+    return html_table(columns, [structure._html_row() for structure in structures], caption=caption)

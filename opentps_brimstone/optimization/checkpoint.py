@@ -1,25 +1,25 @@
-"""Stopping an optimization and going on later, in another process too, as if nothing had happened."""
+"""Checkpoint files, from which an optimization can be resumed in another process with the same result."""
 
 from __future__ import annotations
 
 import os
-import time
+import tempfile
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from opentps_brimstone._typing import AnyArray
 from opentps_brimstone._util.errors import BrimstoneError
-from opentps_brimstone.optimization.callbacks.base import OptimizationCallback
-from opentps_brimstone.optimization.state import CHECKPOINT_FORMAT, OptimizationState
 
-__all__ = ["Checkpoint", "CheckpointError", "OptimizationState", "load_checkpoint"]
+__all__ = ["CheckpointError", "OptimizationState", "load_checkpoint"]
+
+_FORMAT = 2
 
 
 class CheckpointError(BrimstoneError, ValueError):
-    """A checkpoint that cannot be read, or belongs to another optimization.
+    """A checkpoint is unreadable or belongs to another optimization.
 
     Examples
     --------
@@ -32,68 +32,44 @@ class CheckpointError(BrimstoneError, ValueError):
     ...         load_checkpoint(path, "")
     ...     except CheckpointError as error:
     ...         print(str(error).split(":")[0].removeprefix(f"{folder}/"))
-    run.npz is no checkpoint, or damaged
+    run.npz is not a checkpoint, or is damaged
     """
 
 
-class Checkpoint(OptimizationCallback):
-    """Keep a checkpoint on disk while an optimization runs.
+class OptimizationState:
+    """State of an optimization after an iteration; valid while the callback that got it runs.
 
     Parameters
     ----------
-    path : path
-        The npz file to write; its folder must exist.
-    every_iterations : int, optional
-        Write after each so many iterations.
-    every_s : float, optional
-        Write when so many seconds have passed since the last one, 10 by default. Give one of the two.
-
-    Raises
-    ------
-    ValueError
-        When the folder does not exist, or an interval is not positive.
-
-    Examples
-    --------
-    >>> import opentps_brimstone as pb
-    >>> keep = pb.Checkpoint("run.npz", every_iterations=20)  # then: optimizer.optimize(callback=keep)
-    >>> keep.path.name
-    'run.npz'
+    iteration : int
+        From 1, over all levels.
+    arrays : callable
+        Returns the arrays to save, by name.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        every_iterations: int | None = None,
-        every_s: float | None = None,
-    ) -> None:
-        self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise ValueError(f"the checkpoint {self.path} is to be in {self.path.parent}, which is no folder")
-        if every_iterations is not None and every_s is not None:
-            raise ValueError("give every_iterations or every_s, not both")
-        if every_iterations is not None and every_iterations < 1:
-            raise ValueError(f"every_iterations is {every_iterations}; it must be at least 1")
-        if every_s is not None and not every_s > 0:
-            raise ValueError(f"every_s is {every_s}; it must be positive")
-        self.every_iterations = every_iterations
-        self.every_s = 10.0 if every_iterations is None and every_s is None else every_s
-        self._last = time.monotonic()
+    def __init__(self, iteration: int, arrays: Callable[[], Mapping[str, AnyArray]]) -> None:
+        self.iteration = iteration
+        self._arrays = arrays
 
-    def on_iteration(self, *_: Any, **__: Any) -> None:
-        """Look at nothing."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint: plain arrays in an npz file, which replaces an earlier one only once it is complete.
 
-    def on_state(self, state: OptimizationState) -> None:
-        """Write a checkpoint when it is time."""
-        if self.every_iterations is not None:
-            due = state.iteration % self.every_iterations == 0
-        else:
-            assert self.every_s is not None
-            due = time.monotonic() - self._last >= self.every_s
-        if due:
-            state.save(self.path)
-            self._last = time.monotonic()
+        Parameters
+        ----------
+        path : path
+            For ``PlanOptimizer.optimize(resume_from=path)``.
+        """
+        target = Path(path)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, allow_pickle=False, format=np.array(_FORMAT), **self._arrays())
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str, AnyArray]:
@@ -104,7 +80,7 @@ def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str,
     path : path
         Written by `Checkpoint`.
     fingerprint : str
-        Of the optimization that is to go on.
+        Of the optimization to resume.
 
     Returns
     -------
@@ -114,9 +90,9 @@ def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str,
     Raises
     ------
     CheckpointError
-        When the file is no checkpoint, is damaged, or was written for another plan, prescription or settings.
+        If the file is not a checkpoint, is damaged, or was written for another plan, prescription or settings.
     FileNotFoundError
-        When there is no such file.
+        If the file does not exist.
     """
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -124,13 +100,11 @@ def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str,
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise CheckpointError(f"{path} is no checkpoint, or damaged: {error}") from error
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {error}") from error
     if "format" not in arrays or "fingerprint" not in arrays:
-        raise CheckpointError(f"{path} is no checkpoint of this package")
-    if int(arrays["format"]) != CHECKPOINT_FORMAT:
-        raise CheckpointError(
-            f"{path} has the checkpoint format {int(arrays['format'])}; this version reads {CHECKPOINT_FORMAT}"
-        )
+        raise CheckpointError(f"{path} is not a checkpoint of this package")
+    if int(arrays["format"]) != _FORMAT:
+        raise CheckpointError(f"{path} has the checkpoint format {int(arrays['format'])}; this version reads {_FORMAT}")
     if str(arrays["fingerprint"]) != fingerprint:
         raise CheckpointError(
             f"{path} belongs to another optimization: its plan, its objectives or its settings differ from this one's"

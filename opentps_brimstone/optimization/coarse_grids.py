@@ -1,7 +1,7 @@
-"""From a grid of beamlets and voxels to the next coarser one.
+"""Coarser grids of beamlets and voxels.
 
-Beamlets: per fluence map, nodes of a grid with twice the spacing; the finer weights are bilinear interpolations of the
-nodes' (the separable [½ 1 ½] filter of multi-resolution pyramids, for beamlets of any position and outline).
+Beamlets: per fluence map, nodes of a grid with twice the spacing; finer weights are interpolated bilinearly between
+nodes (the separable [½ 1 ½] filter of multi-resolution pyramids, for beamlets of any position and outline).
 Voxels: blocks of 2 × 2 × 2 are averaged.
 """
 
@@ -15,7 +15,9 @@ import scipy.sparse as sp
 
 from opentps_brimstone._typing import AnyIntArray
 from opentps_brimstone.model.influence import BeamletLayout
-from opentps_brimstone.optimization.voxel_bricks import numbered
+from opentps_brimstone.optimization.voxel_bricks import consecutive
+
+__all__ = ["CoarserGrid", "coarsen", "coarsen_beamlets", "coarsen_voxels"]
 
 # Positions are often rounded decimals: a beamlet this close to a node, in units of the spacing, is on it.
 _ON_NODE = 1e-6
@@ -23,12 +25,12 @@ _ON_NODE = 1e-6
 
 @dataclass(frozen=True)
 class CoarserGrid:
-    """What turns a grid into the next coarser one.
+    """A grid derived from the next finer one.
 
     Attributes
     ----------
     voxel_of : ndarray of int, shape (n_finer_voxels,)
-        The block that each finer voxel belongs to.
+        Block of each finer voxel.
     voxel_ijk : ndarray of int, shape (n_voxels, 3)
         Index of each block in units of blocks.
     interpolation : csr_matrix, shape (n_finer_beamlets, n_beamlets)
@@ -63,7 +65,7 @@ def coarsen(layout: BeamletLayout, voxel_ijk: AnyIntArray) -> CoarserGrid:
 
 
 def coarsen_voxels(voxel_ijk: AnyIntArray) -> tuple[AnyIntArray, AnyIntArray]:
-    """Gather voxels in blocks of 2 × 2 × 2.
+    """Group voxels in blocks of 2 × 2 × 2.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def coarsen_voxels(voxel_ijk: AnyIntArray) -> tuple[AnyIntArray, AnyIntArray]:
     extent = tuple(int(highest) + 1 for highest in block_ijk.max(axis=1))
     if math.prod(extent) > np.iinfo(block_ijk.dtype).max:
         block_ijk = block_ijk.astype(np.int64)
-    voxel_of, blocks = numbered((block_ijk[0] * extent[1] + block_ijk[1]) * extent[2] + block_ijk[2])
+    voxel_of, blocks = consecutive((block_ijk[0] * extent[1] + block_ijk[1]) * extent[2] + block_ijk[2])
     return voxel_of, np.stack(np.unravel_index(blocks, extent), axis=1).astype(voxel_ijk.dtype)
 
 
@@ -98,14 +100,14 @@ def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayou
     interpolation : csr_matrix, shape (n_finer_beamlets, n_nodes)
         Bilinear interpolation from the nodes to the finer beamlets; rows sum to 1.
     nodes : BeamletLayout
-        Only nodes that some finer beamlet needs.
+        Only nodes that a finer beamlet needs.
     """
     spacing = 2.0 * layout.spacing_mm
     low_end = np.full((layout.n_beams, 2), np.inf)
     high_end = np.full((layout.n_beams, 2), -np.inf)
     np.minimum.at(low_end, layout.beam_index, layout.xy_mm)
     np.maximum.at(high_end, layout.beam_index, layout.xy_mm)
-    # Nodes lie symmetrically about the middle of the map, so that a symmetric case stays one.
+    # Nodes lie symmetrically about the middle of the map, so that a symmetric case stays symmetric.
     intervals = np.ceil((high_end - low_end) / spacing - _ON_NODE)
     anchor = (low_end + high_end - intervals * spacing) / 2
     position = (layout.xy_mm - anchor[layout.beam_index]) / spacing[layout.beam_index]
@@ -125,7 +127,7 @@ def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayou
             shares.append(share[used])
     node = np.concatenate(nodes)
     extent = tuple(node.max(axis=0) + 1)
-    node_of, used_nodes = numbered(np.ravel_multi_index(tuple(node.T), extent))
+    node_of, used_nodes = consecutive(np.ravel_multi_index(tuple(node.T), extent))
     interpolation = sp.csr_matrix(
         (np.concatenate(shares), (np.concatenate(rows), node_of)), shape=(layout.n_beamlets, len(used_nodes))
     )

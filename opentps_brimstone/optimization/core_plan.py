@@ -1,4 +1,4 @@
-"""A plan and its prescription, put together for the core."""
+"""Conversion of a plan and its prescription to the core's data."""
 
 from __future__ import annotations
 
@@ -23,34 +23,32 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
+__all__ = ["AssembledPlan", "assemble", "target_terms"]
 
-# A target on fewer voxels than this is not represented by a grid any more.
+# A grid with fewer voxels than this in a target is too coarse to represent it.
 _FEWEST_TARGET_VOXELS = 8
-# Distance up to which beamlets are next to each other, in units of their spacing.
+# Maximum distance between neighbors, in units of the beamlet spacing.
 _NEXT_TO = 1.2
-# The core's sign for a row that stands for no voxel.
-_NO_ROW = 0xFFFFFFFF
 
 
 @dataclass
 class AssembledPlan:
-    """A plan as the core computes it: voxels with a term, beamlets that take part.
+    """The part of a plan that the core computes: voxels with a term, and beamlets that are optimized.
 
     Attributes
     ----------
     core : _core.MultilevelPlan
         The grids, finest first. Its weights are MU over all fractions.
     beamlets : ndarray of int
-        The plan's beamlets that are parameters.
+        The plan's beamlets that are optimized.
     of_interest : ndarray of bool
-        Whether a voxel of the dose grid, in C order, is in a structure with a term and reached by some beamlet.
+        Whether each voxel of the dose grid, in C order, is in a structure with a term and reached by a beamlet.
     rows : ndarray of int
-        Rows of the voxels of interest in the core. Rows of no voxel get no dose.
+        Rows of the voxels of interest in the core. Other rows get no dose.
     reference_dose : float
         Highest dose bound of the target terms, in Gy.
     uniform_weight : float
-        The weight, in MU over all fractions, that gives the targets their mean prescribed dose when every
-        beamlet has it.
+        Common weight of all beamlets, in MU over all fractions, that gives the targets their mean prescribed dose.
     """
 
     core: _core.MultilevelPlan
@@ -66,17 +64,17 @@ class AssembledPlan:
         return np.flatnonzero(self.of_interest)
 
     def to_voxels_of_interest(self, grid: int, dose: FloatArray) -> FloatArray:
-        """Dose of a grid's rows, given to every voxel of interest in them."""
+        """Dose of every voxel of interest, from the dose of a grid's rows."""
         return dose[self.core.rows_on_grid(self.rows, grid)]
 
 
 def target_terms(objectives: list[ObjectiveTerm]) -> list[KLDivergenceTerm]:
-    """Find the DVH terms on targets.
+    """Select the DVH terms on targets.
 
     Raises
     ------
     ValueError
-        When there is none.
+        If there are none.
     """
     terms = [
         term
@@ -100,20 +98,18 @@ def assemble(
     initial_weights: FloatArray | None = None,
     include_all: bool = False,
 ) -> AssembledPlan:
-    """Put a plan together for the core.
+    """Convert a plan for the core.
 
     Parameters
     ----------
     plan : Plan
-        The plan.
     objectives : list of ObjectiveTerm
-        Terms that know their structures.
+        Terms with their structures.
     settings : OptimizerSettings
-        How to optimize.
     initial_weights : ndarray, shape (n_beamlets,), optional
-        MU over all fractions. Beamlets that do not take part keep theirs; without it they have none.
+        MU over all fractions. Beamlets that are not optimized keep theirs. Default: 0.
     include_all : bool
-        Let every beamlet take part.
+        Optimize every beamlet.
 
     Returns
     -------
@@ -122,7 +118,7 @@ def assemble(
     Raises
     ------
     ValueError
-        When no term is on a target, or a structure with a term gets no dose from any beamlet.
+        If no term is on a target, or a structure with a term gets no dose from any beamlet.
     """
     targets = target_terms(objectives)
     influence = plan.dose_influence
@@ -227,7 +223,7 @@ def _mean_doses(matrix: Any, structures: list[Structure], threads: int) -> Float
 
 
 def _included(mean_dose: FloatArray, threshold: float) -> AnyIntArray:
-    """Beamlets whose mean dose in some target is at least a share of the strongest beamlet's."""
+    """Beamlets whose mean dose in any target exceeds a share of the strongest beamlet's."""
     return np.flatnonzero((mean_dose > threshold * mean_dose.max(axis=1, keepdims=True)).any(axis=0))
 
 
@@ -239,7 +235,7 @@ def _base_dose(
     rows: npt.NDArray[np.uint32],
     n_rows: int,
 ) -> FloatArray:
-    """Dose of the beamlets that do not take part, or nothing."""
+    """Dose of the beamlets that are not optimized, or an empty array."""
     if initial_weights is None:
         return np.empty(0)
     fixed = initial_weights.copy()
@@ -252,7 +248,7 @@ def _base_dose(
 
 
 def _uniform_weight(targets: list[KLDivergenceTerm], mean_dose: FloatArray) -> float:
-    """Find the weight that gives the targets their mean prescribed dose when every beamlet has it."""
+    """Compute the common weight of all beamlets that gives the targets their mean prescribed dose."""
     asked = 0.0
     for term in targets:
         dose, volume = term.dvh.T
@@ -292,9 +288,9 @@ def _add_grids(
     ijk: AnyIntArray,
     wanted: int,
 ) -> list[BeamletLayout]:
-    """Add coarser grids as long as they still make sense; return where the beamlets of all grids are.
+    """Add coarser grids that can represent the targets; return the beamlet layouts of all grids.
 
-    A grid does when its beamlets are no wider than the thinnest target and every target still has some voxels.
+    Its beamlets are no wider than the thinnest target, and every target has some voxels.
     """
     spacing = np.array(plan.dose_influence.grid.spacing_mm)
     layout = _subset(plan.dose_influence.layout, assembled.beamlets)
@@ -313,7 +309,7 @@ def _add_grids(
             return layouts
         spacing = 2 * spacing
         coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
-        row_of = np.full(n_rows, _NO_ROW, dtype=np.uint32)
+        row_of = np.full(n_rows, _core.NO_ROW, dtype=np.uint32)
         row_of[rows] = coarser_rows[coarser.voxel_of]
         row_of[unreached_row] = n_coarser_rows
         unreached_row = n_coarser_rows
@@ -333,7 +329,7 @@ def _add_grids(
 
 
 def _penalize_roughness(assembled: AssembledPlan, layouts: list[BeamletLayout], weight: float) -> None:
-    """Let jumps between neighboring beamlets cost as much on every grid as on the finest one, for the same fluence."""
+    """Add the cost of jumps between neighboring beamlets, alike on all grids for the same fluence."""
     finest = layouts[0]
     for grid, layout in enumerate(layouts):
         # A jump's cost grows with the edge that it runs along.
@@ -347,7 +343,7 @@ def _penalize_roughness(assembled: AssembledPlan, layouts: list[BeamletLayout], 
 
 
 def _neighbors(layout: BeamletLayout) -> npt.NDArray[np.uint32]:
-    """Pairs of beamlets of one fluence map that are next to each other in x or y, but not across a corner."""
+    """Pairs of beamlets of the same fluence map that are neighbors in x or y, but not across a corner."""
     pairs: list[AnyIntArray] = []
     for beam, spacing in enumerate(layout.spacing_mm):
         beamlets = np.flatnonzero(layout.beam_index == beam)

@@ -1,4 +1,4 @@
-"""Settings as the core takes them."""
+"""Conversion of settings to the core's."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from opentps_brimstone import _core
 if TYPE_CHECKING:
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
+__all__ = ["bin_settings", "level_settings"]
+
 
 def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float) -> _core.BinSettings:
-    """How dose is binned at a level.
+    """Dose bins and kernels of a level.
 
     Parameters
     ----------
     settings : OptimizerSettings
-        Relative widths.
     level : int
         0 is the finest.
     reference_dose : float
         In Gy.
     """
-    sigma_max = settings.gaussian_bin_sigma / settings.level_sigma[level] * reference_dose
+    sigma_max = _widest_sigma(settings, level) * reference_dose
     sigma_min = sigma_max / np.sqrt(settings.variance_ratio)
     return _core.BinSettings(
         reference_dose=reference_dose,
@@ -41,23 +42,19 @@ def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float)
 def level_settings(
     settings: OptimizerSettings, level: int, grid: int, reference_dose: float, weight_limit: float
 ) -> _core.LevelSettings:
-    """Everything the core needs to know of a level.
+    """All settings of a level.
 
     Parameters
     ----------
-    settings : OptimizerSettings
-        All levels' settings.
-    level : int
-        0 is the finest.
+    settings, level, reference_dose
+        As for `bin_settings`.
     grid : int
-        The grid it runs on; 0 is the finest.
-    reference_dose : float
-        In Gy.
+        The level's grid; 0 is the finest.
     weight_limit : float
         Highest beamlet weight, in MU over all fractions.
     """
     bins = bin_settings(settings, level, reference_dose)
-    sigma_max = settings.gaussian_bin_sigma / settings.level_sigma[level] * reference_dose
+    sigma_max = _widest_sigma(settings, level) * reference_dose
     coarsest = level == settings.number_of_levels - 1 and settings.number_of_levels > 1
     return _core.LevelSettings(
         grid=grid,
@@ -80,3 +77,8 @@ def level_settings(
             max_iterations=settings.max_iterations,
         ),
     )
+
+
+def _widest_sigma(settings: OptimizerSettings, level: int) -> float:
+    """Return the standard deviation of a level's wide kernel, relative to the reference dose."""
+    return settings.gaussian_bin_sigma / settings.level_sigma[level]

@@ -1,4 +1,4 @@
-"""An optimizer for terms that are given, with levels that resolve them."""
+"""An optimizer for given terms, with levels fine enough to resolve them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 
+__all__ = ["plan_with_terms", "settings_for"]
+
+# The finest level's kernel fits this many times into the narrowest target DVH.
 _KERNELS_IN_TARGET = 1.0
-
-
-_LEVEL_STEP = 2.5  # between the published sigmas of neighboring levels
+# Ratio of the published sigmas of neighboring levels.
+_LEVEL_STEP = 2.5
 
 
 def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerSettings:
-    """Choose settings that resolve the narrowest target DVH among some terms.
+    """Choose settings that resolve the narrowest target DVH.
 
-    The finest published kernel has a standard deviation of 2.5 % of the reference dose, and doses closer together
-    than that look alike to it. Where a target's DVH is narrower, finer levels are put before the published ones,
-    down to its width.
+    The finest published kernel has a standard deviation of 2.5 % of the reference dose and cannot resolve smaller
+    differences. For a narrower target DVH, finer levels are added down to its width.
 
     Parameters
     ----------
@@ -35,10 +36,8 @@ def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerS
     Returns
     -------
     OptimizerSettings
-        The defaults where no target is that narrow.
+        The defaults if no target DVH is that narrow.
     """
-    from opentps_brimstone.optimization.settings import OptimizerSettings
-
     default = OptimizerSettings()
     dvhs = [term.dvh for structure, term in terms if structure.is_target and isinstance(term, KLDivergenceTerm)]
     if not dvhs:
@@ -63,23 +62,21 @@ def plan_with_terms(
     number_of_fractions: int,
     settings: OptimizerSettings | None = None,
 ) -> PlanOptimizer:
-    """Optimizer of a plan that is asked for some terms.
+    """Make a plan with some terms, and its optimizer.
 
     Parameters
     ----------
     influence : DoseInfluence
     terms : iterable of (Structure, ObjectiveTerm)
-        The terms are copied, so they can be asked of another plan again.
+        The terms are copied, so that they can be used for other plans, too.
     number_of_fractions : int
     settings : OptimizerSettings, optional
-        If not given, those of `settings_for`.
+        Default: those of `settings_for`.
 
     Returns
     -------
     PlanOptimizer
     """
-    from opentps_brimstone.optimization.optimizer import PlanOptimizer
-
     terms = list(terms)
     structures = list({id(structure): structure for structure, _ in terms}.values())
     plan = Plan.from_influence(influence, structures, number_of_fractions=number_of_fractions)

@@ -1,6 +1,6 @@
-"""Ready-made objectives beside the Kullback-Leibler divergence, for mixed prescriptions.
+"""Objectives for mixed prescriptions, beside the Kullback-Leibler divergence.
 
-Each is a few lines of NumPy on the doses of a structure's voxels: a model for objectives of one's own.
+Each is a few lines of NumPy on the doses of a structure's voxels: a model for objectives of your own.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def _positive_dose(name: str, dose_gy: float) -> float:
 
 
 class SquaredDeviationTerm(ObjectiveTerm):
-    """Ask for one dose everywhere: Σ_j v_j [(d_j − dose) / dose]².
+    """Squared deviation from a dose: Σ_j v_j [(d_j − dose) / dose]².
 
     Parameters
     ----------
     dose_gy : float
         In Gy.
     weight : float
-        Factor of the term in the cost.
+        As for `ObjectiveTerm`.
 
     Examples
     --------
@@ -58,11 +58,11 @@ class EUDTerm(ObjectiveTerm):
     limit_gy : float
         In Gy.
     a : float
-        1 is the mean dose; high values look at hot spots (serial organs), negative ones at cold spots (targets).
+        1 is the mean dose; high values emphasize hot spots (serial organs), negative ones cold spots (targets).
     minimum : bool
-        Ask for at least the limit, instead of at most.
+        The limit is a minimum, not a maximum.
     weight : float
-        Factor of the term in the cost.
+        As for `ObjectiveTerm`.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class EUDTerm(ObjectiveTerm):
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`."""
-        # A voxel without dose has no finite power for a < 1: a millionth of the limit stands for it.
+        # Zero dose has no finite power for a < 1, so a millionth of the limit replaces it.
         relative = np.maximum(dose / self.limit_gy, 1e-6)
         power = relative**self.a
         eud = float(share @ power) ** (1.0 / self.a)  # relative to the limit
@@ -94,9 +94,9 @@ class EUDTerm(ObjectiveTerm):
 
 
 class DVHLimitTerm(ObjectiveTerm):
-    """Limit the volume that gets a dose: at most (or at least) a share of the volume above it.
+    """Limit the share of the volume above a dose.
 
-    Of the voxels on the wrong side of the dose, those nearest to it are asked to cross it, as many as the volume needs:
+    Of the voxels on the wrong side of the dose, those nearest to it have to cross it, as many as the limit requires:
     Σ_j v_j [(d_j − dose) / dose]² over them (Q. Wu and R. Mohan, Med. Phys. 27, 2000).
 
     Parameters
@@ -106,9 +106,9 @@ class DVHLimitTerm(ObjectiveTerm):
     volume : float
         Share of the volume, in [0, 1].
     minimum : bool
-        At least this share at or above the dose, instead of at most.
+        The share is a minimum, not a maximum.
     weight : float
-        Factor of the term in the cost.
+        As for `ObjectiveTerm`.
 
     Examples
     --------
@@ -145,12 +145,12 @@ class DVHLimitTerm(ObjectiveTerm):
 
 
 class HomogeneityTerm(ObjectiveTerm):
-    """Ask for the same dose everywhere, whatever it is: the variance of the dose over the square of its mean.
+    """Ask for a uniform dose of any height: the variance of the dose over the square of its mean.
 
     Parameters
     ----------
     weight : float
-        Factor of the term in the cost.
+        As for `ObjectiveTerm`.
 
     Examples
     --------

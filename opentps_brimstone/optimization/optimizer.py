@@ -1,4 +1,4 @@
-"""Finding beamlet weights: settings, optimizer and result."""
+"""The optimizer of a plan's beamlet weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from opentps_brimstone._typing import AnyArray, FloatArray
 from opentps_brimstone.optimization.callbacks import Callback, as_callback
 from opentps_brimstone.optimization.checkpoint import load_checkpoint
 from opentps_brimstone.optimization.core_plan import assemble, target_terms
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
 
+__all__ = ["PlanOptimizer"]
+
 
 class PlanOptimizer:
     """Brimstone: finds beamlet weights whose dose-volume histograms match the prescribed ones.
@@ -30,7 +33,7 @@ class PlanOptimizer:
     Parameters
     ----------
     plan : Plan
-        The plan; its `beamlet_weights` are set by `optimize`.
+        Its `beamlet_weights` are set by `optimize`.
     settings : OptimizerSettings, optional
         Constants of the algorithm.
 
@@ -41,19 +44,10 @@ class PlanOptimizer:
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> plan = three_voxel_plan()
+    >>> target, cord = plan.structures
     >>> optimizer = pb.PlanOptimizer(plan)
     >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
     >>> optimizer.add_objective(cord, pb.MaximumDoseTerm(5.0))
@@ -70,15 +64,7 @@ class PlanOptimizer:
         self.prescription = Prescription(plan, self.settings)
 
     def add_objective(self, structure: Structure, objective: ObjectiveTerm) -> None:
-        """Ask something of a structure.
-
-        Parameters
-        ----------
-        structure : Structure
-            One of the plan's.
-        objective : ObjectiveTerm
-            What is asked.
-        """
+        """Add an objective; the same as `Prescription.add`."""
         self.prescription.add(structure, objective)
 
     def optimize(
@@ -95,18 +81,18 @@ class PlanOptimizer:
         Parameters
         ----------
         initial_weights : array_like, shape (n_beamlets,), optional
-            MU per fraction to start from; without it, the uniform weight that gives the targets their mean dose.
+            MU per fraction to start from. Default: the uniform weight that gives the targets their mean dose.
         callback : OptimizationCallback or callable, or a list of them, optional
-            Called after each iteration; returning False stops.
+            Called after each iteration; stops the optimization by returning False.
         max_iterations : int, optional
-            Iterations per level; the settings' 500 by default.
+            Iterations per level. Default: the settings' 500.
         tolerance : float or sequence of float, optional
-            Relative change of the cost that ends a level; the settings' 1e-3 by default.
+            Relative change of the cost that ends a level. Default: the settings' 1e-3.
         progress : bool
             Show a progress bar on the terminal.
         resume_from : path, optional
-            A checkpoint (`Checkpoint`) to go on from. The result is bitwise that of an optimization that was never
-            interrupted; the start weights are those of the checkpoint.
+            A file of `Checkpoint` to resume, with its start weights. The result is bitwise that of an uninterrupted
+            optimization.
 
         Returns
         -------
@@ -115,28 +101,19 @@ class PlanOptimizer:
         Raises
         ------
         ValueError
-            When no objective is on a target, a structure gets no dose, or a number is out of its range.
+            If no objective is on a target, a structure gets no dose, or a number is out of its range.
         CheckpointError
-            When the checkpoint cannot be read or belongs to another plan, prescription or settings.
+            If the checkpoint cannot be read or belongs to another plan, prescription or settings.
         KeyboardInterrupt
-            On Ctrl-C; the plan is as before. Whatever ends the optimization after an iteration, this or an exception
-            of a callback, has an attribute ``result_so_far``: the `OptimizationResult` of the last iteration.
+            On Ctrl-C; the plan is unchanged. This, like an exception of a callback, has an attribute ``result_so_far``:
+            the `OptimizationResult` of the last iteration, if any.
         """
         settings = self._settings(max_iterations, tolerance)
         targets = target_terms(self.prescription.objectives)
         self.plan.prepare([term.structure for term in targets if term.structure is not None])
         watch = as_callback(callback) if callback is not None else None
         started = time.perf_counter()
-        fractions = self.plan.number_of_fractions
-        start = None
-        resumed = None
-        if resume_from is not None:
-            if initial_weights is not None:
-                raise ValueError("give initial_weights or resume_from, not both: a checkpoint has its start weights")
-            resumed = load_checkpoint(resume_from, fingerprint(self.plan, self.prescription.objectives, settings))
-            start = resumed.get("start")
-        elif initial_weights is not None:
-            start = self.plan.dose_influence.check_weights(initial_weights) * fractions
+        start, resumed = self._start(initial_weights, resume_from, settings)
         assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start)
         run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, watch)
         if watch is not None:
@@ -173,6 +150,25 @@ class PlanOptimizer:
         if watch is not None:
             watch.on_end(result)
         return result
+
+    def _start(
+        self,
+        initial_weights: npt.ArrayLike | None,
+        resume_from: str | os.PathLike[str] | None,
+        settings: OptimizerSettings,
+    ) -> tuple[FloatArray | None, dict[str, AnyArray] | None]:
+        """Start weights in MU over all fractions, and the arrays of a checkpoint to resume, if any."""
+        if resume_from is not None:
+            if initial_weights is not None:
+                raise ValueError("give initial_weights or resume_from, not both: a checkpoint has its start weights")
+            resumed = load_checkpoint(resume_from, fingerprint(self.plan, self.prescription.objectives, settings))
+            return resumed.get("start"), resumed
+        if initial_weights is None:
+            return None, None
+        return self.plan.dose_influence.check_weights(initial_weights) * self.plan.number_of_fractions, None
+
+    def __repr__(self) -> str:
+        return f"PlanOptimizer({self.plan!r}, {self.prescription.objectives!r}, {self.settings!r})"
 
     def _settings(self, max_iterations: int | None, tolerance: float | Sequence[float] | None) -> OptimizerSettings:
         changes: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a plan is asked for: terms on the dose of structures, and their sum."""
+"""A plan's objectives, and their cost."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.core_plan import AssembledPlan, assemble
+from opentps_brimstone.optimization.core_settings import bin_settings
+from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
-    from opentps_brimstone.optimization.core_plan import AssembledPlan
-    from opentps_brimstone.optimization.settings import OptimizerSettings
+
+__all__ = ["Prescription"]
 
 
 class Prescription:
@@ -23,30 +26,20 @@ class Prescription:
     Parameters
     ----------
     plan : Plan
-        The plan whose weights are judged.
     settings : OptimizerSettings, optional
-        Where the smoothing and the constants come from.
+        For the smoothing and the constants.
 
     Attributes
     ----------
     objectives : list of ObjectiveTerm
-        The terms; each knows its structure.
+        The terms with their structures.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> plan = three_voxel_plan()
+    >>> target, cord = plan.structures
     >>> prescription = pb.Prescription(plan)
     >>> prescription.add(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
     >>> prescription.add(cord, pb.MeanDoseTerm(2.0))
@@ -57,26 +50,31 @@ class Prescription:
     """
 
     def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:
-        from opentps_brimstone.optimization.settings import OptimizerSettings
-
         self.plan = plan
         self.settings = settings or OptimizerSettings()
         self.objectives: list[ObjectiveTerm] = []
-        # Put together for the core by the last evaluation, and for which terms.
+        # The last evaluation's plan for the core, and the terms it is valid for.
         self._assembled: tuple[object, AssembledPlan] | None = None
 
     def add(self, structure: Structure, objective: ObjectiveTerm) -> None:
-        """Ask something of a structure.
+        """Add an objective.
 
         Parameters
         ----------
         structure : Structure
-            One of the plan's, or of its series.
+            Of the plan or of its series.
         objective : ObjectiveTerm
-            A term that belongs to no other structure yet.
+            Not yet used for another structure.
+
+        Raises
+        ------
+        TypeError
+            If the objective is not an ObjectiveTerm, or does not override `ObjectiveTerm.evaluate`.
+        ValueError
+            If the structure is not the plan's or not on the dose grid, or the objective has another structure.
         """
         if not isinstance(objective, ObjectiveTerm):
-            raise TypeError(f"{objective!r} is no objective; it must be an ObjectiveTerm, such as KLDivergenceTerm")
+            raise TypeError(f"{objective!r} is not an objective; it must be an ObjectiveTerm, such as KLDivergenceTerm")
         if type(objective).evaluate is ObjectiveTerm.evaluate:
             raise TypeError(f"{type(objective).__name__} must override evaluate(dose, share)")
         structure = self.plan.own_structure(structure)
@@ -91,12 +89,12 @@ class Prescription:
         target_dvh: Sequence[tuple[float, float]] | FloatArray,
         weight: float = 1.0,
     ) -> None:
-        """Ask for a DVH.
+        """Add a `KLDivergenceTerm`.
 
         Parameters
         ----------
         structure : Structure
-            One of the plan's.
+            Of the plan or of its series.
         target_dvh : array_like, shape (n, 2)
             Points (dose in Gy, volume share), falling from 1 to 0.
         weight : float
@@ -105,7 +103,7 @@ class Prescription:
         self.add(structure, KLDivergenceTerm(dvh=target_dvh, weight=weight))
 
     def evaluate(self, beamlet_weights: npt.ArrayLike) -> tuple[float, FloatArray]:
-        """Cost of beamlet weights at the finest level, half of each voxel in either kernel.
+        """Cost of beamlet weights at the finest level, with half of each voxel in either kernel.
 
         Parameters
         ----------
@@ -118,9 +116,6 @@ class Prescription:
         gradient : ndarray, shape (n_beamlets,)
             Per MU.
         """
-        from opentps_brimstone.optimization.core_plan import assemble
-        from opentps_brimstone.optimization.core_settings import bin_settings
-
         plan = self.plan
         weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
         settings = self.settings.single_grid()
@@ -130,3 +125,7 @@ class Prescription:
         assembled = self._assembled[1]
         cost, gradient = assembled.core.evaluate(bin_settings(settings, 0, assembled.reference_dose), weights, 0.5)
         return float(cost), gradient * plan.number_of_fractions
+
+    def __repr__(self) -> str:
+        on = [f"{term.structure.name}: {term!r}" for term in self.objectives if term.structure is not None]
+        return f"Prescription({'; '.join(on)})"

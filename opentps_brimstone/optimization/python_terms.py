@@ -1,4 +1,4 @@
-"""Objectives written in Python: what the core calls, and whether they keep their promise."""
+"""Objectives written in Python, checked whenever the core calls them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Evaluate = Callable[[FloatArray, FloatArray], tuple[float, FloatArray]]
 
 
 def checked_evaluate(term: ObjectiveTerm) -> Evaluate:
-    """Make a function that calls a term's `evaluate` and checks what it returns.
+    """Wrap a term's `evaluate`, and check what it returns.
 
     Parameters
     ----------
     term : ObjectiveTerm
-        Its `evaluate` takes dose and share, or the dose alone.
+        With an `evaluate` of dose and share, or of the dose alone.
 
     Returns
     -------
     callable
-        (dose, share) to (value, gradient). It raises TypeError or ValueError, naming the term and its structure, when
-        the term returns something else than a finite number and a finite gradient of the dose's shape.
+        (dose, share) to (value, gradient). It raises TypeError or ValueError, naming the term and its structure, unless
+        the term returns a finite number and a finite gradient of the dose's shape.
     """
     evaluate = _with_share(term)
     name = f"{type(term).__name__} on {term.structure.name!r}" if term.structure else type(term).__name__

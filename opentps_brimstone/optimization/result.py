@@ -1,19 +1,21 @@
-"""What an optimization found."""
+"""The result of an optimization."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.tables import Html, html_table, sparkline
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["OptimizationResult", "convergence_row"]
 
 
 @dataclass(frozen=True)
 class OptimizationResult:
-    """What an optimization found.
+    """Beamlet weights found by an optimization, and how it went.
 
     Attributes
     ----------
@@ -22,7 +24,7 @@ class OptimizationResult:
     message : str
         Why it ended.
     final_cost : float
-        Cost at the finest level that ran.
+        At the finest level run.
     iterations : int
         Over all levels.
     beamlet_weights : ndarray, shape (n_beamlets,)
@@ -32,27 +34,17 @@ class OptimizationResult:
     convergence_history : dict of str to list
         "iteration", "level", "cost", "gradient_norm" and "time_s" of each iteration.
     time_s : float
-        Wall time, without the preparation that `preparation_s` gives.
+        Wall time of the iterations.
     preparation_s : float
-        Time to put the plan together: selection of voxels and beamlets, coarser grids.
+        Wall time before them: selection of voxels and beamlets, coarser grids.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> plan = three_voxel_plan()
     >>> optimizer = pb.PlanOptimizer(plan)
-    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
     >>> result = optimizer.optimize()
     >>> result.message
     'converged at all 4 levels'
@@ -69,3 +61,30 @@ class OptimizationResult:
     convergence_history: dict[str, list[Any]] = field(repr=False)
     time_s: float = 0.0
     preparation_s: float = 0.0
+
+    def _repr_html_(self) -> Html:
+        rows = [
+            ("cost", f"{self.final_cost:.4g}"),
+            ("iterations", str(self.iterations)),
+            ("time", f"{self.time_s:.1f} s, after {self.preparation_s:.1f} s of preparation"),
+            ("MU per fraction", f"{self.beamlet_weights.sum():.1f} in {len(self.beamlet_weights)} beamlets"),
+            convergence_row(self.convergence_history),
+        ]
+        return html_table(("Optimization", self.message), rows)
+
+
+def convergence_row(history: dict[str, list[Any]]) -> tuple[str, str]:
+    """Draw the cost of every iteration, on a logarithmic scale, for a table in HTML.
+
+    Parameters
+    ----------
+    history : dict of str to list
+        With "cost".
+
+    Returns
+    -------
+    name, curve : str
+    """
+    cost = np.array(history["cost"], dtype=np.float64)
+    shown = len(cost) > 1 and cost.min() > 0
+    return "convergence", sparkline(np.arange(len(cost)), np.log(cost)) if shown else ""

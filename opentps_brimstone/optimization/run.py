@@ -1,4 +1,4 @@
-"""One optimization as it runs: between the plan's beamlets and the core's, and between the core and callbacks."""
+"""One run of the core: converts weights and doses between it and the plan, and calls the callbacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,31 +16,36 @@ from opentps_brimstone._typing import AnyArray, FloatArray
 from opentps_brimstone._util.lazy_array import LazyArray
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.optimization.callbacks import OptimizationCallback, ProgressBar
+from opentps_brimstone.optimization.checkpoint import OptimizationState
 from opentps_brimstone.optimization.core_plan import AssembledPlan
 from opentps_brimstone.optimization.core_settings import level_settings
-from opentps_brimstone.optimization.state import OptimizationState
+from opentps_brimstone.optimization.result import OptimizationResult
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.optimization.prescription import Prescription
-    from opentps_brimstone.optimization.result import OptimizationResult
     from opentps_brimstone.optimization.settings import OptimizerSettings
     from opentps_brimstone.optimization.terms import ObjectiveTerm
 
+__all__ = ["OptimizationRun", "fingerprint"]
 
-# A weight given as a start may be at most this share of the highest weight, where the transform is not yet flat.
+# Start weights may be at most this share of the highest weight, where the transform is not yet flat.
 _HIGHEST_START = 0.8
+_HISTORY_ENTRIES = ("iteration", "level", "cost", "gradient_norm", "time_s")
+# Prefixes of a checkpoint's arrays.
+_CORE = "core_"
+_HISTORY = "history_"
 
 
 class OptimizationRun:
-    """One optimization: from MU per fraction of all beamlets to the core's weights and back.
+    """One optimization by the core.
 
     Parameters
     ----------
-    plan, prescription
-        What is optimized.
+    plan : Plan
+    prescription : Prescription
     assembled : AssembledPlan
-        The same for the core.
+        Plan and prescription for the core.
     settings : OptimizerSettings
     start : ndarray, shape (n_beamlets,), or None
         MU over all fractions.
@@ -49,7 +54,7 @@ class OptimizationRun:
     Attributes
     ----------
     history : dict
-        One list each of iteration, level, cost, gradient_norm and time_s.
+        Lists "iteration", "level", "cost", "gradient_norm" and "time_s".
     """
 
     def __init__(
@@ -88,13 +93,7 @@ class OptimizationRun:
             )
             for level in range(first + 1)
         ]
-        self.history: dict[str, list[Any]] = {
-            "iteration": [],
-            "level": [],
-            "cost": [],
-            "gradient_norm": [],
-            "time_s": [],
-        }
+        self.history: dict[str, list[Any]] = {name: [] for name in _HISTORY_ENTRIES}
 
     def optimize(self, *, show_progress: bool, resumed: Mapping[str, AnyArray] | None = None) -> dict[str, Any]:
         """Run it.
@@ -104,7 +103,7 @@ class OptimizationRun:
         show_progress : bool
             Show a progress bar on the terminal.
         resumed : dict, optional
-            Arrays of a checkpoint to go on from.
+            Arrays of a checkpoint to resume.
 
         Returns
         -------
@@ -150,11 +149,11 @@ class OptimizationRun:
             beamlet_weights=cast(FloatArray, lazy_weights),
             dose=cast(FloatArray, lazy_dose),
         )
-        # The core's dose is gone soon: if somebody has kept the array, it must be filled now.
+        # The core's dose is gone soon: if a callback has kept the array, it must be filled now.
         kept = weakref.ref(lazy_dose)
         del lazy_dose
         if (still_there := kept()) is not None:
-            still_there.materialise()
+            still_there.materialize()
         watch.on_state(OptimizationState(self.history["iteration"][-1], lambda: self._checkpoint(progress)))
         return answer is not False
 
@@ -169,15 +168,12 @@ class OptimizationRun:
         return arrays
 
     def result_so_far(self, error: BaseException) -> OptimizationResult | None:
-        """Return what the last iteration had when an exception ended the optimization; None when there was none.
+        """Return the result of the last iteration before an exception; None if there was no iteration.
 
         Parameters
         ----------
         error : BaseException
-            What ended it.
         """
-        from opentps_brimstone.optimization.result import OptimizationResult
-
         if self._last is None:
             return None
         weights = self._finest_weights(*self._last)
@@ -193,7 +189,7 @@ class OptimizationRun:
         )
 
     def all_weights(self, weights: FloatArray) -> FloatArray:
-        """MU per fraction of all beamlets, from MU over all fractions of those that take part."""
+        """MU per fraction of all beamlets, from MU over all fractions of those that are optimized."""
         every: FloatArray = self._fixed.copy()
         every[self._assembled.beamlets] = weights
         return every / self._plan.number_of_fractions
@@ -204,25 +200,20 @@ class OptimizationRun:
     def _full_dose(self, grid: int, dose: FloatArray) -> FloatArray:
         of_interest = self._assembled.of_interest
         full = np.zeros(len(of_interest))
-        # Assigned to through a mask, a dose takes half the time that it takes through indices.
+        # Assignment through a mask takes half the time of one through indices.
         full[of_interest] = self._assembled.to_voxels_of_interest(grid, dose)
         return full.reshape(self._plan.dose_influence.grid.shape)
 
 
-# Prefixes of a checkpoint's arrays.
-_CORE = "core_"
-_HISTORY = "history_"
-
-
 def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: OptimizerSettings) -> str:
-    """Tell optimizations apart: a checkpoint goes on only in the one it was written for.
+    """Identify an optimization: a checkpoint can be resumed only in the one it was written for.
 
     Parameters
     ----------
     plan : Plan
     objectives : sequence of ObjectiveTerm
     settings : OptimizerSettings
-        Any number of threads gives the same result, so it does not count; nor does the number of iterations.
+        The number of threads, which does not change results, and the number of iterations are ignored.
 
     Returns
     -------
@@ -237,6 +228,6 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
             for term in objectives
             if term.structure is not None
         ],
-        replace(settings, threads=None, max_iterations=1),
+        asdict(replace(settings, threads=None, max_iterations=1)),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Terms: what is asked of the dose of a structure."""
+"""Terms of the cost, each on the dose of a structure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from opentps_brimstone import _core
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.core_settings import bin_settings
+from opentps_brimstone.optimization.settings import DIRECTIONS, Direction, OptimizerSettings
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
-from opentps_brimstone.optimization.settings import DIRECTIONS, Direction
+
+__all__ = [
+    "DoseLimitTerm",
+    "KLDivergenceTerm",
+    "MaximumDoseTerm",
+    "MeanDoseTerm",
+    "MinimumDoseTerm",
+    "ObjectiveTerm",
+    "check_target_dvh",
+]
 
 
 class ObjectiveTerm:
-    """One summand of the cost, on the dose of one structure: subclass it for your own.
+    """A summand of the cost, on the dose of a structure: subclass it for your own.
 
-    A subclass overrides `evaluate`, and calls ``super().__init__(weight)`` if it has an ``__init__``. Its value and
-    gradient join the cost at every level: there, `dose` and `share` are those of the level's coarser voxels. Voxels
-    that no beamlet reaches come as one, with all their volume.
+    A subclass overrides `evaluate`, and calls ``super().__init__(weight)`` if it has an ``__init__``. Its value enters
+    the cost at every level, where `dose` and `share` are those of the level's coarser voxels. Voxels that no beamlet
+    reaches are merged into one.
 
     Parameters
     ----------
@@ -38,7 +50,7 @@ class ObjectiveTerm:
     >>> class Deviation(pb.ObjectiveTerm):
     ...     def evaluate(self, dose, share):
     ...         relative = (dose - 50.0) / 50.0
-    ...         return share @ relative**2, 2.0 * share * relative / 50.0
+    ...         return float(share @ relative**2), 2.0 * share * relative / 50.0
     >>> value, gradient = Deviation(weight=2.0).evaluate(np.array([50.0, 55.0]), np.array([0.5, 0.5]))
     >>> round(value, 6)
     0.005
@@ -69,8 +81,12 @@ class ObjectiveTerm:
         raise TypeError(f"{type(self).__name__} must override evaluate(dose, share)")
 
     def state(self) -> tuple[object, ...]:
-        """Everything the term's cost depends on besides dose and structure; equal states give equal costs."""
+        """Everything besides dose and structure that the cost depends on; equal states give equal costs."""
         return tuple((name, repr(value)) for name, value in sorted(vars(self).items()) if name != "structure")
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name != "structure")
+        return f"{type(self).__name__}({values})"
 
 
 class KLDivergenceTerm(ObjectiveTerm):
@@ -79,15 +95,15 @@ class KLDivergenceTerm(ObjectiveTerm):
     Parameters
     ----------
     dose_range : (float, float), optional
-        Lowest and highest dose in Gy; the volume is asked to spread evenly in between.
+        Lowest and highest dose in Gy; the target DVH is linear in between.
     dvh : sequence of (float, float), optional
         Points (dose in Gy, share of the volume that gets at least this dose), doses rising, shares falling from 1 to
         0, linear in between. Either this or `dose_range`.
     volume_fraction : float
-        With `dose_range`: the share of the volume asked inside; the rest may fall off below the lowest dose of a
-        target, or above the highest dose of an organ at risk.
+        With `dose_range`: the share of the volume inside it; the rest may fall off below the lowest dose of a target,
+        or above the highest dose of an organ at risk.
     weight : float
-        Factor of the term in the cost.
+        As for `ObjectiveTerm`.
     direction : {"calc_target", "target_calc"}, optional
         KL(calculated ‖ target) or KL(target ‖ calculated), the published form. Default: the optimizer's setting.
     quantity : str
@@ -96,7 +112,7 @@ class KLDivergenceTerm(ObjectiveTerm):
     Raises
     ------
     ValueError
-        When the target is no falling DVH from 1 to 0, or the range is empty.
+        If the target is not a DVH that falls from 1 to 0, or the range is empty.
 
     Examples
     --------
@@ -106,7 +122,7 @@ class KLDivergenceTerm(ObjectiveTerm):
     array([10. ,  0.4])
     """
 
-    # Where a volume_fraction below 1 sends the rest: over this share of the bound it passes.
+    # With a volume_fraction below 1, the rest falls off over this share of the bound.
     _FALL_OFF = 0.1
 
     def __init__(
@@ -131,21 +147,21 @@ class KLDivergenceTerm(ObjectiveTerm):
         self._interval: tuple[float, float, float] | None = None
         if dvh is not None:
             if volume_fraction != 1.0:
-                raise ValueError("volume_fraction belongs to dose_range; a dvh says itself where the volume goes")
+                raise ValueError("volume_fraction belongs to dose_range; a dvh defines all of the volume")
             self._points = check_target_dvh(dvh)
         elif dose_range is not None:
             low, high = dose_range
             self.set_interval(low, high, volume_fraction)
 
     def set_interval(self, dose_min: float, dose_max: float, volume_fraction: float = 1.0) -> None:
-        """Ask for the doses of an interval instead.
+        """Replace the target by an interval of doses.
 
         Parameters
         ----------
         dose_min, dose_max : float
             Bounds in Gy.
         volume_fraction : float
-            Share of the volume asked inside, in (0, 1].
+            Share of the volume inside, in (0, 1].
         """
         if not (np.isfinite(dose_min) and np.isfinite(dose_max) and 0 <= dose_min < dose_max):
             raise ValueError(
@@ -180,14 +196,10 @@ class KLDivergenceTerm(ObjectiveTerm):
         return (self.weight, self.direction, self.dvh.tobytes())
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
-        """See `ObjectiveTerm.evaluate`; as at the finest level of default settings, half of a voxel in either kernel.
+        """See `ObjectiveTerm.evaluate`; with the finest level of default settings, half of a voxel in either kernel.
 
         The reference dose is the highest of the target DVH.
         """
-        from opentps_brimstone import _core
-        from opentps_brimstone.optimization.core_settings import bin_settings
-        from opentps_brimstone.optimization.settings import OptimizerSettings
-
         settings = OptimizerSettings()
         term = _core.KlDivergenceTerm(
             share=np.asarray(share, dtype=np.float64),
@@ -209,19 +221,22 @@ class KLDivergenceTerm(ObjectiveTerm):
 
 
 class DoseLimitTerm(ObjectiveTerm):
-    """What the terms with one dose limit share; use one of the classes below.
+    """Base of the terms with a dose limit that the core computes.
+
+    In their formulas, v_j is the share of the structure's volume in voxel j and d_ref the highest dose bound of the
+    target terms.
 
     Parameters
     ----------
     limit_gy : float
-        The limit, in Gy.
+        Dose up to, or from, which the term is 0, in Gy.
     weight : float
-        Factor of the term in the cost.
+        As for `ObjectiveTerm`.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, limit_gy: float, weight: float) -> None:
+    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
         super().__init__(weight)
         if not (np.isfinite(limit_gy) and limit_gy >= 0):
             raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
@@ -233,7 +248,7 @@ class DoseLimitTerm(ObjectiveTerm):
 
     @property
     def reference_dose_gy(self) -> float:
-        """d_ref when the term is evaluated alone: its limit. In a prescription it is the targets' highest dose."""
+        """d_ref of `evaluate`: the limit. In a prescription it is the highest dose bound of the target terms."""
         return self.limit_gy if self.limit_gy > 0 else 1.0
 
     def __repr__(self) -> str:
@@ -241,17 +256,9 @@ class DoseLimitTerm(ObjectiveTerm):
 
 
 class MaximumDoseTerm(DoseLimitTerm):
-    """Guard against hot voxels: weight · Σ_j v_j [max(0, d_j − limit) / d_ref]².
+    """Guard against hot voxels, which a DVH hardly shows: weight · Σ_j v_j [max(0, d_j − limit) / d_ref]².
 
-    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target. A DVH hardly
-    sees a few hot voxels among many; this term does.
-
-    Parameters
-    ----------
-    limit_gy : float
-        Dose above which a voxel costs, in Gy.
-    weight : float
-        Factor of the term in the cost.
+    Parameters and symbols are those of `DoseLimitTerm`.
 
     Examples
     --------
@@ -262,9 +269,6 @@ class MaximumDoseTerm(DoseLimitTerm):
 
     kind = "maximum_dose"
 
-    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
-        super().__init__(limit_gy, weight)
-
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
         excess = np.maximum(0.0, dose - self.limit_gy) / self.reference_dose_gy
@@ -274,14 +278,7 @@ class MaximumDoseTerm(DoseLimitTerm):
 class MinimumDoseTerm(DoseLimitTerm):
     """Guard against cold voxels: weight · Σ_j v_j [max(0, limit − d_j) / d_ref]².
 
-    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target.
-
-    Parameters
-    ----------
-    limit_gy : float
-        Dose below which a voxel costs, in Gy.
-    weight : float
-        Factor of the term in the cost.
+    Parameters and symbols are those of `DoseLimitTerm`.
 
     Examples
     --------
@@ -292,9 +289,6 @@ class MinimumDoseTerm(DoseLimitTerm):
 
     kind = "minimum_dose"
 
-    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
-        super().__init__(limit_gy, weight)
-
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
         lack = np.maximum(0.0, self.limit_gy - dose) / self.reference_dose_gy
@@ -302,16 +296,9 @@ class MinimumDoseTerm(DoseLimitTerm):
 
 
 class MeanDoseTerm(DoseLimitTerm):
-    """Press evenly on a structure: weight · [max(0, Σ_j v_j d_j − limit) / d_ref]².
+    """Reduce the mean dose of a structure: weight · [max(0, Σ_j v_j d_j − limit) / d_ref]².
 
-    v_j is the share of the structure's volume in voxel j and d_ref the highest dose asked of a target.
-
-    Parameters
-    ----------
-    limit_gy : float
-        Mean dose that costs nothing, in Gy.
-    weight : float
-        Factor of the term in the cost.
+    Parameters and symbols are those of `DoseLimitTerm`, but the default weight is 1.
 
     Examples
     --------

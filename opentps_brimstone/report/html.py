@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone import __version__, visualization
-from opentps_brimstone.evaluation import dose_statistics, voxel_volume_cc
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, html_table
+from opentps_brimstone.evaluation import dose_statistics, html_table, voxel_volume_cc
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.report.pages import draw_planes, machine_beams
 from opentps_brimstone.visualization.plots import structure_colors
 

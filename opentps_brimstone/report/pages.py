@@ -16,7 +16,7 @@ import numpy.typing as npt
 from opentps_brimstone import visualization
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, dose_statistics, format_table
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.optimization.terms import KLDivergenceTerm
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.toml_positions import KeyPath, key_lines
 from opentps_brimstone.engine.monitor_units import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings, is_lower
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
 from opentps_brimstone.optimization.settings import DIRECTIONS, OptimizerSettings
 from opentps_brimstone.optimization.terms import (
@@ -242,7 +242,7 @@ class PrescriptionFile:
         """Say which goals ask dose of organs, and which targets nothing asks dose of."""
         complaints = []
         for number, goal in enumerate(goals):
-            if is_lower(goal) and goal.metric.unit and goal.structure not in targets:
+            if goal.is_lower_bound and goal.metric.unit and goal.structure not in targets:
                 message = f"'{goal}' asks for dose in {goal.structure!r}, which is no target; name it in [[targets]]"
                 complaints.append(_complaint(self.source, self.lines, ("prescription", "goals", number), message))
         for number, name in enumerate(targets):
@@ -250,7 +250,7 @@ class PrescriptionFile:
                 asked = any(on == name and isinstance(term, KLDivergenceTerm) for on, term in terms)
                 wanted = f'a term of kind "kl", such as dose_range = [{targets[name]:g}, {1.05 * targets[name]:g}]'
             else:
-                asked = any(goal.structure == name and is_lower(goal) and goal.metric.unit for goal in goals)
+                asked = any(goal.structure == name and goal.is_lower_bound and goal.metric.unit for goal in goals)
                 wanted = f"a goal for its lowest dose, such as '{name} D95 >= {targets[name]:g} Gy'"
             if not asked:
                 message = f"nothing asks for dose in the target {name!r}; add {wanted}"

@@ -30,8 +30,8 @@ from opentps_brimstone.report.pages import (
 )
 
 if TYPE_CHECKING:
-    from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
     from opentps_brimstone.goal_planning.planner import GoalPlanningResult
+    from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
     from opentps_brimstone.integration.deliverable import DeliverablePlan
     from opentps_brimstone.model.influence import BeamletLayout
     from opentps_brimstone.optimization.settings import OptimizerSettings
@@ -276,7 +276,7 @@ class _Work:
 
     @property
     def _planner(self) -> GoalPlannerSettings:
-        from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+        from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 
         if self.planner_settings is not None:
             return self.planner_settings

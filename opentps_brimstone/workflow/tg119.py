@@ -17,7 +17,7 @@ from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.workflow.phantom_case import DEFAULT_LEVELS, DEFAULT_MLC, DemoResult, checked_mlc, run_demo
 
 if TYPE_CHECKING:
-    from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+    from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
     from opentps_brimstone.optimization.settings import OptimizerSettings
     from opentps_brimstone.sequencing import MLC
 
@@ -490,7 +490,7 @@ def table_figure(suite: SuiteResult) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-    from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+    from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 
     titles = {case.name: case.title for case in suite.cases}
     rows = [row for case in suite.cases for row in case.rows()]

@@ -188,7 +188,7 @@ def test_quantiles_are_those_of_the_evaluation():
         ),
         (["near D10 <= 5 Gy"], [NEAR, BODY], "none of the structures 'near', 'body' is a target"),
         (["PTV D95 >= 50 Gy", "PTV D10 <= 50.5 Gy"], ALL, "goals of target 'PTV' leave no room: .* margin of 1.0%"),
-        ([*GOALS, "near D50 >= 5 Gy"], ALL, "asks for dose in 'near', which is no target; set its is_target"),
+        ([*GOALS, "near D50 >= 5 Gy"], ALL, "asks for dose in 'near', which is not a target; set its is_target"),
         (["PTV D95 => 50 Gy"], ALL, "goal 'PTV D95 => 50 Gy' is not understood"),
     ],
 )

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from opentps_brimstone import KLDivergenceTerm, MeanDoseTerm, OptimizerSettings, Plan, Structure
 from opentps_brimstone.evaluation import dose_at_volume
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
 from opentps_brimstone.goal_planning.planner import GoalPlanner
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 
 GOALS = ["PTV D95 >= 50 Gy", "PTV D10 <= 60 Gy", "organ D10 <= 45 Gy"]
 FEW = GoalPlannerSettings(rounds=4, hot_spot_share=1.3, guard_share=1.2, tolerance=2e-3)
@@ -67,11 +67,11 @@ def test_plan_and_result_hold_the_best_plan(planned):
 
 def test_the_guard_far_from_the_targets_holds_and_leaves_the_structures_alone(planned):
     plan, free, _ = planned
-    assert list(plan.structures) == ["PTV", "organ", "body"]
+    assert plan.structures.keys() == ["PTV", "organ", "body"]
     assert "body 10 mm from targets" not in [name for name, _ in free.objectives]
     guarded = GoalPlanner(plan, GOALS, replace(FEW, far_mm=10.0, far_share=0.4)).optimize()
     assert "body 10 mm from targets" in [name for name, _ in guarded.objectives]
-    assert list(plan.structures) == ["PTV", "organ", "body"]
+    assert plan.structures.keys() == ["PTV", "organ", "body"]
     outside = ndimage.distance_transform_edt(
         plan.structures["PTV"].share == 0, sampling=plan.dose_influence.grid.spacing_mm
     )

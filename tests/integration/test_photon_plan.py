@@ -219,7 +219,7 @@ def test_plan_from_opentps(plan, ct, target, organ, beamlets, no_engine):
     with_design(plan, ct, target, 20.0)
     plan.numberOfFractionsPlanned = 3
     made = Plan.from_opentps(plan, ct, [target, organ], beamlets=beamlets)
-    assert list(made.structures) == ["PTV", "organ"]
+    assert made.structures.keys() == ["PTV", "organ"]
     assert [s.is_target for s in made.structures.values()] == [True, False]
     assert made.number_of_fractions == 3
     assert made.dose_influence.layout.n_beams == 4

@@ -183,7 +183,7 @@ def test_what_reaches_out_of_the_grid_is_cut() -> None:
 @pytest.mark.parametrize(
     ("planes", "step", "message"),
     [
-        ([], 1.0, "there is no outline"),
+        ([], 1.0, "there are no outlines"),
         ([(0.0, [[(0, 0), (1, 1)]])], 1.0, r"at z = 0 mm must have three or more finite vertices x, y; .*\(2, 2\)"),
         ([(0.0, [[(0, 0), (1, np.nan), (1, 1)]])], 1.0, "three or more finite vertices"),
         ([(np.inf, [[(0, 0), (1, 0), (1, 1)]])], 1.0, "plane is at z = inf"),

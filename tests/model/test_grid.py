@@ -52,7 +52,7 @@ def test_a_linear_image_stays_linear() -> None:
 def test_what_is_outside() -> None:
     beyond = VoxelGrid((2, 1, 1), (10.0, 10.0, 10.0), (200.0, 2.0, 100.0))
     assert share_on_grid(np.ones(GRID.shape), GRID, beyond).sum() == 0
-    with pytest.raises(ValueError, match=r"reaches beyond the image .* by a voxel or more"):
+    with pytest.raises(ValueError, match=r"extends beyond the image .* by a voxel or more"):
         mean_on_grid(np.ones(GRID.shape), GRID, beyond)
 
 

@@ -73,7 +73,7 @@ def test_beams_know_their_angles_and_the_center_of_the_target(no_engine) -> None
     np.testing.assert_allclose(turned.isocenter, [*CENTER, 0.0], atol=0.1)
     given = pb.Plan(make_series()).add_beam(0.0, isocenter=(1, 2, 3))
     assert given.isocenter.tolist() == [1.0, 2.0, 3.0]
-    assert repr(plan) == "Plan(beams: G000, G090, oblique, structures: PTV, Organ, 1 fractions)"
+    assert repr(plan) == "Plan(beams: G000, G090, oblique, structures: PTV, Organ, 1 fraction)"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_plan_needs_beams_targets_and_one_isocenter(no_engine) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: pb.Plan("CT"), TypeError, "a Plan is made of a Series, not of str"),
+        (lambda: pb.Plan("CT"), TypeError, "a Plan is made from a Series, not str"),
         (lambda: pb.Plan(make_series(structures=[])), ValueError, "no structures; a plan needs at least one"),
         (lambda: pb.Plan(make_series(), 0), ValueError, "number of fractions is 0"),
         (lambda: pb.Plan(make_series(), dose_grid_mm=(1, 2)), ValueError, "one number or three"),
@@ -153,12 +153,12 @@ def test_a_matrix_goes_in_by_its_own_door() -> None:
     influence = pb.DoseInfluence(
         np.ones((1, 1)), pb.VoxelGrid((1, 1, 1), (1, 1, 1)), pb.BeamletLayout([[0, 0]], [0], 1)
     )
-    with pytest.raises(TypeError, match=r"not of DoseInfluence; Plan.from_influence takes a DoseInfluence"):
+    with pytest.raises(TypeError, match=r"not DoseInfluence; Plan.from_influence takes a DoseInfluence"):
         pb.Plan(influence)
     plan = pb.Plan.from_influence(influence, [pb.Structure("PTV", np.ones((1, 1, 1)))])
     with pytest.raises(ValueError, match="this plan's beams came with it"):
         plan.add_beam(0.0)
-    with pytest.raises(ValueError, match="it cannot be computed anew"):
+    with pytest.raises(ValueError, match="it cannot be computed again"):
         plan.compute_dose_influence()
     with pytest.raises(ValueError, match="made of a matrix: without CT and beam angles"):
         plan.to_opentps()

@@ -262,7 +262,7 @@ def test_goals_in_error_are_refused_before_the_first_iteration():
     ):
         optimize([lambda **_: book.append(1), pb.StopWhenGoalsMet(["cord Dmax <= 45 Gy"])])
     assert not book
-    with pytest.raises(ValueError, match="there is no goal to stop at"):
+    with pytest.raises(ValueError, match="there are no goals to stop at"):
         pb.StopWhenGoalsMet([])
     with pytest.raises(ValueError, match="is not understood"):
         pb.StopWhenGoalsMet(["PTV is good"])

@@ -74,7 +74,7 @@ def test_killed_anywhere_and_resumed_ends_bitwise_where_it_would_have(uninterrup
     path = tmp_path / "run.npz"
     program = f"""
         import os, signal, sys
-        sys.path.insert(0, {str(HELPERS)!r})
+        sys.path[:0] = [{str(HELPERS)!r}, {str(HELPERS.parent / "optimization")!r}]
         from test_checkpoint import optimizer_for, pb
 
         def kill(iteration, **_):
@@ -127,11 +127,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         optimizer.optimize(resume_from=tmp_path / "none.npz")
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(b"PK\x03\x04 not a zip file")
-    with pytest.raises(pb.CheckpointError, match="is no checkpoint, or damaged"):
+    with pytest.raises(pb.CheckpointError, match="is not a checkpoint, or is damaged"):
         optimizer.optimize(resume_from=damaged)
     other = tmp_path / "other.npz"
     np.savez(other, a=np.zeros(3))
-    with pytest.raises(pb.CheckpointError, match="is no checkpoint of this package"):
+    with pytest.raises(pb.CheckpointError, match="is not a checkpoint of this package"):
         optimizer.optimize(resume_from=other)
     whole = tmp_path / "whole.npz"
     optimizer.optimize(callback=pb.Checkpoint(whole, every_iterations=1), max_iterations=2)
@@ -142,12 +142,12 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"array 'parameter' has .* entries, not .*: it belongs to another plan"):
         optimizer.optimize(resume_from=damaged)
     np.savez(damaged, **(arrays | {"format": np.array(99)}))
-    with pytest.raises(pb.CheckpointError, match="checkpoint format 99; this version reads 1"):
+    with pytest.raises(pb.CheckpointError, match="checkpoint format 99; this version reads 2"):
         optimizer.optimize(resume_from=damaged)
 
 
 def test_wrong_intervals_and_folders_are_named(tmp_path):
-    with pytest.raises(ValueError, match="which is no folder"):
+    with pytest.raises(ValueError, match="which is not a folder"):
         pb.Checkpoint(tmp_path / "none" / "run.npz")
     with pytest.raises(ValueError, match="give every_iterations or every_s, not both"):
         pb.Checkpoint(tmp_path / "run.npz", every_iterations=1, every_s=1.0)

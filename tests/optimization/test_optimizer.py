@@ -265,7 +265,7 @@ def test_bad_start_weights_are_refused(weights, message):
     ("change", "message"),
     [
         ({"number_of_levels": 6}, "number_of_levels is 6; it must be from 1 to 5"),
-        ({"grid_of_level": (1, 0, 0, 0)}, "grid_of_level is .*not falling"),
+        ({"grid_of_level": (1, 0, 0, 0)}, "grid_of_level is .*non-decreasing"),
         ({"variance_ratio": 1.0}, "variance_ratio is 1.0; it must be above 1"),
         ({"cg_tolerance": (1e-3, 1e-3)}, "cg_tolerance is .*one or 4"),
         ({"line_search": "golden"}, "line_search is 'golden'"),

@@ -128,7 +128,7 @@ def test_a_term_without_evaluate_is_refused_when_it_is_added():
     optimizer = pb.PlanOptimizer(plan)
     with pytest.raises(TypeError, match=r"Empty must override evaluate\(dose, share\)"):
         optimizer.add_objective(plan.structures["body"], Empty())
-    with pytest.raises(TypeError, match="is no objective; it must be an ObjectiveTerm"):
+    with pytest.raises(TypeError, match="is not an objective; it must be an ObjectiveTerm"):
         optimizer.add_objective(plan.structures["body"], "nothing")
 
 

@@ -78,7 +78,7 @@ def test_synthetic_beamlets_are_a_proper_matrix_of_the_size_wanted(nonzeros: flo
     assert matrix.dtype == np.float32
     unchecked = sp.csc_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
     assert unchecked.has_canonical_format
-    assert {name for name, _ in terms} == set(plan.structures)
+    assert {name for name, _ in terms} == set(plan.structures.keys())
     dose = plan.dose_influence.dose(np.ones(matrix.shape[1]))
     target, body = plan.structures["PTV"].mask, plan.structures["Body"].mask
     assert dose[target].mean() > 3 * dose[body].mean()

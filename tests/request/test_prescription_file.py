@@ -10,7 +10,7 @@ import pytest
 
 from opentps_brimstone.engine.calibration import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.structure import Structure, StructureSet
 from opentps_brimstone.optimization.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
 from opentps_brimstone.optimization.settings import OptimizerSettings

@@ -12,7 +12,7 @@ from small_case import BEAMLET_MM, small_phantom
 
 from opentps_brimstone.engine.cache import BeamletCache
 from opentps_brimstone.evaluation import evaluate
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.integration.deliverable import LEAST_GAMMA_PASS_PERCENT
 from opentps_brimstone.phantoms import PHANTOMS
 from opentps_brimstone.report.pages import machine_beams, save_apertures

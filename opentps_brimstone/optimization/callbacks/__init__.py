@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opentps_brimstone.optimization.callbacks.base import Callback, CallbackList, OptimizationCallback, as_callback
+from opentps_brimstone.optimization.callbacks.checkpoint import Checkpoint
 from opentps_brimstone.optimization.callbacks.progress import ProgressBar
 from opentps_brimstone.optimization.callbacks.recorder import Recorder
 from opentps_brimstone.optimization.callbacks.stopping import StopWhenGoalsMet, TimeLimit
@@ -10,6 +11,7 @@ from opentps_brimstone.optimization.callbacks.stopping import StopWhenGoalsMet, 
 __all__ = [
     "Callback",
     "CallbackList",
+    "Checkpoint",
     "OptimizationCallback",
     "ProgressBar",
     "Recorder",

@@ -1,4 +1,4 @@
-"""What an optimization tells those who watch it, and how several may watch."""
+"""The interface of callbacks, and several callbacks as one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from opentps_brimstone._typing import FloatArray
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.optimization.checkpoint import OptimizationState
     from opentps_brimstone.optimization.prescription import Prescription
     from opentps_brimstone.optimization.result import OptimizationResult
-    from opentps_brimstone.optimization.state import OptimizationState
 
 __all__ = ["Callback", "CallbackList", "OptimizationCallback", "as_callback"]
 
 
 class OptimizationCallback:
-    """Base of callbacks: subclass it and override `on_iteration`, and the others if they are of use.
+    """Base of callbacks: subclass it and override `on_iteration`, and other methods as needed.
 
     An exception in any of the methods ends the optimization and reaches the caller of `PlanOptimizer.optimize`; the
-    plan keeps the weights it had, and the exception's ``result_so_far`` is the `OptimizationResult` of the last
-    iteration, if there was one.
+    plan keeps its earlier weights, and the exception's ``result_so_far`` is the `OptimizationResult` of the last
+    iteration, if any.
 
     Examples
     --------
@@ -32,14 +32,14 @@ class OptimizationCallback:
     """
 
     def on_start(self, plan: Plan, prescription: Prescription) -> None:
-        """Learn what is optimized, before the first iteration.
+        """Called before the first iteration.
 
         Parameters
         ----------
         plan : Plan
-            With structures, grid and beamlet layout; its beamlet weights are those of before.
+            The plan, still with its earlier beamlet weights.
         prescription : Prescription
-            What is asked of it.
+            Its objectives.
         """
 
     def on_iteration(
@@ -51,7 +51,7 @@ class OptimizationCallback:
         beamlet_weights: FloatArray,
         dose: FloatArray,
     ) -> bool | None:
-        """See one iteration.
+        """Called after each iteration.
 
         Parameters
         ----------
@@ -60,14 +60,13 @@ class OptimizationCallback:
         level : int
             Of the pyramid; 0 is the finest.
         cost : float
-            Of this iteration.
         gradient_norm : float
             Euclidean norm of the gradient with respect to the optimizer's parameters.
         beamlet_weights : ndarray, shape (n_beamlets,)
             MU per fraction, interpolated from the level's beamlets.
         dose : ndarray, shape (nx, ny, nz)
-            Gy over all fractions in the voxels that some objective is on, 0 elsewhere; at a coarse level every voxel
-            has its block's dose.
+            Gy over all fractions in voxels with an objective, 0 elsewhere; at a coarse level every voxel has the dose
+            of its block.
 
         Returns
         -------
@@ -77,7 +76,7 @@ class OptimizationCallback:
         raise TypeError(f"{type(self).__name__} must override on_iteration")
 
     def on_state(self, state: OptimizationState) -> None:
-        """Save where the optimization stands, if wanted; called after each `on_iteration`.
+        """Called after each `on_iteration`, with the state that a checkpoint saves.
 
         Parameters
         ----------
@@ -86,7 +85,7 @@ class OptimizationCallback:
         """
 
     def on_end(self, result: OptimizationResult) -> None:
-        """See the result, of an optimization that converged, ended or was stopped; not after an exception.
+        """Called at the end, whether the optimization converged or was stopped, but not after an exception.
 
         Parameters
         ----------
@@ -95,11 +94,11 @@ class OptimizationCallback:
 
 
 Callback = OptimizationCallback | Callable[..., bool | None] | Sequence["Callback"]
-"""What `PlanOptimizer.optimize` takes: a callback, a function like `OptimizationCallback.on_iteration`, or several."""
+"""A callback, a function like `OptimizationCallback.on_iteration`, or several of them."""
 
 
 class CallbackList(OptimizationCallback):
-    """Several callbacks as one; each sees every iteration, in their order.
+    """Several callbacks as one, called in order.
 
     Parameters
     ----------
@@ -108,7 +107,7 @@ class CallbackList(OptimizationCallback):
     Raises
     ------
     TypeError
-        When one is neither callable nor has an ``on_iteration`` method.
+        If one is neither callable nor has an ``on_iteration`` method.
 
     Examples
     --------
@@ -125,28 +124,22 @@ class CallbackList(OptimizationCallback):
         self.callbacks = tuple(as_callback(callback) for callback in callbacks)
 
     def on_start(self, plan: Plan, prescription: Prescription) -> None:
-        """Tell all."""
+        """Forward to all callbacks."""
         for callback in self.callbacks:
             callback.on_start(plan, prescription)
 
     def on_iteration(self, *args: Any, **state: Any) -> bool:
-        """Ask all, also after one has said stop.
-
-        Returns
-        -------
-        bool
-            False if any of them stops.
-        """
+        """Forward to all callbacks; False if any of them returns False."""
         answers = [callback.on_iteration(*args, **state) for callback in self.callbacks]
         return not any(answer is False for answer in answers)
 
     def on_state(self, state: OptimizationState) -> None:
-        """Tell all."""
+        """Forward to all callbacks."""
         for callback in self.callbacks:
             callback.on_state(state)
 
     def on_end(self, result: OptimizationResult) -> None:
-        """Tell all."""
+        """Forward to all callbacks."""
         for callback in self.callbacks:
             callback.on_end(result)
 
@@ -155,38 +148,25 @@ class CallbackList(OptimizationCallback):
 
 
 class _Adapted(OptimizationCallback):
-    """A plain function, or an object of a class of its own with some of the methods."""
+    """A plain function, or an object with some of the methods."""
 
     def __init__(self, watcher: Any) -> None:
         self._watcher = watcher
-        self._see: Callable[..., bool | None] = getattr(watcher, "on_iteration", watcher)
-
-    def on_start(self, plan: Plan, prescription: Prescription) -> None:
-        if hasattr(self._watcher, "on_start"):
-            self._watcher.on_start(plan, prescription)
-
-    def on_iteration(self, *args: Any, **state: Any) -> bool | None:
-        return self._see(*args, **state)
-
-    def on_state(self, state: OptimizationState) -> None:
-        if hasattr(self._watcher, "on_state"):
-            self._watcher.on_state(state)
-
-    def on_end(self, result: OptimizationResult) -> None:
-        if hasattr(self._watcher, "on_end"):
-            self._watcher.on_end(result)
+        self.on_iteration = getattr(watcher, "on_iteration", watcher)  # type: ignore[method-assign]
+        for name in ("on_start", "on_state", "on_end"):
+            setattr(self, name, getattr(watcher, name, getattr(self, name)))
 
     def __repr__(self) -> str:
         return repr(self._watcher)
 
 
 def as_callback(callback: Callback) -> OptimizationCallback:
-    """Make one callback of whatever may watch.
+    """Convert to a single callback.
 
     Parameters
     ----------
     callback : OptimizationCallback, callable, or a list or tuple of them
-        A function takes the same keyword arguments as `OptimizationCallback.on_iteration`.
+        A function takes the keyword arguments of `OptimizationCallback.on_iteration`.
 
     Returns
     -------
@@ -195,7 +175,7 @@ def as_callback(callback: Callback) -> OptimizationCallback:
     Raises
     ------
     TypeError
-        When it is none of these.
+        If it is something else.
     """
     if isinstance(callback, OptimizationCallback):
         return callback

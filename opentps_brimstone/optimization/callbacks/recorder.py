@@ -1,4 +1,4 @@
-"""Keeping what an optimization went through."""
+"""Recording the course of an optimization."""
 
 from __future__ import annotations
 
@@ -25,49 +25,39 @@ _DVH_POINTS = 500
 
 
 class Recorder(OptimizationCallback):
-    """Keeps the course of an optimization, and snapshots of dose, DVHs and weights every so many iterations.
+    """Records the course of an optimization, and snapshots of dose, DVHs and weights at regular iterations.
 
-    A snapshot is taken of the first iteration, of every multiple of `every`, and of the result. Its dose is that of
-    the snapshot's beamlet weights in all voxels, whether or not an objective is on them. A new optimization starts a
-    new history, and so does one that goes on from a checkpoint; its iterations keep their numbers.
+    A snapshot is taken at the first iteration, at every multiple of `every`, and of the result. Its dose is that of the
+    snapshot's beamlet weights in all voxels, with or without an objective. Every optimization starts a new history; in
+    one resumed from a checkpoint, iterations keep their numbers.
 
     Parameters
     ----------
     every : int
         Iterations from snapshot to snapshot.
     doses, dvhs, weights : bool
-        What a snapshot keeps.
+        Contents of a snapshot.
 
     Attributes
     ----------
     history : dict
-        Of every iteration: lists ``iteration``, ``level``, ``cost``, ``gradient_norm`` and ``time_s``.
-        Of every snapshot: lists ``snapshot_iteration``, ``doses`` (float32 arrays of shape (nx, ny, nz), Gy over all
-        fractions) and ``weights`` (arrays of shape (n_beamlets,), MU per fraction), and ``dvhs``, a dict that has for
-        the name of each structure on the dose grid the list of its cumulative DVHs (Gy, volume share).
+        For every iteration: lists ``iteration``, ``level``, ``cost``, ``gradient_norm`` and ``time_s``.
+        For every snapshot: lists ``snapshot_iteration``, ``doses`` (float32 arrays of shape (nx, ny, nz), Gy over all
+        fractions) and ``weights`` (arrays of shape (n_beamlets,), MU per fraction), and ``dvhs``, a dict from the name
+        of each structure on the dose grid to the list of its cumulative DVHs (Gy, volume share).
 
     Raises
     ------
     ValueError
-        When `every` is less than 1.
+        If `every` is less than 1.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> plan = three_voxel_plan()
     >>> optimizer = pb.PlanOptimizer(plan)
-    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
     >>> recorder = pb.Recorder(every=5, dvhs=True, weights=True)
     >>> result = optimizer.optimize(callback=recorder)
     >>> len(recorder.history["cost"]) == result.iterations
@@ -105,13 +95,7 @@ class Recorder(OptimizationCallback):
         beamlet_weights: FloatArray,
         dose: FloatArray,
     ) -> bool:
-        """Record an iteration.
-
-        Returns
-        -------
-        bool
-            True: a recorder never stops.
-        """
+        """Record an iteration; True, as a recorder never stops."""
         entry = (iteration, level, cost, gradient_norm, time.perf_counter() - self._started)
         for name, value in zip(_EVERY_ITERATION, entry, strict=True):
             self.history[name].append(value)
@@ -138,7 +122,7 @@ class Recorder(OptimizationCallback):
         if self._keeps["doses"]:
             self.history["doses"].append(np.array(whole, dtype=np.float32))
         if self._keeps["dvhs"] and plan is not None:
-            for structure in plan.structures.values():
+            for structure in plan.structures:
                 if structure.is_on_grid:
                     self.history["dvhs"].setdefault(structure.name, []).append(_dvh(whole, structure))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.evaluation import as_goals, evaluate
 from opentps_brimstone.optimization.callbacks.base import OptimizationCallback
 
 if TYPE_CHECKING:
@@ -21,46 +22,36 @@ __all__ = ["StopWhenGoalsMet", "TimeLimit"]
 class StopWhenGoalsMet(OptimizationCallback):
     """Stops the optimization once its beamlet weights meet all goals.
 
-    Goals are judged on the dose that the iteration's beamlet weights give in all voxels, at whatever level; the result
-    therefore meets them, too.
+    Goals are judged at every level by the dose of the iteration's beamlet weights in all voxels, so the result meets
+    them, too.
 
     Parameters
     ----------
     goals : iterable of DVHGoal or str
         Such as "PTV D95% >= 50 Gy".
     structures : iterable of Structure, optional
-        On the plan's dose grid; the plan's own by default.
+        On the plan's dose grid. Default: the plan's own.
     every : int
-        Iterations from one look to the next; each costs one dose computation.
+        Iterations from one judgment to the next; each costs one dose computation.
 
     Attributes
     ----------
     table : GoalTable or None
-        Of the last look.
+        Of the last judgment.
 
     Raises
     ------
     ValueError
-        When there is no goal, or one is not understood; at the start of an optimization, when one is for a structure
-        that is not there.
+        If there are no goals, or one is not understood; at the start of an optimization, if one is for an unknown
+        structure.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> target = pb.Structure("PTV", np.array([1, 1, 0]).reshape(3, 1, 1), is_target=True)
-    >>> cord = pb.Structure("Cord", np.array([0, 0, 1]).reshape(3, 1, 1))
-    >>> plan = pb.Plan.from_dose_influence(
-    ...     np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
-    ...     [target, cord],
-    ...     grid_shape=(3, 1, 1),
-    ...     spacing_mm=(5.0, 5.0, 5.0),
-    ...     beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
-    ...     beam_index=[0, 0],
-    ...     beamlet_spacing_mm=5.0,
-    ... )
+    >>> from opentps_brimstone.model.example import three_voxel_plan
+    >>> plan = three_voxel_plan()
     >>> optimizer = pb.PlanOptimizer(plan)
-    >>> optimizer.add_objective(target, pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
     >>> stop = pb.StopWhenGoalsMet(["PTV D95 >= 9 Gy"], every=1)
     >>> optimizer.optimize(callback=stop).message
     'stopped by the callback'
@@ -71,27 +62,22 @@ class StopWhenGoalsMet(OptimizationCallback):
     def __init__(
         self, goals: Iterable[DVHGoal | str], structures: Iterable[Structure] | None = None, *, every: int = 5
     ) -> None:
-        from opentps_brimstone.evaluation import DVHGoal
-
-        self.goals = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
+        self.goals = as_goals(goals)
         if not self.goals:
-            raise ValueError("there is no goal to stop at")
+            raise ValueError("there are no goals to stop at")
         if int(every) != every or every < 1:
             raise ValueError(f"goals are judged every {every!r} iterations; it must be a whole number from 1")
         self.every = int(every)
         self.table: GoalTable | None = None
         self._given = None if structures is None else list(structures)
-        self._structures: list[Structure] = self._given or []
+        self._structures: list[Structure] = []
         self._plan: Plan | None = None
 
     def on_start(self, plan: Plan, prescription: Prescription) -> None:  # noqa: ARG002
         """Find the structures of the goals."""
         self._plan, self.table = plan, None
-        self._structures = list(plan.structures.values()) if self._given is None else self._given
-        names = [structure.name for structure in self._structures]
-        for goal in self.goals:
-            if goal.structure not in names:
-                raise ValueError(f"goal '{goal}' is for {goal.structure!r}; the structures are {', '.join(names)}")
+        self._structures = list(plan.structures) if self._given is None else self._given
+        as_goals(self.goals, [structure.name for structure in self._structures])
 
     def on_iteration(
         self,
@@ -102,17 +88,9 @@ class StopWhenGoalsMet(OptimizationCallback):
         beamlet_weights: FloatArray,
         dose: FloatArray,  # noqa: ARG002
     ) -> bool:
-        """Judge the goals.
-
-        Returns
-        -------
-        bool
-            False once all are met.
-        """
+        """Judge the goals; False once all are met."""
         if iteration % self.every:
             return True
-        from opentps_brimstone.evaluation import evaluate
-
         if self._plan is None:
             raise ValueError("StopWhenGoalsMet was not told what is optimized: call on_start(plan, prescription) first")
         influence = self._plan.dose_influence
@@ -122,7 +100,7 @@ class StopWhenGoalsMet(OptimizationCallback):
 
 
 class TimeLimit(OptimizationCallback):
-    """Stops the optimization at the first iteration that ends after some time.
+    """Stops the optimization at the first iteration that ends after a time limit.
 
     Parameters
     ----------
@@ -132,7 +110,7 @@ class TimeLimit(OptimizationCallback):
     Raises
     ------
     ValueError
-        When the time is not positive.
+        If the time is not positive.
 
     Examples
     --------
@@ -152,11 +130,5 @@ class TimeLimit(OptimizationCallback):
         self._started = time.monotonic()
 
     def on_iteration(self, *_: object, **__: object) -> bool:
-        """Look at the clock.
-
-        Returns
-        -------
-        bool
-            False when the time is over.
-        """
+        """Return False once the time is over."""
         return time.monotonic() - self._started < self.seconds
