@@ -78,7 +78,7 @@ print(f"{result.message}: cost {result.final_cost:.4f} after {result.iterations}
 
 # %%
 goals = ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy"]
-table = pb.evaluate(result.dose, plan.structures.values(), goals)
+table = pb.evaluate(result.dose, plan.structures, goals)
 print(table)
 
 # %%

@@ -50,7 +50,7 @@ second = optimized(core_weight=0.5)
 # %%
 goals = ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy"]
 comparison = pb.compare_plans(
-    first, second, plan.structures.values(), goals, names=("reference", "spared core"), metrics=("Dmean", "D2", "D98")
+    first, second, plan.structures, goals, names=("reference", "spared core"), metrics=("Dmean", "D2", "D98")
 )
 print(comparison)
 

@@ -59,7 +59,7 @@ goals = ["PTV D95 >= 50 Gy", "PTV D10 <= 55 Gy", "Core D10 <= 25 Gy"]
 comparison = pb.compare_plans(
     deliverable.optimized_dose,
     deliverable.dose,
-    plan.structures.values(),
+    plan.structures,
     goals,
     names=("optimized", "recalculated"),
     metrics=("Dmean", "D95", "D2"),

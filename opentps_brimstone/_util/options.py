@@ -57,7 +57,7 @@ def or_none(bounds: Bounds) -> Bounds:
 def each(bounds: Bounds) -> Bounds:
     """Require the same of a number, or of all numbers of a sequence."""
     return Bounds(
-        f"all {bounds.text}",
+        bounds.text,
         lambda value: all(bounds.hold(item) for item in (value if isinstance(value, tuple | list) else (value,))),
     )
 

@@ -232,15 +232,15 @@ class Structure:
         return f"{voxels * math.prod(origin.grid.spacing_mm) / 1000:.4g} cm³"
 
     def _html_row(self) -> tuple[str, ...]:
-        """Name, kind, volume, dose and a small DVH."""
+        """Name, kind, volume and, after a dose was set, dose and a small DVH."""
         row = (self.name, "target" if self.is_target else "", self._size)
         if self.histogram is None:
-            return (*row, "", "")
+            return row
         dose, volume = self.histogram
         mean = float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
         axis = np.linspace(0.0, float(dose[-1]), _SPARKLINE_POINTS)
         curve = sparkline(axis, np.interp(axis, dose, volume))
-        return (*row, f"{dose[1]:.4g} … {dose[-1]:.4g}, mean {mean:.4g}", curve)
+        return (*row, f"{dose[1]:.2f} … {dose[-1]:.2f}, mean {mean:.2f}", curve)
 
     def _repr_html_(self) -> str:
         return structures_html([self])
@@ -436,5 +436,7 @@ def structures_html(structures: Iterable[Structure], caption: str = "") -> Html:
     -------
     Html
     """
-    columns = ("structure", "", "volume", "dose (Gy)", "DVH")
-    return html_table(columns, [structure._html_row() for structure in structures], caption=caption)
+    rows = [structure._html_row() for structure in structures]
+    longest = max(map(len, rows), default=0)
+    columns = ("structure", "", "volume", "dose (Gy)", "DVH")[:longest]
+    return html_table(columns, [row + ("",) * (longest - len(row)) for row in rows], caption=caption)

@@ -13,6 +13,7 @@ from opentps_brimstone.evaluation import (
     DVHGoal,
     DVHMetric,
     GoalTable,
+    as_goals,
     compare_plans,
     cumulative_dvh,
     dose_at_volume,
@@ -499,3 +500,35 @@ def test_comparisons_in_error_are_refused(two_doses, organs):
     elsewhere = VoxelGrid(GRID.shape, (1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="the plans are on different grids"):
         compare_plans(DoseArray(two_doses[0], GRID), DoseArray(two_doses[1], elsewhere), organs)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "number"),
+    [("D95%", "D", 95.0), ("D0.5cm³", "D", 0.5), ("V20Gy", "V", 20.0), ("CI50", "CI", 50.0), ("GI7.5Gy", "GI", 7.5)],
+)
+def test_a_metric_tells_its_kind_and_number(name, kind, number):
+    metric = DVHMetric(name)
+    assert (metric.kind, metric.number) == (kind, number)
+
+
+@pytest.mark.parametrize("name", ["Dmean", "Dmin", "Dmax", "HI"])
+def test_a_metric_without_a_number_is_its_own_kind(name):
+    assert (DVHMetric(name).kind, DVHMetric(name).number) == (name, None)
+
+
+def test_a_goal_tells_whether_it_is_a_lower_bound():
+    assert [DVHGoal.parse(f"PTV D95 {sign} 5 Gy").is_lower_bound for sign in (">=", ">", "≥", "<=", "<", "≤")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_goals_are_read_and_their_structures_checked():
+    goal = DVHGoal.parse("PTV D95 >= 5 Gy")
+    assert as_goals([goal, "cord Dmax <= 9 Gy"])[0] is goal
+    with pytest.raises(ValueError, match="goal 'cord Dmax <= 9 Gy' is for 'cord'; the structures are PTV, lung"):
+        as_goals([goal, "cord Dmax <= 9 Gy"], ["PTV", "lung"])

@@ -177,3 +177,16 @@ def test_wrong_input_is_named_before_any_work():
         GoalPlanner(small_plan(), ["organ D10 <= 40 Gy"])
     with pytest.raises(ValueError, match="weights"):
         GoalPlanner(small_plan(), GOALS).optimize(initial_weights=[1.0, 2.0])
+
+
+def test_notebooks_show_goals_rounds_and_convergence(planned):
+    _, result, seen = planned
+    shown = result._repr_html_()
+    assert result.goals._repr_html_() in shown
+    assert shown.count("<svg") == 1
+    assert shown.count("goals met</td>") == len(seen)
+    assert result.message in shown
+
+
+def test_a_planner_shows_its_goals():
+    assert repr(GoalPlanner(small_plan(), GOALS, FEW)).endswith(f"{GOALS!r}, {FEW!r})")

@@ -11,7 +11,8 @@ PACKAGE = Path(pb.__file__).parent
 
 # From the ground up: a room may import the rooms of the floors below it, and nothing beside or above.
 FLOORS = (
-    {"_util", "_typing", "_core"},
+    {"_typing", "_core", "__version__"},
+    {"_util"},
     {"model"},
     {"quantities"},
     {"evaluation"},

@@ -198,7 +198,7 @@ def test_the_dose_influence_is_computed_once_and_when_needed(engine) -> None:
     assert not engine
     first = plan.dose_influence
     assert plan.dose_influence is first
-    plan.prepare(plan.structures.values())
+    plan.prepare(plan.structures)
     assert len(engine) == 1
     plan.beamlet_weights = np.ones(first.layout.n_beamlets)
     plan.add_beam(90.0)

@@ -240,8 +240,7 @@ def test_it_stops_once_the_goals_are_met(every):
     # They are met at the end, and were not met when it last looked.
     before = recorder.history["doses"][-1 - every]
     judged = [
-        evaluate(dose, plan.structures.values(), goals, grid=plan.dose_influence.grid).all_met
-        for dose in (result.dose, before)
+        evaluate(dose, plan.structures, goals, grid=plan.dose_influence.grid).all_met for dose in (result.dose, before)
     ]
     assert judged == [True, False]
 

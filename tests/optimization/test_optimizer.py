@@ -241,7 +241,7 @@ def test_a_structure_without_dose_is_refused():
     matrix = influence.matrix.tolil()
     matrix[plan.structures["organ"].mask.ravel(), :] = 0
     silent_influence = pb.DoseInfluence(matrix.tocsc(), influence.grid, influence.layout)
-    silent = pb.Plan.from_influence(silent_influence, plan.structures.values())
+    silent = pb.Plan.from_influence(silent_influence, plan.structures)
     optimizer = pb.PlanOptimizer(silent)
     add_objectives(optimizer)
     with pytest.raises(ValueError, match="'organ' gets no dose from any of the 75 beamlets"):
@@ -292,3 +292,19 @@ def test_the_callers_matrix_is_not_changed():
     optimized(plan=plan)
     for name in ("data", "indices", "indptr"):
         assert np.array_equal(getattr(before, name), getattr(plan.dose_influence.matrix, name))
+
+
+def test_notebooks_show_the_result_with_its_convergence():
+    _, result = optimized(0)
+    shown = result._repr_html_()
+    assert result.message in shown
+    assert f"{result.final_cost:.4g}" in shown
+    assert shown.count("<svg") == 1
+
+
+def test_optimizer_and_prescription_show_what_is_asked():
+    plan = random_plan(0)
+    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(threads=1))
+    optimizer.add_objective(plan.structures["PTV"], pb.SquaredDeviationTerm(50.0))
+    assert repr(optimizer.prescription) == "Prescription(PTV: SquaredDeviationTerm(weight=1.0, dose_gy=50.0))"
+    assert repr(optimizer).endswith("[SquaredDeviationTerm(weight=1.0, dose_gy=50.0)], OptimizerSettings(threads=1))")

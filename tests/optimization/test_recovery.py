@@ -55,14 +55,14 @@ def test_dvhs_of_a_known_plan_are_recovered(seed):
     wanted = plan.dose_influence.dose(known)
 
     optimizer = pb.PlanOptimizer(plan)
-    for structure in plan.structures.values():
+    for structure in plan.structures:
         target = achieved_dvh(wanted, structure.share)
         optimizer.add_objective(structure, pb.KLDivergenceTerm(dvh=target))
     result = optimizer.optimize(tolerance=1e-5)
 
     assert result.success
     reference = max(term.dvh[-1, 0] for term in optimizer.prescription.objectives[:1])
-    for structure in plan.structures.values():
+    for structure in plan.structures:
         target = smoothed_dvh(wanted, structure.share, reference)
         found = smoothed_dvh(result.dose, structure.share, reference)
         size = min(len(target), len(found))
