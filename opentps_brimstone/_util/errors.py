@@ -1,4 +1,4 @@
-"""The error that all errors of this package derive from."""
+"""Base of the package's errors."""
 
 from __future__ import annotations
 
@@ -10,4 +10,10 @@ class BrimstoneError(Exception):
 
     Every one of them also derives from the builtin class it is a case of, `ValueError` or `RuntimeError`. Arguments
     that are wrong by themselves raise plain `TypeError` and `ValueError`.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> issubclass(pb.CheckpointError, pb.BrimstoneError), issubclass(pb.CheckpointError, ValueError)
+    (True, True)
     """

@@ -28,31 +28,15 @@ class GoalPlannerSettings(Options):
         "evaluated on another grid.",
         Bounds("from 0 to below 0.1", lambda value: 0 <= value < 0.1),
     )
-    rounds: int = option(
-        16,
-        "Maximum number of optimizations.",
-        at_least(1),
-    )
+    rounds: int = option(16, "Maximum number of optimizations.", at_least(1))
     target_width: float = option(
         0.8,
         "Part of the interval between a target's lowest and highest goal that its DVH is to fill, from the lowest.",
         Bounds("above 0 and at most 1", lambda value: 0 < value <= 1),
     )
-    target_weight: float = option(
-        1.0,
-        "Weight of the DVH terms of targets, in the first round.",
-        POSITIVE,
-    )
-    organ_weight: float = option(
-        0.03,
-        "Weight of the DVH terms of organs with goals, in the first round.",
-        POSITIVE,
-    )
-    rest_weight: float = option(
-        0.01,
-        "Weight of the DVH terms of other structures, in the first round.",
-        POSITIVE,
-    )
+    target_weight: float = option(1.0, "Weight of the DVH terms of targets, in the first round.", POSITIVE)
+    organ_weight: float = option(0.03, "Weight of the DVH terms of organs with goals, in the first round.", POSITIVE)
+    rest_weight: float = option(0.01, "Weight of the DVH terms of other structures, in the first round.", POSITIVE)
     cold_spot_weight: float = option(
         500.0,
         "Weight of the guard against doses below a lower goal of a target that excludes 5 % of the volume, such as one "
@@ -60,9 +44,7 @@ class GoalPlannerSettings(Options):
         POSITIVE,
     )
     target_guard_weight: float = option(
-        3000.0,
-        "Weight of the guard against doses above a target's highest goal.",
-        POSITIVE,
+        3000.0, "Weight of the guard against doses above a target's highest goal.", POSITIVE
     )
     mean_weight: float = option(
         0.3,
@@ -71,14 +53,10 @@ class GoalPlannerSettings(Options):
         POSITIVE,
     )
     rest_share: float = option(
-        2.0,
-        "Weight on the mean dose of structures without goals, relative to that of organs with goals.",
-        POSITIVE,
+        2.0, "Weight on the mean dose of structures without goals, relative to that of organs with goals.", POSITIVE
     )
     cap_weight: float = option(
-        30.0,
-        "Weight of the guard at the goal for the hottest part of an organ, in the first round.",
-        POSITIVE,
+        30.0, "Weight of the guard at the goal for the hottest part of an organ, in the first round.", POSITIVE
     )
     hot_spot_share: float = option(
         1.1,
@@ -86,9 +64,7 @@ class GoalPlannerSettings(Options):
         at_least(1),
     )
     guard_share: float = option(
-        1.06,
-        "Dose from which hot spots are penalized, as a share of the highest prescription.",
-        POSITIVE,
+        1.06, "Dose from which hot spots are penalized, as a share of the highest prescription.", POSITIVE
     )
     guard_weight: float = option(
         3000.0,
@@ -97,9 +73,7 @@ class GoalPlannerSettings(Options):
         POSITIVE,
     )
     far_mm: float = option(
-        30.0,
-        "Distance from the targets beyond which structures without goals count as far from them.",
-        POSITIVE,
+        30.0, "Distance from the targets beyond which structures without goals count as far from them.", POSITIVE
     )
     far_share: float = option(
         0.7,
@@ -123,21 +97,9 @@ class GoalPlannerSettings(Options):
         "narrows whenever the direction changes, and widens again while it does not.",
         above(1),
     )
-    first_levels: int = option(
-        3,
-        "Levels of the pyramid in the first round.",
-        at_least(1),
-    )
-    later_level: int = option(
-        1,
-        "Level at which later rounds start, from the best plan so far.",
-        at_least(0),
-    )
-    tolerance: float = option(
-        2e-4,
-        "Relative change of the cost that ends a level.",
-        POSITIVE,
-    )
+    first_levels: int = option(3, "Levels of the pyramid in the first round.", at_least(1))
+    later_level: int = option(1, "Level at which later rounds start, from the best plan so far.", at_least(0))
+    tolerance: float = option(2e-4, "Relative change of the cost that ends a level.", POSITIVE)
     least_gain: float = option(
         0.002,
         "Once all goals are met, three rounds in a row that lower the mean doses by less than this share end the "

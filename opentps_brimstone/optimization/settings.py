@@ -46,9 +46,7 @@ class OptimizerSettings(Options):
         each(POSITIVE),
     )
     number_of_levels: int = option(
-        4,
-        "Levels of the pyramid, at most as many as `level_sigma` has entries. Published (4).",
-        at_least(1),
+        4, "Levels of the pyramid, at most as many as `level_sigma` has entries. Published (4).", at_least(1)
     )
     grid_of_level: tuple[int, ...] = option(
         (0, 0, 1, 1, 1),
@@ -62,9 +60,7 @@ class OptimizerSettings(Options):
         or_none(at_least(0)),
     )
     variance_ratio: float = option(
-        4.0,
-        "Variance of the wide kernel over that of the narrow one. Published (4).",
-        above(1),
+        4.0, "Variance of the wide kernel over that of the narrow one. Published (4).", above(1)
     )
     bins_per_sigma: float = option(
         4.0,
@@ -73,14 +69,10 @@ class OptimizerSettings(Options):
         POSITIVE,
     )
     kernel_reach: float = option(
-        5.0,
-        "Where kernels are cut off, in standard deviations. Chosen for a truncation below 1e-6.",
-        POSITIVE,
+        5.0, "Where kernels are cut off, in standard deviations. Chosen for a truncation below 1e-6.", POSITIVE
     )
     kl_floor: float = option(
-        1e-3,
-        "ε of the Kullback-Leibler divergence, per unit of relative dose. Published (1e-3).",
-        POSITIVE,
+        1e-3, "ε of the Kullback-Leibler divergence, per unit of relative dose. Published (1e-3).", POSITIVE
     )
     tail_length: float = option(
         0.0,
@@ -100,14 +92,10 @@ class OptimizerSettings(Options):
         one_of(*DIRECTIONS),
     )
     cost_offset: float = option(
-        0.1,
-        "Constant in the cost that keeps relative changes meaningful near zero. Published (0.1).",
-        at_least(0),
+        0.1, "Constant in the cost that keeps relative changes meaningful near zero. Published (0.1).", at_least(0)
     )
     input_scale: float = option(
-        0.5,
-        "s of the transform w = w_max sigmoid(s x), per unit of the parameter. Published (InputScale).",
-        POSITIVE,
+        0.5, "s of the transform w = w_max sigmoid(s x), per unit of the parameter. Published (InputScale).", POSITIVE
     )
     uniform_share: float = option(
         0.2,
@@ -128,17 +116,11 @@ class OptimizerSettings(Options):
         Bounds("at least 0 and below 1", lambda value: 0 <= value < 1),
     )
     slope_variance: bool = option(
-        True,
-        "Narrow the variance by the slope of the transform, at all levels but the coarsest. Published.",
+        True, "Narrow the variance by the slope of the transform, at all levels but the coarsest. Published."
     )
-    dynamic_covariance: bool = option(
-        True,
-        "Adapt the variance to the directions already searched. Published.",
-    )
+    dynamic_covariance: bool = option(True, "Adapt the variance to the directions already searched. Published.")
     covariance_base: float = option(
-        4.0,
-        "Factor by which the variance of a direction falls from search to search. Published (4).",
-        above(1),
+        4.0, "Factor by which the variance of a direction falls from search to search. Published (4).", above(1)
     )
     covariance_memory: int = option(
         12,
@@ -157,15 +139,9 @@ class OptimizerSettings(Options):
         each(POSITIVE),
     )
     gradient_tolerance: float = option(
-        1e-9,
-        "Norm of the gradient, relative to the cost, that counts as vanished.",
-        at_least(0),
+        1e-9, "Norm of the gradient, relative to the cost, that counts as vanished.", at_least(0)
     )
-    max_iterations: int = option(
-        500,
-        "Iterations per level. Published (500).",
-        at_least(1),
-    )
+    max_iterations: int = option(500, "Iterations per level. Published (500).", at_least(1))
     search: str = option(
         "lbfgs",
         "Limited-memory BFGS, with full steps and hardly a line minimization, or conjugate gradient, the published "
@@ -185,9 +161,7 @@ class OptimizerSettings(Options):
         one_of("fast", "reference"),
     )
     threads: int | None = option(
-        None,
-        "Threads of the core; None is one per processor. The result does not depend on it.",
-        or_none(at_least(1)),
+        None, "Threads of the core; None is one per processor. The result does not depend on it.", or_none(at_least(1))
     )
 
     def __post_init__(self) -> None:
