@@ -18,12 +18,12 @@ from numpy_cost import NumpyCost
 from scipy.optimize import minimize
 
 import opentps_brimstone as pb
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.beamlets import sparse_beamlets_from_dose_influence
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.evaluation import dose_at_volume
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.phantoms import c_shape
-from opentps_brimstone.workflow.phantom_case import silent_opentps
 
 OPENTPS_METHODS = ("Scipy_L-BFGS-B", "LBFGS", "FISTA")
 

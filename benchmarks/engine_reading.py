@@ -12,8 +12,8 @@ import numpy as np
 from c_shape_case import CShapeCase
 
 from opentps_brimstone import engine
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.engine.process import _LARGEST_BATCH, _read_doses
-from opentps_brimstone.workflow.phantom_case import silent_opentps
 
 
 def measure_reading(case: CShapeCase, most_beamlets: int | None = None, repeats: int = 5) -> dict[str, Any]:

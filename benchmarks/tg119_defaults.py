@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.evaluation import mean_dose
 from opentps_brimstone.goal_planning.planner import GoalPlanner
@@ -29,7 +30,6 @@ from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import make_phantom
-from opentps_brimstone.workflow.phantom_case import silent_opentps
 from opentps_brimstone.workflow.tg119 import CASES
 
 Changes = dict[str, Any]

@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 
 import opentps_brimstone as pb
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.beamlets import sparse_beamlets_from_dose_influence
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.evaluation import evaluate, mean_dose
+from opentps_brimstone.evaluation.extremes import hot_spot
 from opentps_brimstone.goal_planning.planner import GoalPlanner
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.phantoms import make_phantom
-from opentps_brimstone.workflow.phantom_case import silent_opentps
-from opentps_brimstone.workflow.tg119 import CASES, hot_spot
+from opentps_brimstone.workflow.tg119 import CASES
 
 METHOD = "Scipy_L-BFGS-B"
 BRIMSTONE, GOALS, GOALS_AND_MEANS = METHODS = ("Brimstone", f"{METHOD}, goals", f"{METHOD}, goals and mean doses")
@@ -115,7 +116,7 @@ def judged(method: str, dose: np.ndarray, seconds: float, phantom: Any) -> dict[
         "goals_met": sum(row.met or abs(row.value / row.goal.value - 1) < 1e-9 for row in table),
         "goals": {f"{row.goal}": row.value for row in table},
         "mean_doses": {s.name: mean_dose(dose, s.share) for s in phantom.structures if not s.is_target},
-        "hot_spot": hot_spot(phantom, dose),
+        "hot_spot": hot_spot(dose, phantom.structures),
     }
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.evaluation import GoalTable, evaluate, mean_dose
 from opentps_brimstone.goal_planning.planner import GoalPlanner
@@ -29,7 +30,6 @@ from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.model.influence import BeamletLayout
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import Phantom, make_phantom
-from opentps_brimstone.workflow.phantom_case import silent_opentps
 from opentps_brimstone.workflow.tg119 import CASES
 
 GRID_MM, BEAMLET_MM = 4.0, 5.0

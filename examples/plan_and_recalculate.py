@@ -51,7 +51,9 @@ print(optimizer.optimize().message)
 
 # %%
 ct, rois, photon_plan = plan.to_opentps()
-deliverable = pb.make_deliverable(photon_plan, ct, objectives, mlc="millennium-120", levels=10, say=print)
+deliverable = pb.make_deliverable(
+    photon_plan, ct, objectives, mlc="millennium-120", levels=10, beamlets=plan.dose_influence
+)
 print(deliverable.summary())
 
 # %%

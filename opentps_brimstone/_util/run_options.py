@@ -35,3 +35,13 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"the number of threads is {self.threads}; it must be 1 or more")
+
+    def keywords(self) -> dict[str, Any]:
+        """Give the options as the keywords that public functions take.
+
+        Returns
+        -------
+        dict
+            ``processes``, ``cache`` and ``progress``.
+        """
+        return {"processes": self.threads, "cache": self.cache, "progress": self.progress}

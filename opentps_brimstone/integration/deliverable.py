@@ -2,25 +2,32 @@
 
 The steps: the MU of the beamlets become apertures of an MLC; OpenTPS makes beamlets of these, half as large as the
 plan's where leaf tips demand it, and the dose engine computes them; the MU of the segments are optimized on these doses
-with the objectives of the plan; the segments are written into the plan; and the dose is computed anew from the segments
+with the objectives of the plan; the segments are written into the plan; and the dose is recomputed from the segments
 alone.
 
-The engine's dose of a fluence depends on the size of the beamlets that the fluence is made of, by some percent (it cuts
-each beamlet's dose off sideways). Both sizes are calibrated: the fluence keeps its machine MU, with which a 10 x 10 cm
-field gives the same dose in either, and its engine MU change by the ratio of the two outputs. Nothing else is scaled.
+The engine's dose of a fluence depends by a few percent on the size of the beamlets that the fluence is made of (it cuts
+off each beamlet's dose at the sides). Both sizes are calibrated: the fluence keeps its machine MU, with which a
+10 x 10 cm field gives the same dose in either, and its engine MU change by the ratio of the two outputs. Nothing else
+is scaled.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.stopwatch import StageTimes
+from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate
+from opentps_brimstone.evaluation.extremes import largest_difference
+from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, html_table
+from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
 from opentps_brimstone.sequencing.segment_weights import (
     SegmentWeights,
@@ -31,34 +38,35 @@ from opentps_brimstone.sequencing.segment_weights import (
 
 if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
-    from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
+    from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.optimization.settings import OptimizerSettings
     from opentps_brimstone.sequencing import SequencedBeam
 
 __all__ = ["LARGEST_DIFFERENCE", "LEAST_GAMMA_PASS_PERCENT", "DeliverablePlan", "make_deliverable"]
 
+_log = logging.getLogger(__name__)
 
 LARGEST_DIFFERENCE = 1e-4
-"""How far the dose of the segments may be from that of their fluence given as beamlets, as a share of its maximum."""
+"""Largest accepted difference between a recalculated dose and that of the same fluence, as a share of its maximum."""
 
 LEAST_GAMMA_PASS_PERCENT = 99.0
-"""What share of the voxels above 10 % of the maximum must agree with the optimized dose, by gamma."""
+"""Percentage of the voxels above 10 % of the maximum whose gamma against the optimized dose must be at most 1."""
 
 GAMMA_DOSE_PERCENT, GAMMA_DISTANCE_MM, GAMMA_THRESHOLD = 2.0, 2.0, 0.1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeliverablePlan:
-    """A plan made of segments, and how its dose compares.
+    """A plan made of segments, and how its dose compares with the optimized one; a notebook shows it as a table.
 
     Attributes
     ----------
     photon_plan : opentps PhotonPlan
         Segments with engine MU, with which OpenTPS's own dose calculation agrees.
     sequenced_beams : tuple of SequencedBeam
-        The same segments, for beams that have any; their fluence and MU are engine MU too.
+        The same segments, for the beams that have any; their fluence and MU are engine MU too.
     calibration : Calibration
-        For the beamlets that OpenTPS makes of the segments: turns engine MU into machine MU.
+        For the beamlets that OpenTPS makes of the segments: converts engine MU into machine MU.
     planned_calibration : Calibration
         For the beamlets of the optimized plan.
     weights : SegmentWeights
@@ -72,8 +80,8 @@ class DeliverablePlan:
     gamma : ndarray, shape (nx, ny, nz)
         Of `dose` against `optimized_dose`, 2 %/2 mm above 10 % of the maximum; NaN below.
     difference : float
-        Largest difference of `dose` from the dose of the same fluence given as beamlets of the same size, as a share
-        of its maximum.
+        Largest difference between `dose` and the dose of the same fluence given as beamlets of the same size, as a
+        share of the latter's maximum.
     times_s : dict of str to float
         Wall time of each step.
 
@@ -98,17 +106,41 @@ class DeliverablePlan:
     '1 cGy/MU in a 10 x 10 cm field, 10 cm deep in water, SSD 90 cm'
     """
 
-    photon_plan: Any = field(repr=False)
-    sequenced_beams: tuple[SequencedBeam, ...] = field(repr=False)
+    photon_plan: Any
+    sequenced_beams: tuple[SequencedBeam, ...]
     calibration: Calibration
     planned_calibration: Calibration
     weights: SegmentWeights
-    dose: FloatArray = field(repr=False)
-    optimized_dose: FloatArray = field(repr=False)
-    grid: VoxelGrid = field(repr=False)
-    gamma: FloatArray = field(repr=False)
+    dose: FloatArray
+    optimized_dose: FloatArray
+    grid: VoxelGrid
+    gamma: FloatArray
     difference: float
-    times_s: dict[str, float] = field(repr=False)
+    times_s: dict[str, float]
+
+    def __repr__(self) -> str:
+        return (
+            f"<DeliverablePlan {self.photon_plan.name!r}: {self.n_segments} segments of {self.mlc.name}, "
+            f"{self.machine_mu:.1f} MU, {'passed' if self.passed else 'FAILED'}>"
+        )
+
+    def _repr_html_(self) -> str:
+        fill = PASS_COLOR if self.passed else FAIL_COLOR
+        rows = list(self.facts().items())
+        judged = ("recalculation differs by", "gamma 2 %/2 mm")
+        return html_table(
+            ("", self.photon_plan.name), rows, fills=[fill if name in judged else None for name, _ in rows]
+        )
+
+    @property
+    def mlc(self) -> MLC:
+        """Collimator of the segments."""
+        return self.sequenced_beams[0].mlc
+
+    @property
+    def machine_beams(self) -> list[SequencedBeam]:
+        """Beams that have segments, with machine MU instead of engine MU."""
+        return [beam.scaled(self.calibration.factor) for beam in self.sequenced_beams]
 
     @property
     def n_segments(self) -> int:
@@ -117,40 +149,37 @@ class DeliverablePlan:
 
     @property
     def segments_per_beam(self) -> float:
-        """Mean number of segments of a beam."""
+        """Mean number of segments per beam."""
         return self.n_segments / len(self.sequenced_beams)
 
     @property
     def machine_mu(self) -> float:
-        """MU of all segments per fraction, as the machine counts them."""
+        """Machine MU per fraction of all segments."""
         return float(self.calibration.machine_mu(sum(beam.mu for beam in self.sequenced_beams)))
 
     @property
     def gamma_pass_percent(self) -> float:
-        """Share of the judged voxels with a gamma of at most 1."""
-        from opentps_brimstone.evaluation import gamma_pass_rate
-
+        """Percentage of the evaluated voxels whose gamma is at most 1."""
         return gamma_pass_rate(self.gamma)
 
     @property
     def passed(self) -> bool:
-        """Whether the recalculated dose is that of the fluence, and agrees with the optimized one."""
+        """Whether the recalculated dose is that of the fluence and agrees with the optimized one."""
         return self.difference <= LARGEST_DIFFERENCE and self.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
 
     def machine_plan(self) -> Any:
-        """Make the plan with machine MU, as a plan file has them.
+        """Copy the plan, with machine MU as a plan file has them.
 
         Returns
         -------
         opentps PhotonPlan
-            A copy.
         """
         from opentps_brimstone.adapters.segments import with_machine_mu
 
         return with_machine_mu(self.photon_plan, self.calibration)
 
     def facts(self) -> dict[str, str]:
-        """Say what was done, for a report.
+        """Summarize segments, MU and agreement of doses.
 
         Returns
         -------
@@ -159,7 +188,7 @@ class DeliverablePlan:
         planned, delivered = self.planned_calibration, self.calibration
         ratio = planned.gy_per_engine_mu / delivered.gy_per_engine_mu
         return {
-            "MLC": self.sequenced_beams[0].mlc.name,
+            "MLC": self.mlc.name,
             "segments": f"{self.n_segments} in {len(self.sequenced_beams)} beams",
             "MU per fraction": f"{self.machine_mu:.1f}",
             "1 MU": str(delivered.reference),
@@ -170,7 +199,7 @@ class DeliverablePlan:
         }
 
     def summary(self) -> str:
-        """Facts as text, a line each.
+        """Lay out the facts as text, one per line.
 
         Returns
         -------
@@ -189,7 +218,7 @@ def make_deliverable(
     objectives: Any = None,
     *,
     mlc: MLC | str,
-    levels: int = 10,
+    levels: int | None = None,
     method: str | None = None,
     sequencing: SequencingSettings | None = None,
     minimum_mu: float = 1.0,
@@ -200,11 +229,13 @@ def make_deliverable(
     write_back: bool = False,
     callback: Any = None,
     progress: bool = True,
-    cache: bool = True,
-    say: Callable[[str], None] = lambda _: None,
+    cache: Any = True,
+    processes: int | None = None,
     **engine_options: Any,
 ) -> DeliverablePlan:
     """Make a plan of optimized beamlets deliverable, and check it.
+
+    What each step found is logged at level INFO.
 
     Parameters
     ----------
@@ -213,41 +244,41 @@ def make_deliverable(
     ct : opentps CTImage
         In HU, on the dose grid. Not changed.
     objectives : optional
-        What the plan was asked for, as for `optimize_photon_plan`; the MU of the segments are optimized with the same.
+        Objectives of the plan, as for `optimize_photon_plan`; the MU of the segments are optimized with the same.
     mlc : MLC or str
         The collimator, or an identifier of `opentps_brimstone.sequencing.MLCS`. The rows of beamlets must lie on its
         leaves: see `opentps_brimstone.adapters.segments.align_beamlets`, and `MLC.matched` for other plans. "matched"
         is the latter for the plan's own rows.
-    levels : int
-        Levels that the fluence of each beam is rounded to.
+    levels : int, optional
+        Number of levels that the fluence of each beam is rounded to; overrides that of `sequencing`.
     method : str, optional
-        Sequencing method, one of `opentps_brimstone.sequencing.METHODS`.
+        Sequencing method, one of `opentps_brimstone.sequencing.METHODS`; overrides that of `sequencing`.
     sequencing : SequencingSettings, optional
-        How else fluence becomes apertures; `levels` goes before what it says, as does `method` if given. Its MU are
-        engine MU.
+        How fluence becomes apertures. Its ``minimum_engine_mu`` limits the MU that sequencing gives an aperture, before
+        they are optimized.
     minimum_mu : float
-        Least machine MU per fraction of a segment: segments that come out below vanish, and the others are optimized
-        again.
+        Least machine MU per fraction of a segment: segments below it are dropped, and the others optimized again.
     step_mu : float
         Machine MU per fraction are rounded to multiples of this; 0: not rounded.
     reference : ReferenceField, optional
-        What a machine MU is; by default 1 cGy, 10 cm deep in a 10 x 10 cm field, isocentric at the plan's SAD.
+        Definition of a machine MU; by default 1 cGy, 10 cm deep in a 10 x 10 cm field, isocentric at the plan's SAD.
     settings : OptimizerSettings, optional
         For the MU of the segments.
-    beamlets : opentps SparseBeamlets, optional
-        Doses of the plan's beamlets, as for `optimize_photon_plan`.
+    beamlets : DoseInfluence or opentps SparseBeamlets, optional
+        Doses of the plan's beamlets on the grid of `ct`. By default those of the plan design if they fit, else they are
+        computed.
     write_back : bool
-        Write the segments into the plan given, instead of a copy, when all is computed.
+        Write the segments into the given plan instead of a copy, once everything is computed.
     callback : callable or OptimizationCallback, optional
         As for `PlanOptimizer.optimize`.
     progress : bool
         Show progress bars of engine and optimizer.
-    cache : bool
+    cache : bool or BeamletCache
         Use the user's cache for beamlet doses and calibrations; the recalculation never does.
-    say : callable
-        Gets a line of text after each step.
+    processes : int, optional
+        Engine processes at a time. Default: the cores this process may use.
     **engine_options
-        For `opentps_brimstone.engine.compute`: ``density_table``, ``overrides``, ``processes``.
+        Further options of `opentps_brimstone.engine.compute_beamlets`, such as ``overrides``.
 
     Returns
     -------
@@ -257,7 +288,7 @@ def make_deliverable(
     ------
     TypeError, ValueError
         Before the engine starts: if plan, objectives, MLC or an option is in error, the fluence cannot be sequenced for
-        the MLC, or OpenTPS would not read the fluence meant out of the segments.
+        the MLC, or OpenTPS would reconstruct a different fluence from the segments.
     EngineError
         If the dose engine fails.
     KeyboardInterrupt
@@ -283,50 +314,51 @@ def make_deliverable(
     True
     """
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
-    from opentps_brimstone.engine.plan_doses import plan_influence
     from opentps_brimstone.integration.photon_plan import plan_terms
 
     check_mu_limits(minimum_mu, step_mu)
-    engine_options = {"progress": progress, **engine_options}
-    work = _Work(photon_plan, ct, engine_options, cache, say)
+    options = RunOptions(processes, cache, progress)
+    engine = {**options.keywords(), **engine_options}
+    clock = StageTimes()
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     layout = layout_from_opentps(photon_plan)
     mu = np.asarray(photon_plan.beamletMUs, dtype=np.float64)
-    chosen = dataclasses.replace(sequencing or SequencingSettings(), levels=levels)
-    if method is not None:
-        chosen = dataclasses.replace(chosen, method=method)
+    chosen = _sequencing(sequencing, levels=levels, method=method)
     beams = list(sequence_plan(layout, mu, _collimator(mlc, layout), chosen))
-    work.write(beams)
-    work.lap("sequencing", f"{sum(len(beam.apertures) for beam in beams)} segments")
+    _, spacing_mm = _written(photon_plan, beams)
+    n_apertures = sum(len(beam.apertures) for beam in beams)
+    _log.info("sequencing (%.1f s): %d segments", clock.lap("sequencing"), n_apertures)
 
-    influence = plan_influence(photon_plan, ct, grid, beamlets, {"cache": cache, **engine_options})
+    influence = _influence(beamlets, photon_plan, ct, grid, engine)
     fractions = int(photon_plan.numberOfFractionsPlanned)
     optimized_dose = influence.dose(mu, fractions)
-    planned, delivered = work.calibrations(reference)
-    beams = _scaled(beams, planned.gy_per_engine_mu / delivered.gy_per_engine_mu)
-    work.lap("calibration", str(delivered))
+    planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, options)
+    beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
+    _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
 
-    limits = {name: float(delivered.engine_mu(mu)) for name, mu in (("minimum_mu", minimum_mu), ("step_mu", step_mu))}
-    segments = work.segment_doses(beams)
+    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, engine), beams)
     weights = optimize_segment_weights(
         segments,
         terms,
         [aperture.mu for beam in beams for aperture in beam.apertures],
         number_of_fractions=fractions,
         wanted_dose=optimized_dose,
+        minimum_mu=float(delivered.engine_mu(minimum_mu)),
+        step_mu=float(delivered.engine_mu(step_mu)),
         settings=settings,
         callback=callback,
         progress=progress,
-        **limits,
     )
     beams = _with_mu(beams, weights.mu)
-    work.lap("weights", f"cost from {weights.cost_before:.4g} to {weights.cost_after:.4g}")
+    took = clock.lap("weights")
+    _log.info("weights (%.1f s): cost from %.4g to %.4g", took, weights.cost_before, weights.cost_after)
 
-    written = work.write(beams)
-    dose = work.recalculated(written)
-    difference = _largest_difference(dose, segments.dose(weights.mu, fractions))
-    work.lap("recalculation", f"differs by at most {difference:.1e} of the maximum")
+    written, _ = _written(photon_plan, beams, spacing_mm)
+    dose = _recalculated(ct, written, engine)
+    difference = largest_difference(dose, segments.dose(weights.mu, fractions))
+    took = clock.lap("recalculation")
+    _log.info("recalculation (%.1f s): differs by at most %.1e of the maximum", took, difference)
     gamma = _gamma(optimized_dose, dose, grid)
     if write_back:
         from opentps_brimstone.adapters.privates import set_beams
@@ -344,75 +376,16 @@ def make_deliverable(
         grid=grid,
         gamma=gamma,
         difference=difference,
-        times_s=work.times_s,
+        times_s=clock.times_s,
     )
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps
 
 
-class _Work:
-    """What all steps need: the plan given, the CT, how the engine is run."""
-
-    def __init__(
-        self, photon_plan: Any, ct: Any, engine_options: dict[str, Any], cache: bool, say: Callable[[str], None]
-    ) -> None:
-        self._given = photon_plan
-        self._ct = ct
-        self._engine_options = engine_options
-        self._cache = cache
-        self._say = say
-        self._clock = StageTimes()
-        self._spacing_mm: tuple[float, float] | None = None  # decided by the first segments that are written
-
-    @property
-    def times_s(self) -> dict[str, float]:
-        return self._clock.times_s
-
-    def lap(self, step: str, finding: str) -> None:
-        self._say(f"{step} ({self._clock.lap(step):.1f} s): {finding}")
-
-    def write(self, beams: Sequence[SequencedBeam]) -> Any:
-        """Write segments into a copy of the plan."""
-        from opentps_brimstone.adapters.copies import copy_plan
-        from opentps_brimstone.adapters.segments import write_segments
-
-        written = copy_plan(self._given, as_new=True)
-        self._spacing_mm = write_segments(written, beams, spacing_mm=self._spacing_mm)
-        return written
-
-    def calibrations(self, reference: ReferenceField | None) -> tuple[Calibration, Calibration]:
-        """Calibrate for the beamlets of the plan given and of the segments."""
-        assert self._spacing_mm is not None
-        from opentps_brimstone.engine.calibration import calibrate, calibrate_plan
-
-        options: dict[str, Any] = {
-            name: value for name, value in self._engine_options.items() if name in ("processes", "progress")
-        }
-        planned = calibrate_plan(self._given, self._ct, reference, cache=self._cache, **options)
-        delivered = calibrate(self._spacing_mm, planned.voxel_mm, planned.reference, cache=self._cache, **options)
-        return planned, delivered
-
-    def segment_doses(self, beams: Sequence[SequencedBeam]) -> DoseInfluence:
-        """Compute the doses of the beamlets that OpenTPS makes of the segments, and sum them."""
-        from opentps_brimstone.adapters.plan import voxel_grid
-        from opentps_brimstone.adapters.segments import split_beamlets
-        from opentps_brimstone.engine.plan_doses import plan_influence
-
-        assert self._spacing_mm is not None
-        # All beamlets of the plan and not only the open ones: another sequence then finds them in the cache.
-        split = split_beamlets(self._given, beams, self._spacing_mm)
-        options = {"cache": self._cache, **self._engine_options}
-        cells = plan_influence(split, self._ct, voxel_grid(self._ct), None, options)
-        return segment_influence(cells, beams)
-
-    def recalculated(self, written: Any) -> FloatArray:
-        """Compute the dose anew from the segments alone."""
-        from opentps_brimstone.adapters.segments import merged_plan
-        from opentps_brimstone.engine import compute_dose
-
-        image = compute_dose(self._ct, merged_plan(written), cache=False, **self._engine_options)
-        return np.asarray(image.imageArray, dtype=np.float64)
+def _sequencing(given: SequencingSettings | None, **overrides: Any) -> SequencingSettings:
+    stated = {name: value for name, value in overrides.items() if value is not None}
+    return dataclasses.replace(given or SequencingSettings(), **stated)
 
 
 def _collimator(mlc: MLC | str, layout: BeamletLayout) -> MLC:
@@ -421,41 +394,80 @@ def _collimator(mlc: MLC | str, layout: BeamletLayout) -> MLC:
     return get_mlc(mlc) if isinstance(mlc, str) else mlc
 
 
-def _scaled(beams: Sequence[SequencedBeam], factor: float) -> list[SequencedBeam]:
-    """Beams with other MU for the same apertures."""
-    return [
-        dataclasses.replace(
-            beam,
-            apertures=tuple(dataclasses.replace(a, mu=factor * a.mu) for a in beam.apertures if a.mu > 0),
-            wanted=factor * beam.wanted,
+def _written(
+    photon_plan: Any, beams: Sequence[SequencedBeam], spacing_mm: tuple[float, float] | None = None
+) -> tuple[Any, tuple[float, float]]:
+    """Write segments into a copy of a plan; return it and the spacing at which OpenTPS samples the segments."""
+    from opentps_brimstone.adapters.segments import own_copy, write_segments
+
+    written = own_copy(photon_plan)
+    return written, write_segments(written, beams, spacing_mm=spacing_mm)
+
+
+def _influence(beamlets: Any, photon_plan: Any, ct: Any, grid: VoxelGrid, engine: dict[str, Any]) -> DoseInfluence:
+    """Doses of the plan's beamlets: those given, of the plan design, or computed."""
+    from opentps_brimstone.adapters.plan import layout_from_opentps
+    from opentps_brimstone.engine.plan_doses import plan_influence
+
+    if not isinstance(beamlets, DoseInfluence):
+        return plan_influence(photon_plan, ct, grid, beamlets, engine)
+    n_beamlets = layout_from_opentps(photon_plan).n_beamlets
+    if beamlets.layout.n_beamlets != n_beamlets:
+        raise ValueError(f"the beamlets given are {beamlets.layout.n_beamlets}, but the plan has {n_beamlets} beamlets")
+    if beamlets.grid.shape != grid.shape:
+        raise ValueError(
+            f"the beamlets given are on a grid of {beamlets.grid.shape} voxels, but the CT has {grid.shape}"
         )
-        for beam in beams
-    ]
+    return beamlets
+
+
+def _calibrations(
+    photon_plan: Any, ct: Any, spacing_mm: tuple[float, float], reference: ReferenceField | None, options: RunOptions
+) -> tuple[Calibration, Calibration]:
+    """Calibrate for the beamlets of the given plan and for those of its segments."""
+    from opentps_brimstone.engine.calibration import calibrate, calibrate_plan
+
+    planned = calibrate_plan(photon_plan, ct, reference, **options.keywords())
+    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, **options.keywords())
+
+
+def _cells(
+    photon_plan: Any,
+    ct: Any,
+    grid: VoxelGrid,
+    beams: Sequence[SequencedBeam],
+    spacing_mm: tuple[float, float],
+    engine: dict[str, Any],
+) -> DoseInfluence:
+    """Compute the doses of the beamlets that OpenTPS makes of the segments."""
+    from opentps_brimstone.adapters.segments import split_beamlets
+    from opentps_brimstone.engine.plan_doses import plan_influence
+
+    # All beamlets of the plan and not only the open ones: another sequence then finds them in the cache.
+    split = split_beamlets(photon_plan, beams, spacing_mm)
+    return plan_influence(split, ct, grid, None, engine)
+
+
+def _recalculated(ct: Any, written: Any, engine: dict[str, Any]) -> FloatArray:
+    """Recompute the dose from the segments alone."""
+    from opentps_brimstone.adapters.segments import merged_plan
+    from opentps_brimstone.engine import compute_dose
+
+    image = compute_dose(ct, merged_plan(written), **{**engine, "cache": False})
+    return np.asarray(image.imageArray, dtype=np.float64)
 
 
 def _with_mu(beams: Sequence[SequencedBeam], mu: FloatArray) -> list[SequencedBeam]:
-    """Beams whose apertures have the MU given, without those that have none."""
+    """Set the MU of all apertures, beam after beam, and drop those without any."""
     values = iter(mu.tolist())
-    return [
-        dataclasses.replace(
-            beam,
-            apertures=tuple(
-                dataclasses.replace(aperture, mu=value)
-                for aperture, value in [(aperture, next(values)) for aperture in beam.apertures]
-                if value > 0
-            ),
-        )
-        for beam in beams
-    ]
-
-
-def _largest_difference(dose: FloatArray, expected: FloatArray) -> float:
-    return float(np.abs(dose - expected).max() / expected.max())
+    changed = []
+    for beam in beams:
+        apertures = [dataclasses.replace(aperture, mu=next(values)) for aperture in beam.apertures]
+        changed.append(dataclasses.replace(beam, apertures=tuple(each for each in apertures if each.mu > 0)))
+    return changed
 
 
 def _gamma(optimized: FloatArray, dose: FloatArray, grid: VoxelGrid) -> FloatArray:
-    from opentps_brimstone.evaluation import gamma_analysis
-
     return gamma_analysis(
         optimized,
         dose,

@@ -1,1 +1,1 @@
-"""What is asked of a planning, as a TOML file."""
+"""Prescriptions as TOML files."""

@@ -1,4 +1,4 @@
-"""Prescription files to start from: names and types of structures, and guesses of doses and goals to be changed."""
+"""Prescription files to start from: doses and goals guessed from names and types of structures, to be changed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pathlib import Path
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.sequencing import SequencingSettings
 
 __all__ = ["starting_prescription", "write_starting_prescription"]
 
 _USUAL_DOSE_GY = 50.0
 _FRACTION_GY = 2.0
 _BEAMS = 7
-# Kinds of targets by name; those of the first kind that there is are taken.
+# Prefixes of targets' names; targets with the first prefix that occurs are taken.
 _TARGET_KINDS = ("PTV", "CTV", "ITV", "GTV")
 _DOSE_IN_NAME = re.compile(r"(?<![\d.])(\d{4}|\d{2}(?:\.\d+)?)(?![\d.])")
 _BODY = re.compile(r"\b(body|external|skin|outline|patient|contour)\b", re.IGNORECASE)
-# What is usually asked of organs in fractions of 2 Gy (QUANTEC: Marks et al., Int. J. Radiat. Oncol. Biol. Phys. 76-3
-# suppl., 2010, S10), for what their names hold.
+# Usual goals for organs in fractions of 2 Gy, by what their names contain (QUANTEC: Marks et al., Int. J. Radiat.
+# Oncol. Biol. Phys. 76-3 suppl., 2010, S10).
 _ORGAN_GOALS = (
     (r"brain\s*stem", "Dmax <= 54 Gy"),
     (r"cord|spinal", "Dmax <= 50 Gy"),
@@ -43,7 +44,7 @@ _ORGAN_GOALS = (
 
 
 def starting_prescription(folder: Path | str) -> str:
-    """Make a prescription file to start from.
+    """Draft a prescription file from the structures in a DICOM folder.
 
     Parameters
     ----------
@@ -58,11 +59,11 @@ def starting_prescription(folder: Path | str) -> str:
     Raises
     ------
     FileNotFoundError
-        When there is no such folder.
+        If the folder does not exist.
     DicomError
-        When CT or structure set cannot be read, or it is not clear which to take.
+        If CT or structure set cannot be read, or it is not clear which to take.
     ValueError
-        When there are no structures.
+        If there are no structures.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def starting_prescription(folder: Path | str) -> str:
 
 
 def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
-    """Write a prescription file to start from.
+    """Write a draft of a prescription file.
 
     Parameters
     ----------
@@ -103,9 +104,9 @@ def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
     Raises
     ------
     FileExistsError
-        When the file exists.
+        If the file exists.
     ValueError
-        As `starting_prescription`; also when the file would lie in the folder.
+        As `starting_prescription`; also if the file would lie in the folder.
     """
     target, source = Path(path), Path(folder)
     if source.resolve() in target.resolve().parents:
@@ -122,7 +123,7 @@ def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
 
 
 def _targets(structures: Iterable[Structure]) -> list[Structure]:
-    """Targets to plan for: the PTVs, or what comes nearest to them."""
+    """Choose the targets to plan for: the PTVs, or the nearest to them that there is."""
     every = [structure for structure in structures if structure.is_target]
     for kind in _TARGET_KINDS:
         of_kind = [structure for structure in every if structure.name.upper().startswith(kind)]
@@ -132,7 +133,7 @@ def _targets(structures: Iterable[Structure]) -> list[Structure]:
 
 
 def _dose(name: str) -> float:
-    """Dose that a target's name tells, in Gy or cGy; else a usual one."""
+    """Guess a dose from a target's name, in Gy or cGy; else a usual one."""
     for found in _DOSE_IN_NAME.findall(name):
         dose = float(found) / 100 if len(found) == 4 and "." not in found else float(found)
         if 10 <= dose <= 90:
@@ -183,7 +184,7 @@ name = "Brimstone plan"
 fractions = {max(1, round(highest / _FRACTION_GY))}
 # dose_grid_mm = 3.0               # or [x, y, z]; by default that of the CT, but not finer than 2.5 mm
 # isocenter_mm = [0.0, 0.0, 0.0]   # DICOM patient coordinates; by default the middle of the targets
-# leave_out = ["Couch"]            # structures that are no part of the patient
+# leave_out = ["Couch"]            # structures that are not part of the patient
 
 [beamlets]
 spacing_mm = 5.0   # rows of beamlets have to lie on the leaves of the collimator
@@ -237,7 +238,7 @@ def _goals(doses: dict[str, float], structures: Iterable[Structure], highest: fl
 
 
 def _goal_lines(name: str, asked: str, *, comment: bool = False) -> list[str]:
-    """Line with a goal, as a comment if so asked or if its structure's name cannot be read out of the text."""
+    """Write a goal on a line; as a comment if requested, or if its structure's name cannot be parsed from it."""
     goal = f"{name} {asked}"
     try:
         readable = DVHGoal.parse(goal).structure == name
@@ -258,10 +259,10 @@ def _rest() -> str:
             'kind = "kl"',
             "dose_range = [50.0, 53.0]",
         )
-        + """
+        + f"""
 [machine]
 mlc = "millennium-120"   # "hd-120", "agility", or "matched": leaves as the beamlets' rows
-levels = 10              # of the fluence of each beam; more levels, more segments
+levels = {SequencingSettings.levels}              # of the fluence of each beam; more levels, more segments
 minimum_mu = 1.0         # least MU of a segment per fraction
 step_mu = 0.1
 # method = "engel"       # or "kalinowski", "sliding-window", "xia-verhey"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -147,6 +147,21 @@ class SequencedBeam:
     def mu(self) -> float:
         """Monitor units of all apertures, per fraction."""
         return float(sum(aperture.mu for aperture in self.apertures))
+
+    def scaled(self, factor: float) -> SequencedBeam:
+        """Multiply fluence and MU, for the MU of another calibration.
+
+        Parameters
+        ----------
+        factor : float
+
+        Returns
+        -------
+        SequencedBeam
+            With the same apertures otherwise.
+        """
+        apertures = tuple(replace(aperture, mu=factor * aperture.mu) for aperture in self.apertures)
+        return replace(self, apertures=apertures, wanted=factor * self.wanted)
 
     @property
     def grid_xy_mm(self) -> FloatArray:

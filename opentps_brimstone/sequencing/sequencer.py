@@ -34,9 +34,10 @@ class SequencingSettings:
         Levels above 0 that the fluence is rounded to; its maximum is the highest.
     avoid_tongue_and_groove : bool
         Whether of two neighboring cells the one with less fluence must be open only while the other is.
-    minimum_mu : float
-        Apertures with less are dropped, the least first, and the monitor units of the others fitted to the fluence
-        again (least squares, none negative) after each.
+    minimum_engine_mu : float
+        In the unit of the fluence, which in OpenTPS's plans is engine MU. Apertures with less are dropped, the least
+        first, and the monitor units of the others fitted to the fluence again after each (least squares, none
+        negative).
     minimum_area_mm2 : float
         Apertures that open less are dropped, and the monitor units of the others fitted again.
     maximum_apertures : int or None
@@ -47,9 +48,10 @@ class SequencingSettings:
     """
 
     method: str | None = None
-    levels: int = 8
+    # Fewer lost goals in segments of TG-119's multi-target case that their fluence met; more need more segments.
+    levels: int = 15
     avoid_tongue_and_groove: bool = False
-    minimum_mu: float = 0.0
+    minimum_engine_mu: float = 0.0
     minimum_area_mm2: float = 0.0
     maximum_apertures: int | None = None
     share_wide_leaves: bool = False
@@ -58,7 +60,7 @@ class SequencingSettings:
         if self.method is not None:
             get_method(self.method)
         check_levels(self.levels)
-        for name in ("minimum_mu", "minimum_area_mm2"):
+        for name in ("minimum_engine_mu", "minimum_area_mm2"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} cannot be {value}; it must be finite and not negative")
@@ -179,7 +181,7 @@ def _without_small(
     most = len(mu) if settings.maximum_apertures is None else settings.maximum_apertures
     while len(kept):
         least = int(mu.argmin())
-        if mu[least] <= 0 or mu[least] < settings.minimum_mu:
+        if mu[least] <= 0 or mu[least] < settings.minimum_engine_mu:
             dropped = least
         elif len(kept) > most:
             dropped = int((mu * open_area[kept]).argmin())
@@ -262,8 +264,8 @@ def sequence_beam(
     kept, mu = _without_small(decomposition, wanted, fluence, areas, settings)
     if len(decomposition.weights) and not len(kept):
         raise ValueError(
-            f"no aperture of beam {beam_index} has {settings.minimum_mu:g} MU and opens "
-            f"{settings.minimum_area_mm2:g} mm²; lower minimum_mu or minimum_area_mm2"
+            f"no aperture of beam {beam_index} has {settings.minimum_engine_mu:g} MU and opens "
+            f"{settings.minimum_area_mm2:g} mm²; lower minimum_engine_mu or minimum_area_mm2"
         )
     edges = np.append(grid.x_mm - grid.spacing_mm[0] / 2, grid.x_mm[-1] + grid.spacing_mm[0] / 2)
     apertures = tuple(

@@ -1,27 +1,29 @@
-"""The five planning cases of AAPM Task Group 119 as one benchmark: planned to their goals, recalculated, tabulated."""
+"""The planning cases of AAPM Task Group 119 as one benchmark: planned to their goals, recalculated and tabulated."""
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentps_brimstone._util.output_folder import check_folder
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.evaluation import DVHGoal, GoalTable, format_table, mean_dose
+from opentps_brimstone.evaluation.extremes import hot_spot
+from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.integration.deliverable import LEAST_GAMMA_PASS_PERCENT
 from opentps_brimstone.phantoms import Phantom, make_phantom
-from opentps_brimstone.workflow.phantom_case import DEFAULT_LEVELS, DEFAULT_MLC, DemoResult, checked_mlc, run_demo
-
-if TYPE_CHECKING:
-    from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
-    from opentps_brimstone.optimization.settings import OptimizerSettings
-    from opentps_brimstone.sequencing import MLC
+from opentps_brimstone.workflow.phantom_case import PhantomSettings, run_demo
+from opentps_brimstone.workflow.planning import PlanningResult
 
 __all__ = ["CASES", "INSTITUTIONS", "SOURCE", "SUITE_FILES", "CaseResult", "SuiteResult", "run_case", "run_suite"]
+
+_log = logging.getLogger(__name__)
 
 CASES = ("multitarget", "prostate", "head-neck", "c-shape", "c-shape-hard")
 """Names of the cases, of `opentps_brimstone.phantoms.PHANTOMS`."""
@@ -33,7 +35,7 @@ SOURCE = (
     "Goals and institutions' means ± SD: G. A. Ezzell et al., Med. Phys. 36 (2009) 5359, doi 10.1118/1.3238104, quoted "
     "at second hand; not checked against the report's own tables."
 )
-"""Where the goals are from, and whether they were checked."""
+"""Source of the goals, and whether they were checked against it."""
 
 _PAROTID = (18.0, 1.8)
 INSTITUTIONS: dict[str, dict[str, tuple[float, float]]] = {
@@ -73,32 +75,32 @@ _COLUMNS = ("case", "goal", "institutions", "fluence", "recalculated", "sequence
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of a case.
+    """Plan of a case, judged.
 
     Attributes
     ----------
     name, title : str
     fluence : GoalTable
-        Of the dose that the optimizer knows.
+        For the dose of the optimized fluence, as the optimizer knows it.
     recalculated : GoalTable or None
-        Of the dose engine's dose of the fluence, where no segments were made.
+        For the dose engine's dose of the fluence, if no segments were made.
     mean_doses : dict of str to float
-        Of the structures that are no targets, in Gy, recalculated.
+        Recalculated mean doses of the structures that are not targets, in Gy.
     hot_spot_gy, hot_spot_limit_gy : float
-        Highest dose outside the targets, recalculated, and 110 % of the prescription.
+        Highest recalculated dose outside the targets, and 110 % of the prescription.
     difference : float
-        Largest difference of the recalculated dose and that of the fluence that was calculated, as a share of the
-        maximum.
+        Largest difference between the recalculated dose and the dose of the same fluence from beamlet doses, as a
+        share of the latter's maximum.
     times_s : dict of str to float
         Wall time of each stage.
     rounds, iterations : int
     sequenced : GoalTable or None
-        Of the dose engine's dose of the plan made of segments, where one was made.
+        For the dose engine's dose of the segments, if any were made.
     segments : int or None
     monitor_units : float or None
-        Per fraction, of the plan made of segments.
+        Machine MU per fraction of the segments.
     gamma_pass_percent : float or None
-        Share of the voxels where the dose of the segments agrees with the optimized one, by gamma 2 %/2 mm.
+        Percentage of the voxels where the dose of the segments agrees with the optimized one, by gamma 2 %/2 mm.
     """
 
     name: str
@@ -119,16 +121,16 @@ class CaseResult:
 
     @property
     def judged(self) -> GoalTable:
-        """Goals of the dose that counts: recalculated from segments if there are any, else from the fluence."""
+        """Goals for the final dose: recalculated from segments if there are any, else from the fluence."""
         table = self.recalculated if self.sequenced is None else self.sequenced
         assert table is not None
         return table
 
     @property
     def passed(self) -> bool:
-        """Whether every goal is met, or at least as well as by the institutions' mean where that misses it.
+        """Whether every goal is met, or missed by no more than the institutions' mean.
 
-        Of a plan of segments, gamma must agree too.
+        For segments, gamma must agree too.
         """
         reached = all(verdict(self.name, result.goal, result.value) != _MISSED for result in self.judged)
         agrees = self.gamma_pass_percent is None or self.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
@@ -140,7 +142,7 @@ class CaseResult:
         return sum(self.times_s.values())
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Rows of the suite's table.
+        """Lay out the goals as rows of the suite's table.
 
         Returns
         -------
@@ -166,7 +168,7 @@ class CaseResult:
         ]
 
     def record(self) -> dict[str, Any]:
-        """Plain data, such as JSON holds.
+        """Give the result as plain data, as JSON can hold.
 
         Returns
         -------
@@ -194,7 +196,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What became of all cases.
+    """Plans of all cases, judged.
 
     Attributes
     ----------
@@ -219,7 +221,7 @@ class SuiteResult:
         return "\n\n".join(parts)
 
     def markdown(self) -> str:
-        """Tables in Markdown.
+        """Lay out the tables in Markdown.
 
         Returns
         -------
@@ -232,7 +234,7 @@ class SuiteResult:
 
 
 def verdict(case: str, goal: DVHGoal, value: float) -> str:
-    """Judge a value.
+    """Judge the value that a plan has for a goal.
 
     Parameters
     ----------
@@ -265,110 +267,62 @@ def _institutions(case: str, goal: DVHGoal) -> str:
 def run_case(
     case: str | Phantom,
     out: Path | str,
-    *,
-    grid_mm: float = 4.0,
-    beamlet_mm: float = 5.0,
-    deliverable: bool = False,
-    mlc: MLC | str = DEFAULT_MLC,
-    levels: int = DEFAULT_LEVELS,
-    threads: int | None = None,
-    cache: bool = True,
-    progress: bool = False,
-    settings: OptimizerSettings | None = None,
-    planner_settings: GoalPlannerSettings | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> tuple[CaseResult, DemoResult]:
+    settings: PhantomSettings | None = None,
+    options: RunOptions | None = None,
+) -> tuple[CaseResult, PlanningResult]:
     """Plan a case to its goals, recalculate it and write its report.
 
     Parameters
     ----------
     case : str or Phantom
-        One of `CASES`, or a phantom of one's own.
+        One of `CASES`, or a phantom of your own.
     out : Path or str
         Folder for its files, as `run_demo` writes them.
-    deliverable : bool
-        Make segments, and judge the dose recalculated from them.
-    grid_mm, beamlet_mm, mlc, levels, threads, cache, progress, settings, planner_settings, say
-        As for `run_demo`.
+    settings : PhantomSettings, optional
+    options : RunOptions, optional
 
     Returns
     -------
-    CaseResult, DemoResult
+    CaseResult, PlanningResult
 
     Raises
     ------
     ValueError, OSError, EngineError
         As `run_demo`.
     """
-    phantom = make_phantom(case, grid_mm) if isinstance(case, str) else case
-    demo = run_demo(
-        phantom,
-        out,
-        beamlet_mm=beamlet_mm,
-        fluence_only=not deliverable,
-        mlc=mlc,
-        levels=levels,
-        threads=threads,
-        cache=cache,
-        progress=progress,
-        settings=settings,
-        planner_settings=planner_settings,
-        say=say,
-    )
-    planned, made = demo.optimization, demo.deliverable
+    settings = settings or PhantomSettings()
+    phantom = make_phantom(case, settings.grid_mm) if isinstance(case, str) else case
+    planned = run_demo(phantom, out, settings, options)
+    found, made = planned.optimization, planned.deliverable
     result = CaseResult(
         name=phantom.name,
         title=phantom.title,
-        fluence=demo.fluence_goals,
-        recalculated=demo.goals if made is None else None,
+        fluence=planned.fluence_goals,
+        recalculated=planned.goals if made is None else None,
         mean_doses={
-            structure.name: mean_dose(demo.report.dose, structure.share)
+            structure.name: mean_dose(planned.dose, structure.share)
             for structure in phantom.structures
             if not structure.is_target
         },
-        hot_spot_gy=hot_spot(phantom, demo.report.dose),
+        hot_spot_gy=hot_spot(planned.dose, phantom.structures),
         hot_spot_limit_gy=_HOT_SPOT_SHARE * phantom.prescription_gy,
-        difference=demo.difference,
-        times_s=dict(demo.times_s),
-        rounds=len(planned.rounds),
-        iterations=planned.iterations,
-        sequenced=None if made is None else demo.goals,
+        difference=planned.difference,
+        times_s=dict(planned.times_s),
+        rounds=len(getattr(found, "rounds", ())),
+        iterations=found.iterations,
+        sequenced=None if made is None else planned.goals,
         segments=None if made is None else made.n_segments,
         monitor_units=None if made is None else made.machine_mu,
         gamma_pass_percent=None if made is None else made.gamma_pass_percent,
     )
-    return result, demo
-
-
-def hot_spot(phantom: Phantom, dose: Any) -> float:
-    """Highest dose in voxels of organs or body that are in no part target, in Gy."""
-    import numpy as np
-
-    outside = np.zeros(phantom.grid.shape, dtype=bool)
-    for structure in phantom.structures:
-        if not structure.is_target:
-            outside |= structure.share > 0
-    for structure in phantom.structures:
-        if structure.is_target:
-            outside &= structure.share == 0
-    return float(np.asarray(dose)[outside].max())
+    return result, planned
 
 
 def run_suite(
     out: Path | str = "brimstone-tg119",
     cases: Iterable[str | Phantom] = CASES,
-    *,
-    grid_mm: float = 4.0,
-    beamlet_mm: float = 5.0,
-    deliverable: bool = False,
-    mlc: MLC | str = DEFAULT_MLC,
-    levels: int = DEFAULT_LEVELS,
-    threads: int | None = None,
-    cache: bool = True,
-    progress: bool = False,
-    settings: OptimizerSettings | None = None,
-    planner_settings: GoalPlannerSettings | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    settings: PhantomSettings | None = None,
+    options: RunOptions | None = None,
 ) -> SuiteResult:
     """Plan all cases, and write a table of them.
 
@@ -377,11 +331,10 @@ def run_suite(
     out : Path or str
         Folder: the files of `SUITE_FILES`, and one folder for each case.
     cases : iterable of str or Phantom
-        Which, by name, or phantoms of one's own.
-    deliverable : bool
-        Make segments, and judge the dose recalculated from them.
-    grid_mm, beamlet_mm, mlc, levels, threads, cache, progress, settings, planner_settings, say
-        As for `run_demo`.
+        Names of cases, or phantoms of your own.
+    settings : PhantomSettings, optional
+        By default that of fluence alone (``PhantomSettings(mlc=None)``).
+    options : RunOptions, optional
 
     Returns
     -------
@@ -393,30 +346,16 @@ def run_suite(
         As `run_demo`; wrong names, spacings and folders before any work.
     """
     started = time.perf_counter()
-    phantoms = [make_phantom(case, grid_mm) if isinstance(case, str) else case for case in cases]
+    settings = settings or PhantomSettings(mlc=None)
+    phantoms = [make_phantom(case, settings.grid_mm) if isinstance(case, str) else case for case in cases]
     if not phantoms:
-        raise ValueError(f"no case is asked for; there are {', '.join(CASES)}")
+        raise ValueError(f"the list of cases is empty; it may have {', '.join(CASES)}")
     folder = Path(out)
     check_folder(folder, SUITE_FILES)
-    if deliverable:
-        checked_mlc(mlc, levels)
     results = []
     for number, phantom in enumerate(phantoms, start=1):
-        say(f"case {number} of {len(phantoms)}")
-        result, _ = run_case(
-            phantom,
-            folder / phantom.name,
-            beamlet_mm=beamlet_mm,
-            deliverable=deliverable,
-            mlc=mlc,
-            levels=levels,
-            threads=threads,
-            cache=cache,
-            progress=progress,
-            settings=settings,
-            planner_settings=planner_settings,
-            say=say,
-        )
+        _log.info("case %d of %d", number, len(phantoms))
+        result, _ = run_case(phantom, folder / phantom.name, settings, options)
         results.append(result)
     suite = SuiteResult(folder, tuple(results), time.perf_counter() - started)
     _save(suite)
@@ -489,8 +428,6 @@ def table_figure(suite: SuiteResult) -> Any:
     """
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
-
-    from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 
     titles = {case.name: case.title for case in suite.cases}
     rows = [row for case in suite.cases for row in case.rows()]

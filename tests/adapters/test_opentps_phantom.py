@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.phantoms import C_SHAPE, c_shape
-from opentps_brimstone.workflow.phantom_case import silent_opentps
 
 
 def converted(phantom, beamlet_mm):

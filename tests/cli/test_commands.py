@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import logging
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from small_case import BEAMLET_MM, small_phantom
 
 import opentps_brimstone
-from opentps_brimstone import cli
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.cli import main
+from opentps_brimstone.cli.facts import readable_size
 from opentps_brimstone.engine.compute import EngineError
 from opentps_brimstone.phantoms import PHANTOMS
+from opentps_brimstone.sequencing import SequencingSettings
+from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +33,11 @@ def asked(monkeypatch):
     """Arguments run_demo got, instead of a demo."""
     calls = []
 
-    def run_demo(case, out, **options):
-        calls.append((case, out, options))
-        return SimpleNamespace(passed=True, folder=out, summary=lambda: "the tables")
+    def run_demo(*arguments):
+        calls.append(arguments)
+        logging.getLogger("opentps_brimstone.workflow").info("a message")
+        logging.getLogger("opentps_brimstone.workflow").debug("a detail")
+        return SimpleNamespace(passed=True, folder="there", summary=lambda: "the tables")
 
     monkeypatch.setattr("opentps_brimstone.workflow.phantom_case.run_demo", run_demo)
     return calls
@@ -49,39 +57,21 @@ def test_help_lists_commands_and_exit_codes(capsys):
 
 def test_demo_defaults(asked, capsys):
     assert main(["demo"]) == 0
-    ((case, out, options),) = asked
-    assert (case, out) == ("c-shape", None)
-    options.pop("say")
-    assert options == {
-        "grid_mm": 4.0,
-        "beamlet_mm": 5.0,
-        "fluence_only": False,
-        "mlc": "millennium-120",
-        "levels": 15,
-        "threads": None,
-        "cache": True,
-        "progress": False,
-    }
-    assert "the tables" in capsys.readouterr().out
+    assert asked == [("c-shape", None, PhantomSettings(), RunOptions())]
+    assert PhantomSettings().sequencing.levels == 15
+    assert capsys.readouterr().out == "a message\n\nthe tables\n\nWritten to there\n"
 
 
 def test_demo_options_are_handed_on(asked, capsys):
     arguments = "demo --case c-shape --out there --grid 3 --beamlet 2.5 --threads 2 --no-cache --quiet"
-    arguments += " --fluence-only --mlc agility --levels 7"
-    assert main(arguments.split()) == 0
-    ((case, out, options),) = asked
-    assert (case, out) == ("c-shape", "there")
-    options.pop("say")("not to be seen")
-    assert options == {
-        "grid_mm": 3.0,
-        "beamlet_mm": 2.5,
-        "fluence_only": True,
-        "mlc": "agility",
-        "levels": 7,
-        "threads": 2,
-        "cache": False,
-        "progress": False,
-    }
+    assert main([*arguments.split(), "--mlc", "agility", "--levels", "7"]) == 0
+    assert main([*arguments.split(), "--fluence-only", "--levels", "7"]) == 0
+    options = RunOptions(threads=2, cache=False)
+    settings = PhantomSettings(3.0, 2.5, "agility", SequencingSettings(levels=7))
+    assert asked == [
+        ("c-shape", "there", settings, options),
+        ("c-shape", "there", replace(settings, mlc=None), options),
+    ]
     assert capsys.readouterr() == ("", "")
 
 
@@ -89,7 +79,51 @@ def test_bars_are_for_terminals(asked, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     main(["demo"])
     main(["demo", "--quiet"])
-    assert [options["progress"] for _, _, options in asked] == [True, False]
+    assert [options.progress for *_, options in asked] == [True, False]
+
+
+# ------------------------------------------------------------------------------------------------------------ messages
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--verbose"], ["--verbose", "demo"], ["demo", "--debug"]])
+def test_verbose_dates_messages_and_shows_details(arguments, asked, capsys):
+    assert main(arguments) == 0
+    message, detail = capsys.readouterr().out.splitlines()[:2]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ INFO opentps_brimstone\.workflow: a message", message)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ DEBUG opentps_brimstone\.workflow: a detail", detail)
+
+
+def test_opentps_own_handler_does_not_repeat_messages(asked, capsys, monkeypatch):
+    """OpenTPS configures the root logger at level INFO to standard output when it is imported."""
+    root, own = logging.getLogger(), logging.getLogger("opentps_brimstone")
+    before = (own.handlers[:], own.level, own.propagate)
+    monkeypatch.setattr(root, "handlers", [*root.handlers, logging.StreamHandler(sys.stdout)])
+    monkeypatch.setattr(root, "level", logging.INFO)
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out.count("a message") == 1
+    assert (own.handlers, own.level, own.propagate) == before
+    own.info("in a notebook")
+    assert capsys.readouterr().out.count("in a notebook") == 1
+
+
+def test_quiet_and_verbose_exclude_each_other(capsys):
+    assert main(["demo", "--quiet", "--verbose"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--debug"], ["--debug", "demo"]])
+def test_debug_shows_tracebacks_of_own_errors(arguments, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise EngineError("the dose engine is missing")
+
+    monkeypatch.setattr("opentps_brimstone.workflow.phantom_case.run_demo", fail)
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "opentps-brimstone: the dose engine is missing"
+
+
+# -------------------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -102,9 +136,9 @@ def test_bars_are_for_terminals(asked, monkeypatch):
         ("demo --case nothing", "invalid choice: 'nothing'"),
         ("demo --grid 0", "0 mm is not positive"),
         ("demo --grid nan", "nan mm is not positive"),
-        ("demo --beamlet wide", "'wide' is no number of mm"),
+        ("demo --beamlet wide", "'wide' is not a number of mm"),
         ("demo --threads 0", "0 is less than 1"),
-        ("demo --threads 1.5", "'1.5' is no whole number"),
+        ("demo --threads 1.5", "'1.5' is not a whole number"),
         ("demo --mlc varian", "invalid choice: 'varian'"),
         ("demo --levels 0", "0 is less than 1"),
         ("demo --levels 1", "opentps-brimstone: "),
@@ -212,9 +246,13 @@ def test_cache_is_shown_and_cleared(capsys):
     ("n_bytes", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB")]
 )
 def test_sizes_are_readable(n_bytes, text):
-    assert cli._readable(n_bytes) == text
+    assert readable_size(n_bytes) == text
 
 
-def test_version_needs_no_opentps():
-    code = "import sys; from opentps_brimstone.cli import main; main(['--version']); sys.exit('opentps' in sys.modules)"
+@pytest.mark.parametrize("argument", ["--version", "--help", "cache"])
+def test_heavy_packages_wait_until_they_are_used(argument):
+    code = (
+        f"import sys; from opentps_brimstone.cli import main; main(['{argument}']); "
+        "sys.exit(bool({'opentps', 'matplotlib', 'scipy.optimize'} & sys.modules.keys()))"
+    )
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

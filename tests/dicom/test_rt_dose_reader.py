@@ -5,9 +5,9 @@ import pydicom
 import pytest
 
 from opentps_brimstone import VoxelGrid
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.dicom.rt_dose import write_rt_dose
 from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
-from opentps_brimstone.workflow.phantom_case import silent_opentps
 
 GRID = VoxelGrid((5, 7, 4), (2.5, 3.0, 4.0), (-10.25, 20.0, -33.3))
 

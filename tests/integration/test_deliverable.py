@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from recorded_log import recorded_messages
 from small_case import small_phantom
 
 from opentps_brimstone.adapters.copies import copy_plan
@@ -16,8 +17,10 @@ from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
 from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.calibration import ReferenceField
 from opentps_brimstone.evaluation import evaluate
-from opentps_brimstone.integration.deliverable import make_deliverable
-from opentps_brimstone.integration.photon_plan import optimize_photon_plan
+from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+from opentps_brimstone.integration.deliverable import _sequencing, make_deliverable
+from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
+from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
 from opentps_brimstone.sequencing import MILLENNIUM_120, MLC, SequencingSettings
 
 BEAMLET_MM = 10.0
@@ -56,9 +59,9 @@ def delivered(request, phantom):
     aligned = request.param == "on the leaves"
     ct, plan, terms = optimized(phantom, aligned=aligned)
     before = np.array(plan.beamletMUs)
-    said = []
     mlc = "millennium-120" if aligned else "matched"
-    deliverable = make_deliverable(plan, ct, terms, mlc=mlc, levels=20, progress=False, say=said.append)
+    with recorded_messages() as said:
+        deliverable = make_deliverable(plan, ct, terms, mlc=mlc, levels=20, progress=False)
     np.testing.assert_array_equal(plan.beamletMUs, before)
     return ct, plan, deliverable, said
 
@@ -150,6 +153,8 @@ def test_bad_input_is_told_before_the_engine_starts(phantom, monkeypatch):
         make_deliverable(plan, ct, terms, mlc="millenium", **options)
     with pytest.raises(ValueError, match="2 levels or more, not 1"):
         make_deliverable(plan, ct, terms, mlc="matched", levels=1, **options)
+    with pytest.raises(ValueError, match="2 levels or more, not 1"):
+        make_deliverable(plan, ct, terms, mlc="matched", sequencing=SequencingSettings(), levels=1, **options)
     with pytest.raises(ValueError, match="there is no sequencing method 'engle'"):
         make_deliverable(plan, ct, terms, mlc="matched", method="engle", **options)
     with pytest.raises(ValueError, match="step_mu is -1; it must be 0 or more"):
@@ -181,3 +186,43 @@ def test_ctrl_c_leaves_the_plan_as_it_was(delivered, phantom):
             progress=False,
         )
     np.testing.assert_array_equal(plan.beamletMUs, before)
+
+
+def test_settings_for_sequencing_are_not_overridden_unsaid():
+    given = SequencingSettings(levels=30, minimum_area_mm2=50.0)
+    assert _sequencing(given, levels=None, method=None) == given
+    assert _sequencing(given, levels=12, method="engel") == replace(given, levels=12, method="engel")
+    assert _sequencing(None, levels=None, method=None) == SequencingSettings()
+
+
+def test_beamlets_are_taken_as_they_are(delivered, phantom, monkeypatch):
+    """A dose influence matrix needs no detour by OpenTPS's beamlets, and gives the same plan."""
+    ct, plan, usual, _ = delivered
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    influence = plan_from_opentps(plan, ct, phantom.structures, progress=False).dose_influence
+    options = {"mlc": usual.mlc, "levels": 20, "progress": False}
+    monkeypatch.setattr("opentps_brimstone.adapters.beamlets.sparse_beamlets_from_dose_influence", pytest.fail)
+    made = make_deliverable(plan, ct, terms, beamlets=influence, **options)
+    np.testing.assert_array_equal(made.dose, usual.dose)
+    np.testing.assert_array_equal(made.optimized_dose, usual.optimized_dose)
+    few = DoseInfluence(influence.matrix[:, :2], influence.grid, BeamletLayout(np.zeros((2, 2)), [0, 1], 10.0))
+    with pytest.raises(ValueError, match=r"the beamlets given are 2, but the plan has \d+ beamlets"):
+        make_deliverable(plan, ct, terms, beamlets=few, **options)
+
+
+def test_how_it_is_shown(delivered):
+    _, _, deliverable, _ = delivered
+    assert repr(deliverable) == (
+        f"<DeliverablePlan {deliverable.photon_plan.name!r}: {deliverable.n_segments} segments of "
+        f"{deliverable.mlc.name}, {deliverable.machine_mu:.1f} MU, passed>"
+    )
+    page = deliverable._repr_html_()
+    for name, value in deliverable.facts().items():
+        assert f">{name}</td>" in page and f">{value}</td>" in page
+    assert page.count(PASS_COLOR) == 4 and FAIL_COLOR not in page
+    gamma = np.where(np.isfinite(deliverable.gamma), 2.0, np.nan)
+    failed = replace(deliverable, gamma=gamma)
+    assert repr(failed).endswith("FAILED>") and FAIL_COLOR in failed._repr_html_()
+    odd = own_copy(deliverable.photon_plan)
+    odd.name = "<script>"
+    assert "<script>" not in replace(deliverable, photon_plan=odd)._repr_html_()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,16 +13,16 @@ from matplotlib.table import Table
 from matplotlib.text import Text
 
 from opentps_brimstone import BeamletLayout
-from opentps_brimstone.evaluation import evaluate, volume_at_dose
+from opentps_brimstone.engine.monitor_units import Calibration
+from opentps_brimstone.evaluation import evaluate, format_table, volume_at_dose
+from opentps_brimstone.integration.deliverable import DeliverablePlan
+from opentps_brimstone.optimization.result import OptimizationResult
 from opentps_brimstone.phantoms import c_shape
-from opentps_brimstone.report.pages import (
-    REPORT_FILES,
-    PlanReport,
-    goals_table,
-    report_figure,
-    save_report,
-    statistics_table,
-)
+from opentps_brimstone.report.figure import report_figure
+from opentps_brimstone.report.files import REPORT_FILES, save_report
+from opentps_brimstone.report.plan_report import PlanReport
+from opentps_brimstone.sequencing import MLC, sequence_plan
+from opentps_brimstone.sequencing.segment_weights import SegmentWeights
 
 
 def synthetic_dose(phantom):
@@ -37,11 +38,19 @@ def synthetic_dose(phantom):
     return 52 * np.exp(-(((radius - 26) / 22) ** 4)) * (np.abs(z) < 45) + 5 * np.exp(-((radius / 120) ** 2))
 
 
+HISTORY = {
+    "iteration": list(range(1, 41)),
+    "level": [3] * 10 + [2] * 10 + [1] * 10 + [0] * 10,
+    "cost": list(np.tile(np.geomspace(2, 0.3, 10), 4)),
+}
+
+
 def make_report(n_beams=9, **changes):
     phantom = c_shape(8.0)
     dose = synthetic_dose(phantom)
     xy = np.stack(np.meshgrid(np.arange(-30, 31, 10.0), np.arange(-40, 41, 10.0)), -1).reshape(-1, 2)
     layout = BeamletLayout(np.tile(xy, (n_beams, 1)), np.repeat(np.arange(n_beams), len(xy)), np.array(10.0))
+    calibration = Calibration(0.012, (10.0, 10.0), (8.0, 8.0, 8.0))
     report = PlanReport(
         title="TG-119 C-shape, synthetic dose",
         ct_hu=phantom.ct_hu,
@@ -49,20 +58,45 @@ def make_report(n_beams=9, **changes):
         grid=phantom.grid,
         structures=phantom.structures,
         goals=evaluate(dose, phantom.structures, phantom.goals),
+        fluence_goals=evaluate(1.01 * dose, phantom.structures, phantom.goals),
         prescription_gy=50.0,
         isocenter_mm=phantom.isocenter_mm,
         layout=layout,
-        beamlet_weights=np.random.default_rng(5).gamma(2, 20, layout.n_beamlets),
+        number_of_fractions=25,
+        optimization=OptimizationResult(
+            success=True,
+            message="converged",
+            final_cost=0.3,
+            iterations=40,
+            beamlet_weights=np.random.default_rng(5).gamma(2, 20, layout.n_beamlets),
+            dose=dose,
+            convergence_history=HISTORY,
+        ),
+        calibration=calibration,
+        difference=2e-5,
         beam_names=[f"gantry {40 * i}°" for i in range(n_beams)],
-        convergence_history={
-            "iteration": list(range(1, 41)),
-            "level": [3] * 10 + [2] * 10 + [1] * 10 + [0] * 10,
-            "cost": list(np.tile(np.geomspace(2, 0.3, 10), 4)),
-        },
         objectives=phantom.objectives,
-        facts={"beamlets": "567", "grid": "8 mm"},
     )
     return replace(report, **changes)
+
+
+def deliverable_of(report):
+    """The report of the same plan with segments of a matched MLC."""
+    mlc = MLC.matched(report.layout.xy_mm[:, 1], 10.0)
+    beams = sequence_plan(report.layout, report.optimization.beamlet_weights, mlc, levels=3)
+    return DeliverablePlan(
+        photon_plan=SimpleNamespace(name="synthetic"),
+        sequenced_beams=beams,
+        calibration=report.calibration,
+        planned_calibration=report.calibration,
+        weights=SegmentWeights(np.zeros(0), 2.0, 1.0, 10),
+        dose=report.dose,
+        optimized_dose=report.dose,
+        grid=report.grid,
+        gamma=np.full(report.grid.shape, 0.5),
+        difference=report.difference,
+        times_s={},
+    )
 
 
 def texts(figure):
@@ -88,9 +122,10 @@ def test_figure_has_every_part():
 
 def test_values_of_the_fluence_stand_beside_those_of_the_segments(tmp_path):
     report = make_report()
-    fluence = evaluate(1.01 * report.dose, report.structures, [result.goal for result in report.goals])
-    report = replace(report, fluence_goals=fluence)
-    lines = goals_table(report).splitlines()
+    assert "fluence" not in report.goal_rows()[0]
+    report, fluence = replace(report, deliverable=deliverable_of(report)), report.fluence_goals
+    table = format_table(*report.goal_rows())
+    lines = table.splitlines()
     assert lines[0].split() == ["structure", "metric", "goal", "value", "fluence", "met"]
     for line, result, other in zip(lines[2:], report.goals, fluence, strict=True):
         verdict = "yes" if result.met else "NO"
@@ -100,14 +135,27 @@ def test_values_of_the_fluence_stand_beside_those_of_the_segments(tmp_path):
     save_report(report, tmp_path)
     document = json.loads((tmp_path / "goals.json").read_text(encoding="utf-8"))
     assert document["fluence_goals"] == fluence.records() and document["goals"] == report.goals.records()
-    assert goals_table(report) in (tmp_path / "goals.txt").read_text(encoding="utf-8")
+    assert table in (tmp_path / "goals.txt").read_text(encoding="utf-8")
 
 
-def test_long_facts_and_names_get_the_room_they_need():
+def test_fluence_and_segments_are_shown_in_machine_mu():
+    report = make_report()
+    np.testing.assert_allclose(report.machine_fluence, 1.2 * report.optimization.beamlet_weights)
+    delivered = replace(report, deliverable=deliverable_of(report))
+    assert sum(beam.mu for beam in delivered.machine_beams.values()) == pytest.approx(delivered.deliverable.machine_mu)
+    shown = texts(report_figure(delivered))
+    for number, beam in delivered.machine_beams.items():
+        mine = delivered.machine_fluence[report.layout.beam_index == number]
+        np.testing.assert_allclose(mine, 1.2 * delivered.deliverable.sequenced_beams[number].delivered.ravel())
+        assert f"gantry {40 * number}°\n{len(beam.apertures)} segments\n{beam.mu:.0f} MU" in shown
+
+
+def test_long_facts_and_names_get_the_room_they_need(monkeypatch):
     usual = report_figure(make_report())
     facts = {f"fact {number}": "which takes up some of the line" for number in range(15)}
     names = [f"gantry {40 * i}°\n12 segments\n300 MU" for i in range(9)]
-    roomy = report_figure(make_report(facts=facts, beam_names=names))
+    monkeypatch.setattr(PlanReport, "facts", facts)
+    roomy = report_figure(make_report(beam_names=names))
     assert roomy.get_size_inches()[1] > usual.get_size_inches()[1] + 0.5
     (head,) = (text for text in texts(roomy) if "fact 0" in text)
     for number in range(15):
@@ -165,7 +213,8 @@ def test_goal_files_hold_the_goals(tmp_path):
     assert document["goals"] == report.goals.records()
     assert document["all_met"] == report.goals.all_met
     text = (tmp_path / "goals.txt").read_text(encoding="utf-8")
-    assert str(report.goals) in text and statistics_table(report) in text and "grid: 8 mm" in text
+    assert str(report.goals) in text and "dose grid: 8 x 8 x 8 mm" in text
+    assert "Dose statistics (Gy)\n\nstructure  min" in text
 
 
 def test_reports_that_do_not_fit_are_refused():
@@ -173,3 +222,24 @@ def test_reports_that_do_not_fit_are_refused():
         make_report(dose=np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="there are 9 beams and 1 names"):
         make_report(beam_names=["one"])
+
+
+def test_the_verdict_needs_goals_and_agreement():
+    report = make_report()
+    met = evaluate(report.dose, report.structures, ["PTV D50 >= 1 Gy"])
+    good = replace(report, goals=met, fluence_goals=met)
+    assert (
+        good.passed
+        and "agrees" in good.summary()
+        and "recalculated dose agrees with that of the fluence" in (good.summary())
+    )
+    assert not replace(good, difference=2e-4).passed
+    assert "DOES NOT AGREE" in replace(good, difference=2e-4).summary()
+    missed = evaluate(report.dose, report.structures, ["PTV D50 >= 99 Gy"])
+    assert not replace(good, goals=missed).passed
+    made = deliverable_of(report)
+    delivered = replace(good, deliverable=made)
+    assert delivered.passed and "gamma 2 %/2 mm 100.00 % pass" in delivered.summary()
+    assert f"{made.n_segments} segments of {made.mlc.name} in 9 beams" in delivered.summary()
+    far = replace(good, deliverable=replace(made, gamma=np.full(report.grid.shape, 1.5)))
+    assert not far.passed and "dose of the segments DOES NOT AGREE with the optimized one" in far.summary()

@@ -19,9 +19,8 @@ from opentps_brimstone.request.prescription_file import (
     BeamRequest,
     MachineRequest,
     PrescriptionFileError,
-    parse_prescription,
-    read_prescription,
 )
+from opentps_brimstone.request.reader import parse_prescription, read_prescription
 from opentps_brimstone.sequencing import SequencingSettings
 
 SMALLEST = """[plan]
@@ -282,9 +281,9 @@ def changed(old: str, new: str, text: str = WHOLE) -> str:
         ),
         (
             changed("fractions = 25", "fractions = ", SMALLEST),
-            "x.toml, line 2: this is no TOML: Invalid value in column",
+            "x.toml, line 2: this is not valid TOML: Invalid value in column",
         ),
-        ("[plan]\nfractions = [", "x.toml, line 2: this is no TOML: Invalid value at the end"),
+        ("[plan]\nfractions = [", "x.toml, line 2: this is not valid TOML: Invalid value at the end"),
     ],
 )
 def test_errors_name_line_key_and_what_is_allowed(text, complaint):
@@ -309,7 +308,7 @@ def test_files_are_read_with_mark_and_line_ends_of_windows(tmp_path):
     with pytest.raises(PrescriptionFileError, match=re.escape(f"{path}, line 7: targets 1, dose_gy: 'x' is text")):
         read_prescription(path)
     path.write_bytes(b"name = '\xff'")
-    with pytest.raises(PrescriptionFileError, match="this is no text in UTF-8: invalid start byte at byte 8"):
+    with pytest.raises(PrescriptionFileError, match="this is not text in UTF-8: invalid start byte at byte 8"):
         read_prescription(path)
     with pytest.raises(FileNotFoundError):
         read_prescription(tmp_path / "none.toml")
@@ -349,7 +348,7 @@ def test_names_are_spelled_as_in_the_structure_set():
         (changed('["Couch"]', '["lung"]'), "line 6: plan, leave_out 1: 'lung' is a target or has goals or terms"),
         (
             changed('["PTV D95 >= 50 Gy"]', '["PTV D95 >= 50 Gy",\n"cord D95 >= 3"]', SMALLEST),
-            "line 10: prescription, goals 2: 'cord D95 >= 3 Gy' asks for dose in 'cord', which is no target",
+            "line 10: prescription, goals 2: 'cord D95 >= 3 Gy' asks for dose in 'cord', which is not a target",
         ),
         (
             changed("D95 >= 50", "D95 <= 50", SMALLEST),

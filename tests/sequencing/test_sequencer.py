@@ -183,13 +183,13 @@ def test_small_apertures_are_dropped_and_the_others_fitted():
     xy = beamlets((10, 10))
     weights = random.uniform(0, 5, 100)
     full = sequence_beam(xy, weights, 5.0, AGILITY, levels=16)
-    for options in ({"minimum_mu": 0.9}, {"minimum_area_mm2": 400.0}, {"maximum_apertures": 6}):
+    for options in ({"minimum_engine_mu": 0.9}, {"minimum_area_mm2": 400.0}, {"maximum_apertures": 6}):
         beam = sequence_beam(xy, weights, 5.0, AGILITY, levels=16, **options)
         assert 0 < len(beam.apertures) < len(full.apertures)
         for aperture in beam.apertures:
             area = open_shares(aperture, AGILITY, beam.jaws, xy, (5.0, 5.0)).sum() * 25.0
             assert area >= options.get("minimum_area_mm2", 0.0)
-            assert aperture.mu >= options.get("minimum_mu", 0.0)
+            assert aperture.mu >= options.get("minimum_engine_mu", 0.0)
         assert len(beam.apertures) <= options.get("maximum_apertures", 99)
         # Fitted: no other weights of the same apertures come nearer to the fluence.
         shares = np.array([open_shares(a, AGILITY, beam.jaws, xy, (5.0, 5.0)) for a in beam.apertures])
@@ -295,7 +295,7 @@ def test_a_rule_that_leaves_nothing_is_refused():
         ({"levels": 1}, "in 2 levels or more, not 1"),
         ({"levels": 2.5}, "in 2 levels or more, not 2.5"),
         ({"method": "galvin"}, "no sequencing method 'galvin'; there are engel"),
-        ({"minimum_mu": -1.0}, "minimum_mu cannot be -1.0"),
+        ({"minimum_engine_mu": -1.0}, "minimum_engine_mu cannot be -1.0"),
         ({"minimum_area_mm2": np.nan}, "minimum_area_mm2 cannot be nan"),
         ({"maximum_apertures": 0}, "at least 1, or None, not 0"),
     ],

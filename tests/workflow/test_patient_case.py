@@ -13,20 +13,25 @@ from html.parser import HTMLParser
 import numpy as np
 import pydicom
 import pytest
+from recorded_log import recorded_messages
 from small_case import small_phantom
 
+from opentps_brimstone._util.run_options import RunOptions
+from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.cli import main
 from opentps_brimstone.dicom import read_rt_plan
 from opentps_brimstone.dicom.rt_dose_reader import dose_from_dataset
 from opentps_brimstone.dicom.series_writer import STRUCTURE_SET_FILE, write_dicom_folder
-from opentps_brimstone.evaluation import evaluate
+from opentps_brimstone.evaluation import evaluate, format_table
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure
-from opentps_brimstone.report.pages import goals_table
-from opentps_brimstone.request.prescription_file import PrescriptionFileError, parse_prescription
+from opentps_brimstone.request.prescription_file import PrescriptionFileError
 from opentps_brimstone.request.prescription_template import starting_prescription, write_starting_prescription
-from opentps_brimstone.workflow.patient_case import PLAN_FILES, RT_PLAN_FILE, plan_folder
-from opentps_brimstone.workflow.phantom_case import silent_opentps
+from opentps_brimstone.request.reader import parse_prescription
+from opentps_brimstone.sequencing import SequencingSettings
+from opentps_brimstone.workflow.case import SEQUENCING_MARGIN
+from opentps_brimstone.workflow.files import PLAN_FILES, RT_PLAN_FILE
+from opentps_brimstone.workflow.patient_case import patient_case, plan_folder
 
 PRESCRIPTION = """[plan]
 name = "Small <cylinder>"
@@ -96,8 +101,8 @@ def contents(folder):
 def planned(patient, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plans") / "made" / "here"
     before = contents(patient)
-    said: list[str] = []
-    result = plan_folder(patient, parse_prescription(PRESCRIPTION, "p.toml"), folder, threads=2, say=said.append)
+    with recorded_messages() as said:
+        result = plan_folder(patient, parse_prescription(PRESCRIPTION, "p.toml"), folder, options=RunOptions(threads=2))
     assert contents(patient) == before
     return result, said
 
@@ -115,9 +120,9 @@ def test_goals_are_met_and_the_recalculation_agrees(planned):
     assert re.match(
         r"Small <cylinder>: 3 beams, 4 structures, \d+ voxels", next(line for line in said if "beams" in line)
     )
-    assert "note: 'CTV' is no target of the prescription; it is shown, and not planned with" in said
+    assert "note: 'CTV' is not a target of the prescription; it is shown, and not planned with" in said
     assert any(line.startswith("round 2: ") and "Body outside targets" in line for line in said)
-    assert goals_table(result.report) in result.summary() and "gamma" in result.summary()
+    assert format_table(*result.goal_rows()) in result.summary() and "gamma" in result.summary()
 
 
 def test_all_files_are_there_and_nothing_else(planned):
@@ -169,7 +174,7 @@ def test_the_rt_dose_belongs_to_the_plan_and_reaches_the_goals(planned, rt_plan,
     dose = dose_from_dataset(path)
     np.testing.assert_allclose(np.asarray(dose), result.deliverable.dose, atol=1e-5 * result.deliverable.dose.max())
     structures = [each.on_grid(dose.grid) for each in Series.from_dicom(patient).structures]
-    again = evaluate(dose, structures, result.prescription.goals)
+    again = evaluate(dose, structures, result.case.goals)
     np.testing.assert_allclose([each.value for each in again], [each.value for each in result.goals], rtol=1e-4)
 
 
@@ -225,7 +230,7 @@ def test_the_html_report_is_whole_and_needs_nothing_else(planned):
     for words in (
         "Small <cylinder>",
         "Müller",
-        "no medical device",
+        "not a medical device",
         "LINAC1",
         "Varian Millennium 120",
         "1 cGy/MU in a 10 x 10 cm field, 10 cm deep in water",
@@ -254,16 +259,15 @@ def test_segments_and_mu_of_the_report_are_the_plans(planned, rt_plan):
 
 
 def test_terms_and_fluence_alone(patient, tmp_path, planned):
-    said: list[str] = []
     asked = parse_prescription(PRESCRIPTION + TERMS)
-    result = plan_folder(patient, asked, tmp_path / "out", fluence_only=True, threads=2, say=said.append)
+    result = plan_folder(patient, asked, tmp_path / "out", fluence_only=True, options=RunOptions(threads=2))
     assert sorted(path.name for path in result.folder.iterdir()) == sorted(
         set(PLAN_FILES) - {RT_PLAN_FILE, "apertures.png"}
     )
     assert result.deliverable is None and result.difference <= 1e-4
-    assert [name for name, _ in result.report.objectives] == ["Tumor", "Organ"]
+    assert [name for name, _ in result.objectives] == ["Tumor", "Organ"]
     assert all(term.structure is None for _, term in asked.terms)
-    doses = result.report.dose[result.report.structures[0].share == 1]
+    doses = result.dose[result.structures[0].share == 1]
     assert 19 < doses.mean() < 22
     page = Page((result.folder / "report.html").read_text(encoding="utf-8"))
     assert "none: fluence alone, no segments" in page.words
@@ -350,8 +354,6 @@ def test_folders_are_checked_before_the_work(patient, tmp_path, no_engine, plann
         plan_folder(patient, asked, planned[0].folder)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         plan_folder(tmp_path / "none", asked, tmp_path / "out")
-    with pytest.raises(ValueError, match="the number of threads is 0"):
-        plan_folder(patient, asked, tmp_path / "out", threads=0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -359,16 +361,14 @@ def test_folders_are_checked_before_the_work(patient, tmp_path, no_engine, plann
 def written_again(planned, monkeypatch):
     """Plan again without planning and drawing: the files are those of the plan made before, in another folder."""
     made = planned[0]
+    monkeypatch.setattr("opentps_brimstone.workflow.patient_case.plan_case", lambda *_: made)
     monkeypatch.setattr(
-        "opentps_brimstone.workflow.patient_case._Work.result", lambda self, target, **_: replace(made, folder=target)
-    )
-    monkeypatch.setattr(
-        "opentps_brimstone.workflow.patient_case._write_files",
-        lambda result, references, folder: shutil.copytree(made.folder, folder, dirs_exist_ok=True),
+        "opentps_brimstone.workflow.files._write_files",
+        lambda result, folder: shutil.copytree(made.folder, folder, dirs_exist_ok=True),
     )
 
     def write(patient, folder, **options):
-        return plan_folder(patient, planned[0].prescription, folder, **options)
+        return plan_folder(patient, made.case.request, folder, **options)
 
     return write
 
@@ -389,12 +389,12 @@ def test_what_fails_halfway_leaves_all_as_it_was(written_again, patient, tmp_pat
     out.mkdir()
     (out / "rtplan.dcm").write_text("old")
 
-    def press(result, references, folder):
+    def press(result, folder):
         (folder / "report.png").write_text("the first file")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("opentps_brimstone.workflow.patient_case._write_files", press)
+        patch.setattr("opentps_brimstone.workflow.files._write_files", press)
         with pytest.raises(KeyboardInterrupt):
             written_again(patient, out, force=True)
         with pytest.raises(KeyboardInterrupt):
@@ -419,7 +419,7 @@ def test_a_starting_prescription_is_one_that_plan_accepts(patient, tmp_path, mon
     def compute(*_, **__):
         raise EnoughError
 
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", compute)
+    monkeypatch.setattr("opentps_brimstone.engine.compute.compute_beamlets", compute)
     with pytest.raises(EnoughError):  # all is checked when the engine starts
         plan_folder(patient, asked, tmp_path / "out")
 
@@ -464,11 +464,31 @@ def test_starting_files_replace_nothing(patient, tmp_path):
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["plan_command", "prescription_file", "prescription_start", "toml_lines"])
+@pytest.mark.parametrize(
+    "name", ["workflow.patient_case", "request.reader", "request.prescription_template", "_util.toml_positions"]
+)
 def test_examples(name):
     module = importlib.import_module(f"opentps_brimstone.{name}")
     results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert results.attempted > 0 and results.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "fluence_only", "margin"),
+    [
+        ("", False, SEQUENCING_MARGIN),
+        ("", True, 0.006),
+        ("margin = 0.006\n", False, 0.006),
+        ("margin = 0.02\n", True, 0.02),
+    ],
+)
+def test_margin_and_levels_are_those_of_a_phantom(stated, fluence_only, margin, patient):
+    asked = parse_prescription(PRESCRIPTION.replace("levels = 12\n", "") + stated)
+    case = patient_case(patient, asked, fluence_only=fluence_only)
+    assert case.planner.margin == case.request.planner.margin == margin
+    assert case.planner.rounds == 2
+    assert case.machine.sequencing == SequencingSettings()
+    assert case.request.settings()["planner"]["margin"] == margin
 
 
 # ---------------------------------------------------------------------------------------------------- the command line
@@ -481,7 +501,7 @@ def test_the_commands(patient, tmp_path, capsys, written_again):
     assert main(["prescription", str(patient), "--output", str(start)]) == 0
     assert capsys.readouterr().out.startswith(f"Written to {start}; its doses and goals are guesses")
     assert start.read_text() == printed
-    bad.write_text(printed.replace("gantry_angle = 0", "gantry_angle = 'left'").replace("levels = 10", "level = 10"))
+    bad.write_text(printed.replace("gantry_angle = 0", "gantry_angle = 'left'").replace("\nlevels = ", "\nlevel = "))
     assert main(["plan", str(patient), "--prescription", str(bad), "--out", str(out)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert re.match(
@@ -504,7 +524,7 @@ def test_ctrl_c_writes_nothing(patient, tmp_path, capsys, monkeypatch):
     def press(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("opentps_brimstone.engine.compute_beamlets", press)
+    monkeypatch.setattr("opentps_brimstone.engine.compute.compute_beamlets", press)
     assert main(["plan", str(patient), "--prescription", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 130
     assert capsys.readouterr().err == "interrupted; nothing unfinished was written\n"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,131 @@
+"""Arguments that several commands have, and what they make of them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+from opentps_brimstone.cli.exit_codes import DONE, GOALS_MISSED
+
+if TYPE_CHECKING:
+    from opentps_brimstone._util.run_options import RunOptions
+    from opentps_brimstone.workflow.phantom_case import PhantomSettings
+
+__all__ = [
+    "add_phantom_settings",
+    "add_run_options",
+    "add_verbosity",
+    "finished",
+    "phantom_settings",
+    "run_options",
+]
+
+
+def add_verbosity(parser: Any, *, default: Any = argparse.SUPPRESS) -> None:
+    """Add options for more messages; a command leaves the program's values alone if it is not given any."""
+    parser.add_argument("--verbose", action="store_true", default=default, help="print more, with times and modules")
+    parser.add_argument("--debug", action="store_true", default=default, help="--verbose, and tracebacks of errors")
+
+
+# ------------------------------------------------------------------------------------------------- how a planning runs
+
+
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Add threads, cache, and how much is printed."""
+    command.add_argument(
+        "--threads", type=_count, metavar="N", help="engine processes and optimizer threads (default: all processors)"
+    )
+    command.add_argument("--no-cache", action="store_true", help="compute all beamlets, and keep none")
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_verbosity(shown)
+
+
+def run_options(arguments: argparse.Namespace) -> RunOptions:
+    """Read the arguments of `add_run_options`; progress bars are for terminals."""
+    from opentps_brimstone._util.run_options import RunOptions
+
+    progress = not arguments.quiet and sys.stderr.isatty()
+    return RunOptions(threads=arguments.threads, cache=not arguments.no_cache, progress=progress)
+
+
+def finished(arguments: argparse.Namespace, result: Any, tables: str) -> int:
+    """Print the tables of a planning and where its files are; return the exit code."""
+    if not arguments.quiet:
+        print(f"\n{tables}\n\nWritten to {result.folder}")
+    return DONE if result.passed else GOALS_MISSED
+
+
+# --------------------------------------------------------------------------------------------- how a phantom is planned
+
+
+def add_phantom_settings(command: argparse.ArgumentParser) -> None:
+    """Add spacings, collimator and levels."""
+    from opentps_brimstone.sequencing import MLCS, SequencingSettings
+    from opentps_brimstone.workflow.phantom_case import PhantomSettings
+
+    command.add_argument(
+        "--grid",
+        type=_millimeters,
+        default=PhantomSettings.grid_mm,
+        metavar="MM",
+        help="voxel spacing of the dose (default: %(default)g)",
+    )
+    command.add_argument(
+        "--beamlet",
+        type=_millimeters,
+        default=PhantomSettings.beamlet_mm,
+        metavar="MM",
+        help="beamlet spacing (default: %(default)g)",
+    )
+    command.add_argument(
+        "--mlc",
+        choices=tuple(MLCS),
+        default=PhantomSettings.mlc,
+        help="collimator of the segments (default: %(default)s)",
+    )
+    command.add_argument(
+        "--levels",
+        type=_count,
+        default=SequencingSettings.levels,
+        metavar="N",
+        help="levels that the fluence of each beam is rounded to (default: %(default)d)",
+    )
+
+
+def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> PhantomSettings:
+    """Read the arguments of `add_phantom_settings`."""
+    from opentps_brimstone.sequencing import SequencingSettings
+    from opentps_brimstone.workflow.phantom_case import PhantomSettings
+
+    return PhantomSettings(
+        grid_mm=arguments.grid,
+        beamlet_mm=arguments.beamlet,
+        mlc=arguments.mlc if segments else None,
+        sequencing=SequencingSettings(levels=arguments.levels),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+
+def _millimeters(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of mm") from None
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} mm is not positive")
+    return value
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value

@@ -1,0 +1,48 @@
+"""``opentps-brimstone demo``: plan a phantom."""
+
+from __future__ import annotations
+
+import argparse
+
+from opentps_brimstone.cli.arguments import (
+    add_phantom_settings,
+    add_run_options,
+    finished,
+    phantom_settings,
+    run_options,
+)
+
+__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
+
+HELP = "plan a phantom, check the plan with OpenTPS's dose engine, and write a report"
+DESCRIPTION = (
+    "Plan a phantom with Brimstone on beamlets of OpenTPS's dose engine, recalculate the plan with the "
+    "engine from the segments of an MLC alone, compare it with its goals, and write report, DVHs, pictures of the "
+    "apertures, RT Plan and RT Dose (DICOM) and plan (OpenTPS) into a folder."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    from opentps_brimstone.phantoms import PHANTOMS
+
+    parser.add_argument("--case", choices=tuple(PHANTOMS), default="c-shape", help="phantom (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="where to write (default: brimstone-<case>); other files in it are left alone",
+    )
+    parser.add_argument(
+        "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimized fluence"
+    )
+    add_phantom_settings(parser)
+    add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from opentps_brimstone.workflow.phantom_case import run_demo
+
+    settings = phantom_settings(arguments, segments=not arguments.fluence_only)
+    result = run_demo(arguments.case, arguments.out, settings, run_options(arguments))
+    return finished(arguments, result, result.summary())

@@ -1,0 +1,46 @@
+"""``opentps-brimstone plan``: plan on a DICOM folder as a prescription file says."""
+
+from __future__ import annotations
+
+import argparse
+
+from opentps_brimstone.cli.arguments import add_run_options, finished, run_options
+
+__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
+
+HELP = "plan on the CT and structures of a DICOM folder, and write RT Plan, RT Dose and report"
+DESCRIPTION = (
+    "Plan on CT and RT Structure Set of a folder as a prescription file says, make segments of an MLC, "
+    "recalculate them with OpenTPS's dose engine, and write RT Plan, RT Dose, DVHs, goals and report. All files "
+    "appear once everything is computed, or none does."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("folder", metavar="FOLDER", help="with the DICOM files; nothing is written into it")
+    parser.add_argument(
+        "--prescription",
+        metavar="FILE",
+        required=True,
+        help="beams, targets, goals and options in TOML; the command prescription writes one to start from",
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="where to write; other files in it are left alone")
+    parser.add_argument("--fluence-only", action="store_true", help="make no segments, and no RT Plan")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+    add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from opentps_brimstone.workflow.patient_case import plan_folder
+
+    result = plan_folder(
+        arguments.folder,
+        arguments.prescription,
+        arguments.out,
+        fluence_only=arguments.fluence_only,
+        force=arguments.force,
+        options=run_options(arguments),
+    )
+    return finished(arguments, result, result.summary())

@@ -1,0 +1,45 @@
+"""``opentps-brimstone tg119``: plan and tabulate the cases of AAPM Task Group 119."""
+
+from __future__ import annotations
+
+import argparse
+
+from opentps_brimstone.cli.arguments import (
+    add_phantom_settings,
+    add_run_options,
+    finished,
+    phantom_settings,
+    run_options,
+)
+
+__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
+
+HELP = "plan the five cases of AAPM Task Group 119 to their goals, and tabulate the plans"
+DESCRIPTION = (
+    "Plan multi-target, mock prostate, mock head and neck and both C-shapes to their published goals, "
+    "recalculate each plan with OpenTPS's dose engine, and write a table of all beside a folder for each case."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        default="brimstone-tg119",
+        help="where to write (default: %(default)s); other files in it are left alone",
+    )
+    parser.add_argument(
+        "--deliverable", action="store_true", help="make segments of each plan, and judge their recalculated dose"
+    )
+    add_phantom_settings(parser)
+    add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from opentps_brimstone.workflow.tg119 import CASES, run_suite
+
+    settings = phantom_settings(arguments, segments=arguments.deliverable)
+    result = run_suite(arguments.out, CASES, settings, run_options(arguments))
+    return finished(arguments, result, str(result))

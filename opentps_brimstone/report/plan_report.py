@@ -1,0 +1,267 @@
+"""What reports show of a plan: doses, goals, how it was found, and whether its recalculation agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, dose_statistics, format_table
+from opentps_brimstone.integration.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
+from opentps_brimstone.optimization.terms import KLDivergenceTerm
+
+if TYPE_CHECKING:
+    from opentps_brimstone.engine.monitor_units import Calibration
+    from opentps_brimstone.goal_planning.planner import GoalPlanningResult
+    from opentps_brimstone.integration.deliverable import DeliverablePlan
+    from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
+    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.result import OptimizationResult
+    from opentps_brimstone.optimization.terms import ObjectiveTerm
+    from opentps_brimstone.sequencing import SequencedBeam
+
+__all__ = ["STATISTICS", "PlanReport"]
+
+STATISTICS = {
+    "minimum": "min",
+    "mean": "mean",
+    "maximum": "max",
+    "d98": "D98",
+    "d95": "D95",
+    "d50": "D50",
+    "d10": "D10",
+    "d2": "D2",
+}
+"""Attributes of `DoseStatistics` that reports show, and their column names."""
+
+_DVH_STEP_GY = 0.1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlanReport:
+    """A plan, its final dose, and the verdict on both.
+
+    Attributes
+    ----------
+    title : str
+    ct_hu : ndarray, shape (nx, ny, nz)
+        HU.
+    dose : ndarray, shape (nx, ny, nz)
+        The final dose, by the dose engine: of the segments, or of the fluence if there are none. Gy over all fractions.
+    grid : VoxelGrid
+        Of both.
+    structures : sequence of Structure
+    goals : GoalTable
+        Evaluated for `dose`.
+    fluence_goals : GoalTable
+        The same goals for the dose of the optimized fluence, as the optimizer knows it.
+    prescription_gy : float
+        Dose that is 100 %.
+    number_of_fractions : int
+    isocenter_mm : tuple of float
+        Where the three planes meet.
+    layout : BeamletLayout
+        Of the optimized fluence.
+    beam_names : sequence of str
+        One for each beam of the layout.
+    optimization : GoalPlanningResult or OptimizationResult
+    objectives : sequence of (str, ObjectiveTerm)
+        Terms of the last optimization, each with the name of its structure.
+    calibration : Calibration
+        For the beamlets of the optimized fluence.
+    difference : float
+        Largest difference between `dose` and the dose of the same fluence from beamlet doses, as a share of the
+        latter's maximum.
+    deliverable : DeliverablePlan or None
+        None if the plan is of fluence alone.
+    notes : sequence of str
+        What the reader should know: structures left out, odd files.
+    times_s : mapping of str to float
+        Wall time of each stage.
+    """
+
+    title: str
+    ct_hu: FloatArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    grid: VoxelGrid
+    structures: Sequence[Structure] = field(repr=False)
+    goals: GoalTable
+    fluence_goals: GoalTable = field(repr=False)
+    prescription_gy: float
+    number_of_fractions: int
+    isocenter_mm: tuple[float, float, float]
+    layout: BeamletLayout = field(repr=False)
+    beam_names: Sequence[str] = field(repr=False)
+    optimization: GoalPlanningResult | OptimizationResult = field(repr=False)
+    objectives: Sequence[tuple[str, ObjectiveTerm]] = field(repr=False)
+    calibration: Calibration = field(repr=False)
+    difference: float
+    deliverable: DeliverablePlan | None = field(default=None, repr=False)
+    notes: Sequence[str] = ()
+    times_s: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("ct_hu", "dose"):
+            shape = np.shape(getattr(self, name))
+            if shape != self.grid.shape:
+                raise ValueError(f"{name} has the grid {shape}; the report's is {self.grid.shape}")
+        if len(self.beam_names) != self.layout.n_beams:
+            raise ValueError(f"there are {self.layout.n_beams} beams and {len(self.beam_names)} names for them")
+
+    # ---------------------------------------------------------------------------------------------- what was planned
+
+    @property
+    def target_dvhs(self) -> dict[str, FloatArray]:
+        """Target DVH points (Gy, volume share) of the structures that have any."""
+        return {name: term.dvh for name, term in self.objectives if isinstance(term, KLDivergenceTerm)}
+
+    @property
+    def machine_beams(self) -> dict[int, SequencedBeam]:
+        """Beams that have segments by their number in the layout, with machine MU; empty for fluence alone."""
+        beams = [] if self.deliverable is None else self.deliverable.machine_beams
+        return {beam.beam_index: beam for beam in beams}
+
+    @property
+    def machine_fluence(self) -> FloatArray:
+        """Machine MU per fraction of each beamlet: as the segments deliver it, or as optimized if there are none."""
+        if self.deliverable is None:
+            return np.asarray(self.calibration.machine_mu(self.optimization.beamlet_weights))
+        fluence = np.zeros(self.layout.n_beamlets)
+        for number, beam in self.machine_beams.items():
+            mine = self.layout.beam_index == number
+            fluence[mine] = beam.fluence_at(self.layout.xy_mm[mine])
+        return fluence
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Short statements for the head of a report, such as grid and MU."""
+        found = self.optimization
+        rounds = f"{len(found.rounds)} rounds, " if hasattr(found, "rounds") else ""
+        facts = {
+            "dose": f"of the {self._source}, recalculated by OpenTPS's CCC",
+            "dose grid": " x ".join(f"{size:g}" for size in self.grid.spacing_mm) + " mm",
+            "beamlets": f"{self.layout.n_beamlets} of {self.layout.spacing_mm[0, 0]:g} mm",
+            "fractions": str(self.number_of_fractions),
+            "optimizer": f"{rounds}{found.iterations} iterations in {found.time_s:.1f} s",
+        }
+        if self.deliverable is not None:
+            return facts | self.deliverable.facts()
+        return facts | {
+            "1 MU": str(self.calibration.reference),
+            "recalculation differs by": f"at most {self.difference:.1e} of the maximum",
+        }
+
+    @property
+    def _source(self) -> str:
+        return "fluence" if self.deliverable is None else "segments"
+
+    # --------------------------------------------------------------------------------------------------- the verdict
+
+    def checks(self) -> list[tuple[str, bool]]:
+        """Compare the final dose with the doses it should agree with.
+
+        Returns
+        -------
+        list of (str, bool)
+            Finding, and whether it is within its limit: against the dose of the same fluence and, for segments,
+            against the optimized dose.
+        """
+        same = self.difference <= LARGEST_DIFFERENCE
+        text = (
+            f"recalculated dose {_verdict(same)} with that of the {self._source}: largest difference "
+            f"{self.difference:.1e} of the maximum (limit {LARGEST_DIFFERENCE:.0e})"
+        )
+        found = [(text, same)]
+        if self.deliverable is not None:
+            share = self.deliverable.gamma_pass_percent
+            near = share >= LEAST_GAMMA_PASS_PERCENT
+            text = (
+                f"dose of the segments {_verdict(near)} with the optimized one: gamma 2 %/2 mm {share:.2f} % pass "
+                f"(limit {LEAST_GAMMA_PASS_PERCENT:g} %)"
+            )
+            found.append((text, near))
+        return found
+
+    @property
+    def passed(self) -> bool:
+        """Whether all goals are met and all checks passed."""
+        return self.goals.all_met and all(good for _, good in self.checks())
+
+    # ---------------------------------------------------------------------------------------------------- the tables
+
+    def goal_rows(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Lay out the goals in columns; those of segments with the value of the fluence beside theirs.
+
+        Returns
+        -------
+        columns : sequence of str
+        rows : sequence of sequence of str
+        """
+        rows = self.goals.rows()
+        if self.deliverable is None:
+            return GoalTable.COLUMNS, rows
+        *start, value, met = GoalTable.COLUMNS
+        pairs = zip(rows, self.fluence_goals.rows(), strict=True)
+        return (*start, value, "fluence", met), [(*row[:-1], fluence[-2], row[-1]) for row, fluence in pairs]
+
+    def statistics_rows(self, digits: int = 1) -> list[list[str]]:
+        """Lay out the dose statistics in columns.
+
+        Parameters
+        ----------
+        digits : int
+            After the decimal point.
+
+        Returns
+        -------
+        list of list of str
+            For each structure its name and the values of `STATISTICS` in Gy.
+        """
+        return [
+            [each.structure, *(f"{getattr(each, name):.{digits}f}" for name in STATISTICS)]
+            for each in dose_statistics(self.dose, self.structures)
+        ]
+
+    def summary(self) -> str:
+        """Lay out goals, dose statistics and checks as text.
+
+        Returns
+        -------
+        str
+        """
+        checks = [text for text, _ in self.checks()]
+        if (made := self.deliverable) is not None:
+            count = f"{made.n_segments} segments of {made.mlc.name} in {len(made.sequenced_beams)} beams"
+            checks.insert(0, f"{count} ({made.segments_per_beam:.1f} each), {made.machine_mu:.1f} MU per fraction")
+        return "\n\n".join([*self.tables(), "\n".join(checks)])
+
+    def tables(self) -> list[str]:
+        """Lay out goals, if there are any, and dose statistics as text.
+
+        Returns
+        -------
+        list of str
+        """
+        goals = [format_table(*self.goal_rows())] if len(self.goals) else []
+        statistics = format_table(("structure", *STATISTICS.values()), self.statistics_rows())
+        return [*goals, f"Dose statistics (Gy)\n\n{statistics}"]
+
+    def dvhs(self) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Compute the cumulative DVHs of all structures on one axis.
+
+        Returns
+        -------
+        dose_gy : ndarray, shape (n,)
+            Every 0.1 Gy, until beyond the highest dose.
+        volumes_percent : dict of str to ndarray, shape (n,)
+            Of each structure's volume, by its name.
+        """
+        axis = np.arange(0.0, float(np.max(self.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
+        return axis, {each.name: 100 * cumulative_dvh(self.dose, each.share, axis) for each in self.structures}
+
+
+def _verdict(good: bool) -> str:
+    return "agrees" if good else "DOES NOT AGREE"
