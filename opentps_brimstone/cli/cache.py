@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from opentps_brimstone.cli.arguments import add_verbosity
+from opentps_brimstone.cli import options
 from opentps_brimstone.cli.exit_codes import DONE
-from opentps_brimstone.cli.facts import Facts, print_facts, readable_size
 
-__all__ = ["DESCRIPTION", "HELP", "add_arguments", "cache_facts", "run"]
+Facts = list[tuple[str, Any]]
 
 HELP = "show or clear the cache of beamlets"
 DESCRIPTION = HELP
@@ -17,7 +17,7 @@ DESCRIPTION = HELP
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("--clear", action="store_true", help="remove everything in it")
-    add_verbosity(parser)
+    options.add_verbosity(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,3 +42,18 @@ def cache_facts() -> Facts:
         ("cache size", f"{readable_size(cache.size_bytes)} of at most {readable_size(cache.max_bytes)}"),
         ("cache entries", len(cache.entries)),
     ]
+
+
+def print_facts(facts: Facts) -> None:
+    """Print a fact per line."""
+    for name, value in facts:
+        print(f"{name + ':':<22} {value}")
+
+
+def readable_size(n_bytes: float) -> str:
+    """Give a size in bytes in the unit that suits it."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} GiB"

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from opentps_brimstone.cli.arguments import (
-    add_phantom_settings,
-    add_run_options,
-    finished,
-    phantom_settings,
-    run_options,
-)
-
-__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
+from opentps_brimstone.cli import options
 
 HELP = "plan a phantom, check the plan with OpenTPS's dose engine, and write a report"
 DESCRIPTION = (
@@ -35,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimized fluence"
     )
-    add_phantom_settings(parser)
-    add_run_options(parser)
+    options.add_phantom_settings(parser)
+    options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from opentps_brimstone.workflow.phantom_case import run_demo
 
-    settings = phantom_settings(arguments, segments=not arguments.fluence_only)
-    result = run_demo(arguments.case, arguments.out, settings, run_options(arguments))
-    return finished(arguments, result, result.summary())
+    settings = options.phantom_settings(arguments, segments=not arguments.fluence_only)
+    result = run_demo(arguments.case, arguments.out, settings, options.run_options(arguments))
+    return options.finished(arguments, result, result.summary())

@@ -6,12 +6,9 @@ import argparse
 from typing import Any
 
 import opentps_brimstone
-from opentps_brimstone.cli.arguments import add_verbosity
-from opentps_brimstone.cli.cache import cache_facts
+from opentps_brimstone.cli import options
+from opentps_brimstone.cli.cache import Facts, cache_facts, print_facts
 from opentps_brimstone.cli.exit_codes import DONE, FAILED
-from opentps_brimstone.cli.facts import Facts, print_facts
-
-__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
 
 HELP = "print versions, threads, dose engine and cache"
 DESCRIPTION = HELP
@@ -19,7 +16,7 @@ DESCRIPTION = HELP
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_verbosity(parser)
+    options.add_verbosity(parser)
 
 
 def run(_: argparse.Namespace) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from opentps_brimstone.cli.arguments import add_run_options, finished, run_options
-
-__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
+from opentps_brimstone.cli import options
 
 HELP = "plan on the CT and structures of a DICOM folder, and write RT Plan, RT Dose and report"
 DESCRIPTION = (
@@ -28,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="where to write; other files in it are left alone")
     parser.add_argument("--fluence-only", action="store_true", help="make no segments, and no RT Plan")
     parser.add_argument("--force", action="store_true", help="replace existing files")
-    add_run_options(parser)
+    options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,6 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         fluence_only=arguments.fluence_only,
         force=arguments.force,
-        options=run_options(arguments),
+        options=options.run_options(arguments),
     )
-    return finished(arguments, result, result.summary())
+    return options.finished(arguments, result, result.summary())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from opentps_brimstone.cli.arguments import add_verbosity
+from opentps_brimstone.cli import options
 from opentps_brimstone.cli.exit_codes import DONE
-
-__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
 
 HELP = "write a prescription file to start from, for the structures of a DICOM folder"
 DESCRIPTION = (
@@ -20,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("folder", metavar="FOLDER", help="with the DICOM files; nothing is written into it")
     parser.add_argument("--output", metavar="FILE", help="must not exist (default: print it)")
-    add_verbosity(parser)
+    options.add_verbosity(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

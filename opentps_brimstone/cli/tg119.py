@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from opentps_brimstone.cli.arguments import (
-    add_phantom_settings,
-    add_run_options,
-    finished,
-    phantom_settings,
-    run_options,
-)
-
-__all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
+from opentps_brimstone.cli import options
 
 HELP = "plan the five cases of AAPM Task Group 119 to their goals, and tabulate the plans"
 DESCRIPTION = (
@@ -32,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deliverable", action="store_true", help="make segments of each plan, and judge their recalculated dose"
     )
-    add_phantom_settings(parser)
-    add_run_options(parser)
+    options.add_phantom_settings(parser)
+    options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from opentps_brimstone.workflow.tg119 import CASES, run_suite
 
-    settings = phantom_settings(arguments, segments=arguments.deliverable)
-    result = run_suite(arguments.out, CASES, settings, run_options(arguments))
-    return finished(arguments, result, str(result))
+    settings = options.phantom_settings(arguments, segments=arguments.deliverable)
+    result = run_suite(arguments.out, CASES, settings, options.run_options(arguments))
+    return options.finished(arguments, result, str(result))

@@ -46,14 +46,6 @@ class _Table(NamedTuple):
     fills: Sequence[str] | None = None
 
 
-class _BeamPictures(NamedTuple):
-    number: int
-    name: str
-    n_apertures: int
-    fluence: str
-    apertures: str
-
-
 def html_report(report: PlanReport, asked: PrescriptionFile, patient: Mapping[str, str]) -> str:
     """Lay out the report of a plan as an HTML page.
 
@@ -277,7 +269,7 @@ def _planes(report: PlanReport) -> str:
     return _data_uri(figure)
 
 
-def _beam(name: str, beam: SequencedBeam) -> _BeamPictures:
+def _beam(name: str, beam: SequencedBeam) -> dict[str, Any]:
     from opentps_brimstone.visualization.apertures import plot_apertures, plot_fluence_comparison
 
     fluence = _figure(11.5, 3.7)
@@ -286,7 +278,8 @@ def _beam(name: str, beam: SequencedBeam) -> _BeamPictures:
     columns = min(_APERTURES_IN_A_ROW, count)
     apertures = _figure(1.95 * columns + 0.4, 2.15 * -(-count // columns) + 0.6)
     plot_apertures(beam, columns=columns, figure=apertures)
-    return _BeamPictures(beam.beam_index + 1, name, count, _data_uri(fluence), _data_uri(apertures))
+    pictures = {"fluence": _data_uri(fluence), "apertures": _data_uri(apertures)}
+    return {"number": beam.beam_index + 1, "name": name, "n_apertures": count, **pictures}
 
 
 def _fluence(report: PlanReport) -> str:

@@ -142,24 +142,18 @@ class _Reader:
         if self._complaints:
             raise PrescriptionFileError("\n".join(text for _, text in sorted(self._complaints)))
         assert machine is not None
-        plan = tables["plan"]
         return PrescriptionFile(
             source=self._source,
             text=self._text,
             lines=self._lines,
-            name=plan["name"],
-            fractions=plan["fractions"],
+            **tables["plan"] | {"leave_out": tuple(leave_out)},
+            **tables["input"],
             beams=tuple(beams),
             targets=targets,
             goals=tuple(goals),
             terms=tuple(terms),
-            leave_out=tuple(leave_out),
-            dose_grid_mm=plan["dose_grid_mm"],
-            isocenter_mm=plan["isocenter_mm"],
             beamlet_spacing_mm=tables["beamlets"]["spacing_mm"],
             beamlet_margin_mm=tables["beamlets"]["margin_mm"],
-            series=tables["input"]["series"],
-            structure_set=tables["input"]["structure_set"],
             machine=machine,
             optimizer=optimizer,
             planner=planner,

@@ -19,23 +19,10 @@ from opentps_brimstone.optimization.terms import (
     MinimumDoseTerm,
     ObjectiveTerm,
 )
+from opentps_brimstone.request import values
 from opentps_brimstone.request.prescription_file import MATCHED, MachineRequest
-from opentps_brimstone.request.values import (
-    Check,
-    choice,
-    grid_spacing,
-    like,
-    nonempty_text,
-    number,
-    points,
-    several,
-    short_text,
-    truth,
-)
 from opentps_brimstone.sequencing import MLCS, SequencingSettings
 from opentps_brimstone.sequencing.methods import METHODS
-
-__all__ = ["LISTS", "REQUIRED", "SCHEMA", "TERMS", "Entry", "unknown_key"]
 
 REQUIRED: Any = object()
 
@@ -43,71 +30,80 @@ REQUIRED: Any = object()
 class Entry(NamedTuple):
     """What the value of a key may be, and what it is if it is not given."""
 
-    check: Check
+    check: values.Check
     default: Any = None
 
 
-_ANGLE = number(-360, 360, unit="degrees")
-_DOSE = number(0, unit="Gy")
+def _fields(settings: Any) -> dict[str, Entry]:
+    """Make an entry for each field of a dataclass of settings."""
+    return {each.name: Entry(values.like(each.default), each.default) for each in dataclasses.fields(settings)}
+
+
+_ANGLE = values.number(-360, 360, unit="degrees")
+_DOSE = values.number(0, unit="Gy")
 SCHEMA: dict[str, dict[str, Entry]] = {
     "plan": {
-        "name": Entry(nonempty_text, "Brimstone plan"),
-        "fractions": Entry(number(1, 200, whole=True), REQUIRED),
-        "dose_grid_mm": Entry(grid_spacing),
-        "isocenter_mm": Entry(several(3, number(unit="mm"), "three numbers [x, y, z] in mm")),
+        "name": Entry(values.nonempty_text, "Brimstone plan"),
+        "fractions": Entry(values.number(1, 200, whole=True), REQUIRED),
+        "dose_grid_mm": Entry(values.grid_spacing),
+        "isocenter_mm": Entry(values.several(3, values.number(unit="mm"), "three numbers [x, y, z] in mm")),
         "leave_out": Entry(lambda value: value, ()),
     },
-    "input": {"series": Entry(nonempty_text), "structure_set": Entry(nonempty_text)},
+    "input": {"series": Entry(values.nonempty_text), "structure_set": Entry(values.nonempty_text)},
     "beamlets": {
-        "spacing_mm": Entry(number(1, 50, unit="mm"), 5.0),
-        "margin_mm": Entry(number(0, 100, unit="mm"), 5.0),
+        "spacing_mm": Entry(values.number(1, 50, unit="mm"), 5.0),
+        "margin_mm": Entry(values.number(0, 100, unit="mm"), 5.0),
     },
     "beams": {
         "gantry_angle": Entry(_ANGLE, REQUIRED),
         "couch_angle": Entry(_ANGLE, 0.0),
         "collimator_angle": Entry(_ANGLE, 0.0),
-        "name": Entry(nonempty_text),
+        "name": Entry(values.nonempty_text),
     },
     "targets": {
-        "structure": Entry(nonempty_text, REQUIRED),
-        "dose_gy": Entry(number(above=0, unit="Gy over all fractions"), REQUIRED),
+        "structure": Entry(values.nonempty_text, REQUIRED),
+        "dose_gy": Entry(values.number(above=0, unit="Gy over all fractions"), REQUIRED),
     },
     "prescription": {"goals": Entry(lambda value: value, ())},
-    "terms": {"structure": Entry(nonempty_text, REQUIRED), "kind": Entry(nonempty_text, REQUIRED)},
+    "terms": {"structure": Entry(values.nonempty_text, REQUIRED), "kind": Entry(values.nonempty_text, REQUIRED)},
     "machine": {
-        "mlc": Entry(choice(*MLCS, MATCHED), MachineRequest.mlc),
-        "name": Entry(short_text(16)),
-        "levels": Entry(number(2, 1000, whole=True), SequencingSettings.levels),
-        "method": Entry(choice(*METHODS)),
-        "minimum_mu": Entry(number(0, unit="MU per fraction"), MachineRequest.minimum_mu),
-        "step_mu": Entry(number(0, unit="MU per fraction"), MachineRequest.step_mu),
-        "minimum_area_mm2": Entry(number(0, unit="mm²"), 0.0),
-        "maximum_apertures": Entry(number(1, whole=True)),
-        "avoid_tongue_and_groove": Entry(truth, False),
-        "share_wide_leaves": Entry(truth, False),
-        "energy_mv": Entry(number(above=0, unit="MV"), MachineRequest.energy_mv),
-        "dose_rate_mu_per_min": Entry(number(above=0, unit="MU/min")),
+        "mlc": Entry(values.choice(*MLCS, MATCHED), MachineRequest.mlc),
+        "name": Entry(values.short_text(16)),
+        "levels": Entry(values.number(2, 1000, whole=True), SequencingSettings.levels),
+        "method": Entry(values.choice(*METHODS)),
+        "minimum_mu": Entry(values.number(0, unit="MU per fraction"), MachineRequest.minimum_mu),
+        "step_mu": Entry(values.number(0, unit="MU per fraction"), MachineRequest.step_mu),
+        "minimum_area_mm2": Entry(values.number(0, unit="mm²"), 0.0),
+        "maximum_apertures": Entry(values.number(1, whole=True)),
+        "avoid_tongue_and_groove": Entry(values.truth, False),
+        "share_wide_leaves": Entry(values.truth, False),
+        "energy_mv": Entry(values.number(above=0, unit="MV"), MachineRequest.energy_mv),
+        "dose_rate_mu_per_min": Entry(values.number(above=0, unit="MU/min")),
     },
     "calibration": {
-        "gy_per_mu": Entry(number(above=0, unit="Gy"), ReferenceField.gy_per_mu),
-        "field_mm": Entry(number(above=0, unit="mm"), ReferenceField.field_mm),
-        "depth_mm": Entry(number(above=0, unit="mm"), ReferenceField.depth_mm),
-        "ssd_mm": Entry(number(above=0, unit="mm"), math.nan),
+        "gy_per_mu": Entry(values.number(above=0, unit="Gy"), ReferenceField.gy_per_mu),
+        "field_mm": Entry(values.number(above=0, unit="mm"), ReferenceField.field_mm),
+        "depth_mm": Entry(values.number(above=0, unit="mm"), ReferenceField.depth_mm),
+        "ssd_mm": Entry(values.number(above=0, unit="mm"), math.nan),
     },
-    "optimizer": {each.name: Entry(like(each.default), each.default) for each in dataclasses.fields(OptimizerSettings)},
-    "planner": {each.name: Entry(like(each.default), each.default) for each in dataclasses.fields(GoalPlannerSettings)},
+    "optimizer": {
+        each.name: Entry(values.like(each.default), each.default) for each in dataclasses.fields(OptimizerSettings)
+    },
+    "planner": {
+        each.name: Entry(values.like(each.default), each.default) for each in dataclasses.fields(GoalPlannerSettings)
+    },
 }
 LISTS = ("beams", "targets", "terms")
-_WEIGHT = {"weight": Entry(number(above=0))}
+_WEIGHT = {"weight": Entry(values.number(above=0))}
 _LIMIT = {"limit_gy": Entry(_DOSE, REQUIRED), **_WEIGHT}
 TERMS: dict[str, tuple[Callable[..., ObjectiveTerm], dict[str, Entry]]] = {
     "kl": (
         KLDivergenceTerm,
         {
-            "dvh": Entry(points),
-            "dose_range": Entry(several(2, _DOSE, "two doses [low, high] in Gy")),
-            "volume_fraction": Entry(number(0, 1)),
-            "direction": Entry(choice(*DIRECTIONS)),
+            "dvh": Entry(values.points),
+            "dose_range": Entry(values.several(2, _DOSE, "two doses [low, high] in Gy")),
+            "volume_fraction": Entry(values.number(0, 1)),
+            "direction": Entry(values.choice(*DIRECTIONS)),
             **_WEIGHT,
         },
     ),
@@ -115,13 +111,13 @@ TERMS: dict[str, tuple[Callable[..., ObjectiveTerm], dict[str, Entry]]] = {
     "minimum-dose": (MinimumDoseTerm, _LIMIT),
     "mean-dose": (MeanDoseTerm, _LIMIT),
     "squared-deviation": (SquaredDeviationTerm, {"dose_gy": Entry(_DOSE, REQUIRED), **_WEIGHT}),
-    "eud": (EUDTerm, {"a": Entry(number(), REQUIRED), "minimum": Entry(truth), **_LIMIT}),
+    "eud": (EUDTerm, {"a": Entry(values.number(), REQUIRED), "minimum": Entry(values.truth), **_LIMIT}),
     "dvh-limit": (
         DVHLimitTerm,
         {
             "dose_gy": Entry(_DOSE, REQUIRED),
-            "volume": Entry(number(0, 1), REQUIRED),
-            "minimum": Entry(truth),
+            "volume": Entry(values.number(0, 1), REQUIRED),
+            "minimum": Entry(values.truth),
             **_WEIGHT,
         },
     ),

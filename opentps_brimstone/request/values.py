@@ -8,21 +8,6 @@ from typing import Any
 
 from opentps_brimstone.evaluation import DVHGoal
 
-__all__ = [
-    "Check",
-    "choice",
-    "described",
-    "dvh_goal",
-    "grid_spacing",
-    "like",
-    "nonempty_text",
-    "number",
-    "points",
-    "several",
-    "short_text",
-    "truth",
-]
-
 Check = Callable[[Any], Any]
 
 

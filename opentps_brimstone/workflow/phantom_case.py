@@ -50,11 +50,6 @@ class PhantomSettings:
     optimizer : OptimizerSettings
     planner : GoalPlannerSettings, optional
         The defaults, with the margin of `planning_margin`, if not given.
-
-    Raises
-    ------
-    ValueError
-        If the MLC is unknown.
     """
 
     grid_mm: float = 4.0
@@ -63,16 +58,6 @@ class PhantomSettings:
     sequencing: SequencingSettings = field(default_factory=SequencingSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     planner: GoalPlannerSettings | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.mlc, str):
-            object.__setattr__(self, "mlc", get_mlc(self.mlc))
-
-    @property
-    def collimator(self) -> MLC | None:
-        """The MLC; None for fluence alone."""
-        assert not isinstance(self.mlc, str)
-        return self.mlc
 
 
 def run_demo(
@@ -101,7 +86,7 @@ def run_demo(
     Raises
     ------
     ValueError
-        Before long work: if the case or a spacing is wrong, or no rows of beamlets of this size lie on the MLC's
+        Before long work: if case, MLC or a spacing is wrong, or no rows of beamlets of this size lie on the MLC's
         leaves.
     OSError
         Before long work: if the folder cannot be written.
@@ -131,11 +116,11 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
     Raises
     ------
     ValueError
-        If a spacing is wrong, no rows of beamlets of this size lie on the MLC's leaves, or the MLC cannot shape the
-        fields.
+        If the MLC is unknown or cannot shape the fields, a spacing is wrong, or no rows of beamlets of this size lie
+        on the MLC's leaves.
     """
     settings = settings or PhantomSettings()
-    mlc = settings.collimator
+    mlc = get_mlc(settings.mlc) if isinstance(settings.mlc, str) else settings.mlc
     if mlc is not None:
         phantom = rows_on_leaves(phantom, settings.beamlet_mm)
     with silent_opentps():

@@ -6,14 +6,14 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from opentps_brimstone._util.output_folder import check_folder
 from opentps_brimstone._util.run_options import RunOptions
-from opentps_brimstone.evaluation import DVHGoal, GoalTable, format_table, mean_dose
+from opentps_brimstone.evaluation import DVHGoal, format_table, mean_dose
 from opentps_brimstone.evaluation.extremes import hot_spot
 from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.integration.deliverable import LEAST_GAMMA_PASS_PERCENT
@@ -21,7 +21,7 @@ from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.workflow.phantom_case import PhantomSettings, run_demo
 from opentps_brimstone.workflow.planning import PlanningResult
 
-__all__ = ["CASES", "INSTITUTIONS", "SOURCE", "SUITE_FILES", "CaseResult", "SuiteResult", "run_case", "run_suite"]
+__all__ = ["CASES", "INSTITUTIONS", "SOURCE", "SUITE_FILES", "CaseResult", "SuiteResult", "run_suite"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,61 +70,27 @@ INSTITUTIONS: dict[str, dict[str, tuple[float, float]]] = {
 
 _HOT_SPOT_SHARE = 1.1
 _MET, _AS_INSTITUTIONS, _MISSED = "yes", "as institutions", "NO"
+_LEGEND = "met: by the recalculated dose, of segments if any; as institutions: missed, but no more than by their mean."
 _COLUMNS = ("case", "goal", "institutions", "fluence", "recalculated", "sequenced", "met")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CaseResult:
-    """Plan of a case, judged.
+    """A planned case, judged by its goals and the institutions' means.
 
     Attributes
     ----------
-    name, title : str
-    fluence : GoalTable
-        For the dose of the optimized fluence, as the optimizer knows it.
-    recalculated : GoalTable or None
-        For the dose engine's dose of the fluence, if no segments were made.
-    mean_doses : dict of str to float
-        Recalculated mean doses of the structures that are not targets, in Gy.
-    hot_spot_gy, hot_spot_limit_gy : float
-        Highest recalculated dose outside the targets, and 110 % of the prescription.
-    difference : float
-        Largest difference between the recalculated dose and the dose of the same fluence from beamlet doses, as a
-        share of the latter's maximum.
-    times_s : dict of str to float
-        Wall time of each stage.
-    rounds, iterations : int
-    sequenced : GoalTable or None
-        For the dose engine's dose of the segments, if any were made.
-    segments : int or None
-    monitor_units : float or None
-        Machine MU per fraction of the segments.
-    gamma_pass_percent : float or None
-        Percentage of the voxels where the dose of the segments agrees with the optimized one, by gamma 2 %/2 mm.
+    phantom : Phantom
+    planned : PlanningResult
     """
 
-    name: str
-    title: str
-    fluence: GoalTable = field(repr=False)
-    recalculated: GoalTable | None = field(repr=False)
-    mean_doses: dict[str, float] = field(repr=False)
-    hot_spot_gy: float
-    hot_spot_limit_gy: float
-    difference: float
-    times_s: dict[str, float] = field(repr=False)
-    rounds: int = 0
-    iterations: int = 0
-    sequenced: GoalTable | None = field(default=None, repr=False)
-    segments: int | None = None
-    monitor_units: float | None = None
-    gamma_pass_percent: float | None = None
+    phantom: Phantom = field(repr=False)
+    planned: PlanningResult
 
     @property
-    def judged(self) -> GoalTable:
-        """Goals for the final dose: recalculated from segments if there are any, else from the fluence."""
-        table = self.recalculated if self.sequenced is None else self.sequenced
-        assert table is not None
-        return table
+    def name(self) -> str:
+        """Name of the case."""
+        return self.phantom.name
 
     @property
     def passed(self) -> bool:
@@ -132,14 +98,31 @@ class CaseResult:
 
         For segments, gamma must agree too.
         """
-        reached = all(verdict(self.name, result.goal, result.value) != _MISSED for result in self.judged)
-        agrees = self.gamma_pass_percent is None or self.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
+        made = self.planned.deliverable
+        reached = all(verdict(self.name, result.goal, result.value) != _MISSED for result in self.planned.goals)
+        agrees = made is None or made.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
         return reached and agrees and self.hot_spot_gy <= self.hot_spot_limit_gy
 
     @property
-    def time_s(self) -> float:
-        """Wall time of all stages."""
-        return sum(self.times_s.values())
+    def mean_doses(self) -> dict[str, float]:
+        """Recalculated mean doses of the structures that are not targets, in Gy."""
+        organs = [structure for structure in self.phantom.structures if not structure.is_target]
+        return {structure.name: mean_dose(self.planned.dose, structure.share) for structure in organs}
+
+    @property
+    def hot_spot_gy(self) -> float:
+        """Highest recalculated dose outside the targets."""
+        return hot_spot(self.planned.dose, self.phantom.structures)
+
+    @property
+    def hot_spot_limit_gy(self) -> float:
+        """110 % of the prescription."""
+        return _HOT_SPOT_SHARE * self.phantom.prescription_gy
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of planning."""
+        return len(getattr(self.planned.optimization, "rounds", ()))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Lay out the goals as rows of the suite's table.
@@ -148,24 +131,14 @@ class CaseResult:
         -------
         list of tuple of str
         """
-        recalculated, sequenced = (
-            [""] * len(self.fluence) if table is None else [f"{result.value:.2f}" for result in table]
-            for table in (self.recalculated, self.sequenced)
-        )
-        return [
-            (
-                self.name,
-                f"{result.goal} ",
-                _institutions(self.name, result.goal),
-                f"{fluence.value:.2f}",
-                fluence_again,
-                segments,
-                verdict(self.name, result.goal, result.value),
-            )
-            for fluence, result, fluence_again, segments in zip(
-                self.fluence, self.judged, recalculated, sequenced, strict=True
-            )
-        ]
+        rows: list[tuple[str, ...]] = []
+        for fluence, result in zip(self.planned.fluence_goals, self.planned.goals, strict=True):
+            value = f"{result.value:.2f}"
+            final = (value, "") if self.planned.deliverable is None else ("", value)
+            institutions = _institutions(self.name, result.goal)
+            judged = verdict(self.name, result.goal, result.value)
+            rows.append((self.name, f"{result.goal} ", institutions, f"{fluence.value:.2f}", *final, judged))
+        return rows
 
     def record(self) -> dict[str, Any]:
         """Give the result as plain data, as JSON can hold.
@@ -174,23 +147,24 @@ class CaseResult:
         -------
         dict
         """
+        planned, made = self.planned, self.planned.deliverable
         return {
             "case": self.name,
             "passed": self.passed,
-            "fluence": self.fluence.records(),
-            "recalculated": None if self.recalculated is None else self.recalculated.records(),
-            "sequenced": None if self.sequenced is None else self.sequenced.records(),
+            "fluence": planned.fluence_goals.records(),
+            "recalculated": planned.goals.records() if made is None else None,
+            "sequenced": None if made is None else planned.goals.records(),
             "institutions": {key: list(value) for key, value in INSTITUTIONS.get(self.name, {}).items()},
             "mean_doses_gy": self.mean_doses,
             "hot_spot_gy": self.hot_spot_gy,
             "hot_spot_limit_gy": self.hot_spot_limit_gy,
-            "largest_difference": self.difference,
-            "segments": self.segments,
-            "monitor_units": self.monitor_units,
-            "gamma_pass_percent": self.gamma_pass_percent,
+            "largest_difference": planned.difference,
+            "segments": None if made is None else made.n_segments,
+            "monitor_units": None if made is None else made.machine_mu,
+            "gamma_pass_percent": None if made is None else made.gamma_pass_percent,
             "rounds": self.rounds,
-            "iterations": self.iterations,
-            "times_s": self.times_s,
+            "iterations": planned.optimization.iterations,
+            "times_s": dict(planned.times_s),
         }
 
 
@@ -215,10 +189,17 @@ class SuiteResult:
         """Whether every case passed."""
         return all(case.passed for case in self.cases)
 
+    def rows(self) -> list[tuple[str, ...]]:
+        """Lay out the goals of all cases as rows.
+
+        Returns
+        -------
+        list of tuple of str
+        """
+        return [row for case in self.cases for row in case.rows()]
+
     def __str__(self) -> str:
-        rows = [row for case in self.cases for row in case.rows()]
-        parts = [format_table(_COLUMNS, rows), "Doses in Gy.", _plans_table(self.cases), *_notes(self.time_s)]
-        return "\n\n".join(parts)
+        return self._laid_out(format_table)
 
     def markdown(self) -> str:
         """Lay out the tables in Markdown.
@@ -227,10 +208,12 @@ class SuiteResult:
         -------
         str
         """
-        rows = [row for case in self.cases for row in case.rows()]
-        parts = [_markdown_table(_COLUMNS, rows), "Doses in Gy."]
-        parts += [_markdown_table(_PLAN_COLUMNS, _plan_rows(self.cases)), *_notes(self.time_s)]
-        return "\n\n".join(parts) + "\n"
+        return self._laid_out(_markdown_table) + "\n"
+
+    def _laid_out(self, table: Callable[[Sequence[str], Sequence[Sequence[str]]], str]) -> str:
+        notes = (_LEGEND, SOURCE, f"All cases took {self.time_s / 60:.1f} minutes.")
+        plans = table(_PLAN_COLUMNS, [_plan_row(case) for case in self.cases])
+        return "\n\n".join([table(_COLUMNS, self.rows()), "Doses in Gy.", plans, *notes])
 
 
 def verdict(case: str, goal: DVHGoal, value: float) -> str:
@@ -262,60 +245,6 @@ def _institutions(case: str, goal: DVHGoal) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ planning
-
-
-def run_case(
-    case: str | Phantom,
-    out: Path | str,
-    settings: PhantomSettings | None = None,
-    options: RunOptions | None = None,
-) -> tuple[CaseResult, PlanningResult]:
-    """Plan a case to its goals, recalculate it and write its report.
-
-    Parameters
-    ----------
-    case : str or Phantom
-        One of `CASES`, or a phantom of your own.
-    out : Path or str
-        Folder for its files, as `run_demo` writes them.
-    settings : PhantomSettings, optional
-    options : RunOptions, optional
-
-    Returns
-    -------
-    CaseResult, PlanningResult
-
-    Raises
-    ------
-    ValueError, OSError, EngineError
-        As `run_demo`.
-    """
-    settings = settings or PhantomSettings()
-    phantom = make_phantom(case, settings.grid_mm) if isinstance(case, str) else case
-    planned = run_demo(phantom, out, settings, options)
-    found, made = planned.optimization, planned.deliverable
-    result = CaseResult(
-        name=phantom.name,
-        title=phantom.title,
-        fluence=planned.fluence_goals,
-        recalculated=planned.goals if made is None else None,
-        mean_doses={
-            structure.name: mean_dose(planned.dose, structure.share)
-            for structure in phantom.structures
-            if not structure.is_target
-        },
-        hot_spot_gy=hot_spot(planned.dose, phantom.structures),
-        hot_spot_limit_gy=_HOT_SPOT_SHARE * phantom.prescription_gy,
-        difference=planned.difference,
-        times_s=dict(planned.times_s),
-        rounds=len(getattr(found, "rounds", ())),
-        iterations=found.iterations,
-        sequenced=None if made is None else planned.goals,
-        segments=None if made is None else made.n_segments,
-        monitor_units=None if made is None else made.machine_mu,
-        gamma_pass_percent=None if made is None else made.gamma_pass_percent,
-    )
-    return result, planned
 
 
 def run_suite(
@@ -355,8 +284,7 @@ def run_suite(
     results = []
     for number, phantom in enumerate(phantoms, start=1):
         _log.info("case %d of %d", number, len(phantoms))
-        result, _ = run_case(phantom, folder / phantom.name, settings, options)
-        results.append(result)
+        results.append(CaseResult(phantom, run_demo(phantom, folder / phantom.name, settings, options)))
     suite = SuiteResult(folder, tuple(results), time.perf_counter() - started)
     _save(suite)
     return suite
@@ -367,33 +295,20 @@ def run_suite(
 _PLAN_COLUMNS = ("case", "mean doses", "hot spot", "largest difference", "segments", "MU", "gamma", "rounds", "time")
 
 
-def _plan_rows(cases: Sequence[CaseResult]) -> list[tuple[str, ...]]:
-    return [
-        (
-            case.name,
-            ", ".join(f"{name} {dose:.2f}" for name, dose in case.mean_doses.items()),
-            f"{case.hot_spot_gy:.1f} (limit {case.hot_spot_limit_gy:.1f})",
-            f"{case.difference:.1e}",
-            "" if case.segments is None else str(case.segments),
-            "" if case.monitor_units is None else f"{case.monitor_units:.0f}",
-            "" if case.gamma_pass_percent is None else f"{case.gamma_pass_percent:.2f} %",
-            str(case.rounds),
-            f"{case.time_s:.0f} s",
-        )
-        for case in cases
-    ]
-
-
-def _plans_table(cases: Sequence[CaseResult]) -> str:
-    return format_table(_PLAN_COLUMNS, _plan_rows(cases))
-
-
-def _notes(time_s: float) -> list[str]:
-    return [
-        "met: by the recalculated dose, of segments if any; as institutions: missed, but no more than by their mean.",
-        SOURCE,
-        f"All cases took {time_s / 60:.1f} minutes.",
-    ]
+def _plan_row(case: CaseResult) -> tuple[str, ...]:
+    made = case.planned.deliverable
+    segments = ("", "", "")
+    if made is not None:
+        segments = (str(made.n_segments), f"{made.machine_mu:.0f}", f"{made.gamma_pass_percent:.2f} %")
+    return (
+        case.name,
+        ", ".join(f"{name} {dose:.2f}" for name, dose in case.mean_doses.items()),
+        f"{case.hot_spot_gy:.1f} (limit {case.hot_spot_limit_gy:.1f})",
+        f"{case.planned.difference:.1e}",
+        *segments,
+        str(case.rounds),
+        f"{sum(case.planned.times_s.values()):.0f} s",
+    )
 
 
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -409,7 +324,7 @@ def _save(suite: SuiteResult) -> None:
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
-        writer.writerows([text.strip() for text in row] for case in suite.cases for row in case.rows())
+        writer.writerows([text.strip() for text in row] for row in suite.rows())
     records = {"source": SOURCE, "time_s": suite.time_s, "cases": [case.record() for case in suite.cases]}
     document.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
     table_figure(suite).savefig(picture)
@@ -429,8 +344,8 @@ def table_figure(suite: SuiteResult) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-    titles = {case.name: case.title for case in suite.cases}
-    rows = [row for case in suite.cases for row in case.rows()]
+    titles = {case.name: case.phantom.title for case in suite.cases}
+    rows = suite.rows()
     fills = {_MET: PASS_COLOR, _AS_INSTITUTIONS: "#FBF1D0", _MISSED: FAIL_COLOR}
     cells = [[titles[row[0]] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]] for i, row in enumerate(rows)]
     figure = Figure(figsize=(12, 0.9 + 0.3 * (len(rows) + 1)), dpi=130, layout="constrained", facecolor="white")

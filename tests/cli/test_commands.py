@@ -14,7 +14,7 @@ from small_case import BEAMLET_MM, small_phantom
 import opentps_brimstone
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.cli import main
-from opentps_brimstone.cli.facts import readable_size
+from opentps_brimstone.cli.cache import readable_size
 from opentps_brimstone.engine.compute import EngineError
 from opentps_brimstone.phantoms import PHANTOMS
 from opentps_brimstone.sequencing import SequencingSettings

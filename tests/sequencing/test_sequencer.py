@@ -370,3 +370,15 @@ def test_apertures_and_beams_are_checked():
     crossed = Aperture(np.full(80, 1.0), np.zeros(80), 1.0)
     with pytest.raises(ValueError, match="aperture 0 of beam 1 cannot be set: leaf pair 0 of Elekta Agility"):
         SequencedBeam((crossed,), AGILITY, *beam)
+
+
+def test_a_beam_for_another_calibration_has_other_mu_and_the_same_leaves():
+    x, y = np.meshgrid(np.arange(-10.0, 11.0, 5.0), np.arange(-7.5, 8.0, 5.0))
+    weights = np.arange(x.size, dtype=float)
+    beam = sequence_beam(np.column_stack([x.ravel(), y.ravel()]), weights, 5.0, HD_120, levels=5)
+    scaled = beam.scaled(1.5)
+    assert scaled.mu == pytest.approx(1.5 * beam.mu)
+    np.testing.assert_allclose(scaled.wanted, 1.5 * beam.wanted)
+    np.testing.assert_allclose(scaled.delivered, 1.5 * beam.delivered)
+    for before, after in zip(beam.apertures, scaled.apertures, strict=True):
+        np.testing.assert_array_equal(before.left_mm, after.left_mm)

@@ -286,9 +286,9 @@ def test_terms_and_fluence_alone(patient, tmp_path, planned):
     [
         (
             '"tumor"',
-            '"Tumor"',
+            '"Tumr"',
             (
-                "p.toml, line 18: targets 1, structure: there is no structure 'Tumor'; there are 'Tumor', "
+                "p.toml, line 18: targets 1, structure: there is no structure 'Tumr'; there are 'Tumor', "
                 "'Organ', 'Body', 'CTV'; do you mean 'Tumor'?"
             ),
         ),

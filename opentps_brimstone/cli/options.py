@@ -1,4 +1,4 @@
-"""Arguments that several commands have, and what they make of them."""
+"""Options that several commands have, and how their values are read."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ from opentps_brimstone.cli.exit_codes import DONE, GOALS_MISSED
 if TYPE_CHECKING:
     from opentps_brimstone._util.run_options import RunOptions
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
-
-__all__ = [
-    "add_phantom_settings",
-    "add_run_options",
-    "add_verbosity",
-    "finished",
-    "phantom_settings",
-    "run_options",
-]
 
 
 def add_verbosity(parser: Any, *, default: Any = argparse.SUPPRESS) -> None:
