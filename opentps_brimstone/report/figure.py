@@ -60,7 +60,7 @@ def report_figure(report: PlanReport) -> Figure:
 
 
 def _captions(report: PlanReport) -> list[str]:
-    captions = list(report.beam_names)
+    captions = [name.replace(", ", "\n", 1) for name in report.beam_names]
     for number, beam in report.machine_beams.items():
         captions[number] += f"\n{len(beam.apertures)} segments\n{beam.mu:.0f} MU"
     return captions
