@@ -24,9 +24,9 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.stopwatch import StageTimes
-from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate
+from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate, html_table
 from opentps_brimstone.evaluation.extremes import largest_difference
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR, html_table
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
 from opentps_brimstone.sequencing.segment_weights import (
@@ -398,9 +398,10 @@ def _written(
     photon_plan: Any, beams: Sequence[SequencedBeam], spacing_mm: tuple[float, float] | None = None
 ) -> tuple[Any, tuple[float, float]]:
     """Write segments into a copy of a plan; return it and the spacing at which OpenTPS samples the segments."""
-    from opentps_brimstone.adapters.segments import own_copy, write_segments
+    from opentps_brimstone.adapters.copies import copy_plan
+    from opentps_brimstone.adapters.segments import write_segments
 
-    written = own_copy(photon_plan)
+    written = copy_plan(photon_plan)
     return written, write_segments(written, beams, spacing_mm=spacing_mm)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone import visualization
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.report.plan_report import STATISTICS
 
 if TYPE_CHECKING:

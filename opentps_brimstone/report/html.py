@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentps_brimstone import __version__, visualization
 from opentps_brimstone.evaluation import voxel_volume_cc
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.report.figure import draw_planes
 from opentps_brimstone.report.plan_report import STATISTICS
 from opentps_brimstone.visualization.plots import structure_colors

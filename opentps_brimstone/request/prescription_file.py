@@ -11,7 +11,7 @@ from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.toml_positions import KeyPath
 from opentps_brimstone.engine.monitor_units import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings, is_lower
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.sequencing import SequencingSettings
@@ -241,7 +241,7 @@ class PrescriptionFile:
         """List goals that ask for dose in organs, and targets in which nothing asks for dose."""
         complaints = []
         for number, goal in enumerate(goals):
-            if is_lower(goal) and goal.metric.unit and goal.structure not in targets:
+            if goal.is_lower_bound and goal.metric.unit and goal.structure not in targets:
                 message = f"'{goal}' asks for dose in {goal.structure!r}, which is not a target; name it in [[targets]]"
                 complaints.append(complaint(self.source, self.lines, ("prescription", "goals", number), message))
         for number, name in enumerate(targets):

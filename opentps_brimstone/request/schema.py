@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from opentps_brimstone.engine.monitor_units import ReferenceField
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
 from opentps_brimstone.optimization.settings import DIRECTIONS, OptimizerSettings
 from opentps_brimstone.optimization.terms import (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.request.prescription_file import MachineRequest
 

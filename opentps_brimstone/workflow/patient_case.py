@@ -15,7 +15,8 @@ import numpy as np
 from opentps_brimstone._util.output_folder import check_folder
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings, prescription_from_goals
+from opentps_brimstone.goal_planning.from_goals import prescription_from_goals
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.beam import beamlets_on_target
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series

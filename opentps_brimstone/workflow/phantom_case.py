@@ -14,7 +14,7 @@ import numpy as np
 from opentps_brimstone._util.output_folder import check_folder
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.request.prescription_file import MachineRequest

@@ -15,7 +15,7 @@ from opentps_brimstone._util.output_folder import check_folder
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.evaluation import DVHGoal, format_table, mean_dose
 from opentps_brimstone.evaluation.extremes import hot_spot
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.integration.deliverable import LEAST_GAMMA_PASS_PERCENT
 from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.workflow.phantom_case import PhantomSettings, run_demo

@@ -17,7 +17,7 @@ from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
 from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.calibration import ReferenceField
 from opentps_brimstone.evaluation import evaluate
-from opentps_brimstone.evaluation.tables import FAIL_COLOR, PASS_COLOR
+from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.integration.deliverable import _sequencing, make_deliverable
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
@@ -223,6 +223,6 @@ def test_how_it_is_shown(delivered):
     gamma = np.where(np.isfinite(deliverable.gamma), 2.0, np.nan)
     failed = replace(deliverable, gamma=gamma)
     assert repr(failed).endswith("FAILED>") and FAIL_COLOR in failed._repr_html_()
-    odd = own_copy(deliverable.photon_plan)
+    odd = copy_plan(deliverable.photon_plan)
     odd.name = "<script>"
     assert "<script>" not in replace(deliverable, photon_plan=odd)._repr_html_()

@@ -13,7 +13,7 @@ from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.engine.cache import BeamletCache
 from opentps_brimstone.evaluation import evaluate
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.integration.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import PHANTOMS

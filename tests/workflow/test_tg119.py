@@ -15,7 +15,7 @@ from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.plan import layout_from_opentps
 from opentps_brimstone.adapters.segments import align_beamlets
 from opentps_brimstone.evaluation import DVHGoal
-from opentps_brimstone.goal_planning.from_goals import GoalPlannerSettings
+from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.phantoms import PHANTOMS, make_phantom
 from opentps_brimstone.sequencing import SequencingSettings, get_mlc
 from opentps_brimstone.workflow.case import SEQUENCING_MARGIN
