@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.adapters.plan import SHARE_INSIDE, contours_of, voxel_grid
+from opentps_brimstone.adapters.images import SHARE_INSIDE
+from opentps_brimstone.adapters.plan import contours_of, voxel_grid
 from opentps_brimstone.adapters.versions import objectives_in, source_distances_mm
 from opentps_brimstone.model.contours import ContourStack
 

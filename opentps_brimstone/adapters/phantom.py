@@ -1,4 +1,4 @@
-"""Phantoms as OpenTPS's objects."""
+"""Phantoms in OpenTPS's data classes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opentps_brimstone.adapters.angles import opentps_from_iec
+from opentps_brimstone.adapters.images import ct_image, roi_mask
 from opentps_brimstone.adapters.privates import set_number_of_fractions
 
 if TYPE_CHECKING:
-    from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.phantoms import Phantom
 
 __all__ = ["OpenTPSCase", "to_opentps"]
-
-# A voxel of an OpenTPS mask belongs to a structure or not.
-_SHARE_INSIDE = 0.5
 
 
 class OpenTPSCase(NamedTuple):
@@ -54,14 +51,12 @@ def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
     Raises
     ------
     ValueError
-        When the spacing is not positive or so large that a field has no beamlet, or a structure fills no voxel to half.
+        If the spacing is not positive or so large that a field has no beamlet, or a structure fills no voxel to half.
     """
     if not (np.isfinite(beamlet_mm) and beamlet_mm > 0):
         raise ValueError(f"the beamlet spacing is {beamlet_mm:g} mm; it must be positive")
-    from opentps.core.data.images import CTImage
-
-    ct = CTImage(imageArray=phantom.ct_hu.copy(), name=phantom.title, **_placement(phantom))
-    rois = {structure.name: _roi(structure, phantom) for structure in phantom.structures}
+    ct = ct_image(phantom.ct_hu, phantom.grid, phantom.title)
+    rois = {structure.name: roi_mask(structure, phantom.grid) for structure in phantom.structures}
     targets = [rois[structure.name] for structure in phantom.structures if structure.is_target]
     plan = _design(phantom, ct, targets, beamlet_mm).buildPlan()
     plan.name = phantom.title
@@ -70,21 +65,6 @@ def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
             raise ValueError(f"field {beam.name} has no beamlets at a beamlet spacing of {beamlet_mm:g} mm; take less")
     set_number_of_fractions(plan, phantom.number_of_fractions)
     return OpenTPSCase(ct, rois, plan)
-
-
-def _placement(phantom: Phantom) -> dict[str, Any]:
-    return {"origin": np.array(phantom.origin_mm), "spacing": np.array(phantom.spacing_mm)}
-
-
-def _roi(structure: Structure, phantom: Phantom) -> Any:
-    from opentps.core.data.images import ROIMask
-
-    mask = structure.share >= _SHARE_INSIDE
-    if not mask.any():
-        raise ValueError(
-            f"structure {structure.name!r} fills no voxel of {phantom.spacing_mm} mm to half; take a finer grid"
-        )
-    return ROIMask(imageArray=mask, name=structure.name, **_placement(phantom))
 
 
 def _design(phantom: Phantom, ct: Any, targets: list[Any], beamlet_mm: float) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.adapters.images import SHARE_INSIDE
 from opentps_brimstone.adapters.privates import (
     beamlet_xy,
     clear_beamlets,
@@ -23,6 +24,7 @@ from opentps_brimstone.adapters.privates import (
 )
 from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
+from opentps_brimstone.model.isocenter import common_isocenter
 from opentps_brimstone.model.structure import Structure
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ __all__ = [
     "contours_of",
     "ensure_beamlets",
     "layout_from_opentps",
+    "plan_isocenter",
     "remove_beamlets",
     "structure_from_roi",
     "validate_photon_plan",
@@ -43,9 +46,7 @@ __all__ = [
     "write_beamlet_mu",
 ]
 
-_ISOCENTER_TOLERANCE_MM = 1e-3
 _GRID_TOLERANCE_MM = 0.01  # that of OpenTPS's objectives
-SHARE_INSIDE = 0.5  # a voxel of a mask is inside or not
 
 
 class _PlacedSegment(NamedTuple):
@@ -91,25 +92,35 @@ def validate_photon_plan(photon_plan: Any) -> None:
             raise ValueError(f"beam {number} ({beam.name!r}) has no segments")
     if not photon_plan.numberOfFractionsPlanned >= 1:
         raise ValueError(f"numberOfFractionsPlanned must be 1 or more, got {photon_plan.numberOfFractionsPlanned!r}")
-    _check_isocenters(photon_plan)
+    plan_isocenter(photon_plan)
     for segment, place in _segments(photon_plan):
         _check_numbers(segment, place)
         if not segment.beamlets:
             _beamlets_from_mlc(segment, place)
 
 
-def _check_isocenters(photon_plan: Any) -> None:
-    first = np.asarray(photon_plan.beams[0].isocenterPosition_mm, dtype=float)
-    if first.shape != (3,) or not np.all(np.isfinite(first)):
-        raise ValueError(f"the isocenter must be three finite numbers in mm, got {first.tolist()}")
-    for number, beam in enumerate(photon_plan.beams, start=1):
-        isocenter = np.asarray(beam.isocenterPosition_mm, dtype=float)
-        if isocenter.shape != (3,) or not np.allclose(isocenter, first, rtol=0, atol=_ISOCENTER_TOLERANCE_MM):
-            raise ValueError(
-                f"beam {number} ({beam.name!r}) has its isocenter at {isocenter.tolist()} mm and beam 1 "
-                f"({photon_plan.beams[0].name!r}) at {first.tolist()} mm: the dose engine knows one isocenter, "
-                "plan the others apart"
-            )
+def plan_isocenter(photon_plan: Any, grid: VoxelGrid | None = None) -> FloatArray:
+    """Isocenter of all beams of a plan.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        With one beam or more.
+    grid : VoxelGrid, optional
+        Of the CT, which must contain the isocenter.
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        x, y, z in mm.
+
+    Raises
+    ------
+    ValueError
+        As `common_isocenter`.
+    """
+    beams = enumerate(photon_plan.beams, start=1)
+    return common_isocenter([(f"beam {n} ({beam.name!r})", beam.isocenterPosition_mm) for n, beam in beams], grid)
 
 
 def _check_numbers(segment: Any, place: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import iec_from_opentps, opentps_from_iec
 from opentps_brimstone.adapters.copies import copy_plan
+from opentps_brimstone.adapters.images import ct_image, roi_mask
 from opentps_brimstone.adapters.phantom import OpenTPSCase
 from opentps_brimstone.adapters.plan import (
     contours_of,
     ensure_beamlets,
-    layout_from_opentps,
     structure_from_roi,
     voxel_grid,
     write_beamlet_mu,
@@ -37,9 +37,6 @@ __all__ = [
     "series_to_opentps",
 ]
 
-# A voxel of an OpenTPS mask belongs to a structure or not.
-_SHARE_INSIDE = 0.5
-
 
 # ------------------------------------------------------------------------------------------------- series
 
@@ -56,13 +53,7 @@ def series_to_opentps(series: Series) -> Any:
     opentps CTImage
         With a copy of the HU.
     """
-    from opentps.core.data.images import CTImage
-
-    origin, spacing = np.array(series.origin_mm), np.array(series.spacing_mm)
-    ct = CTImage(imageArray=series.ct_hu.copy(), name=series.name, origin=origin, spacing=spacing)
-    ct.frameOfReferenceUID = series.dicom.get("FrameOfReferenceUID")
-    ct.seriesInstanceUID = series.dicom.get("SeriesInstanceUID", "")
-    return ct
+    return ct_image(series.ct_hu, series.grid, series.name, series.dicom)
 
 
 def rois_to_opentps(structures: Iterable[Structure], grid: VoxelGrid) -> list[Any]:
@@ -90,7 +81,7 @@ def rois_to_opentps(structures: Iterable[Structure], grid: VoxelGrid) -> list[An
 def _roi(structure: Structure, grid: VoxelGrid) -> Any:
     contours = structure._origin.contours
     if contours is None:
-        return _roi_mask(structure.on_grid(grid), grid)
+        return roi_mask(structure.on_grid(grid), grid)
     from opentps.core.data import ROIContour
 
     roi = ROIContour(name=structure.name)
@@ -98,16 +89,6 @@ def _roi(structure: Structure, grid: VoxelGrid) -> Any:
         for outline in outlines:
             roi.polygonMesh.append(np.column_stack([outline, np.full(len(outline), z)]).ravel().tolist())
     return roi
-
-
-def _roi_mask(structure: Structure, grid: VoxelGrid) -> Any:
-    from opentps.core.data.images import ROIMask
-
-    mask = structure.share >= _SHARE_INSIDE
-    if not mask.any():
-        raise ValueError(f"structure {structure.name!r} fills no voxel of {grid.spacing_mm} mm to half")
-    origin, spacing = np.array(grid.origin_mm), np.array(grid.spacing_mm)
-    return ROIMask(imageArray=mask, name=structure.name, origin=origin, spacing=spacing)
 
 
 def series_from_opentps(ct: Any, rois: Iterable[Any], targets: Iterable[str] = ()) -> Series:
@@ -154,14 +135,22 @@ def _structure(roi: Any, grid: VoxelGrid, is_target: bool) -> Structure:
 
 
 def ct_on_dose_grid(plan: Plan) -> Any:
-    from opentps.core.data.images import CTImage
+    """CT of a plan's series, resampled on its dose grid.
 
+    Parameters
+    ----------
+    plan : Plan
+        With a series.
+
+    Returns
+    -------
+    opentps CTImage
+        It is not the series of the plan, but lies in the same frame of reference.
+    """
     assert plan.series is not None
     assert plan.ct_hu is not None
-    origin, spacing = np.array(plan.grid.origin_mm), np.array(plan.grid.spacing_mm)
-    ct = CTImage(imageArray=np.array(plan.ct_hu), name=plan.series.name, origin=origin, spacing=spacing)
-    ct.frameOfReferenceUID = plan.series.dicom.get("FrameOfReferenceUID")
-    return ct
+    frame = {key: uid for key, uid in plan.series.dicom.items() if key == "FrameOfReferenceUID"}
+    return ct_image(plan.ct_hu, plan.grid, plan.series.name, frame)
 
 
 def new_photon_plan(
@@ -225,57 +214,54 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
     if not plan.beams:
         raise ValueError("the plan has no beams: add some with add_beam")
     weights = plan.beamlet_weights
-    if plan._opentps_plan is not None:
-        photon_plan = copy_plan(plan._opentps_plan)
+    if plan.source is not None:
+        photon_plan = copy_plan(plan.source)
         if weights is not None:
             write_beamlet_mu(photon_plan, weights)
     else:
         beamlets = [beam.beamlet_xy_mm for beam in plan.beams]
         photon_plan = new_photon_plan(plan, beamlets, [beam.beamlet_spacing_mm for beam in plan.beams], weights)
     ct = ct_on_dose_grid(plan)
-    rois = dict(zip(plan.structures.keys(), rois_to_opentps(plan.structures, plan.grid), strict=True))
-    if photon_plan.planDesign is not None and plan._opentps_plan is None:
+    rois = {name: _roi(structure, plan.grid) for name, structure in plan.structures.items()}
+    if plan.source is None:
         photon_plan.planDesign.ct = ct
     return OpenTPSCase(ct, rois, photon_plan)
 
 
 def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
-    """Tell a plan made of an OpenTPS plan what that knows: CT, angles, isocenters and MU.
+    """Tell a plan what the OpenTPS plan that it was made from knows: CT, angles, isocenters and MU.
 
     Parameters
     ----------
     plan : Plan
         Changed in place.
     photon_plan : opentps PhotonPlan
-        It was made of; copied.
+        It was made from; copied.
     ct : opentps CTImage
         On the dose grid.
     """
     own = copy_plan(photon_plan)
-    plan._opentps_plan = own
-    plan.series = series_from_opentps(ct, [])
-    plan.series.structures = StructureSet(plan.structures.values())
+    series = series_from_opentps(ct, [])
+    series.structures = StructureSet(plan.structures.values())
     filled = copy_plan(own)
     ensure_beamlets(filled)
-    beams: list[Beam] = []
-    for beam in filled.beams:
+    plan.came_from(own, series, _described(filled))
+    mu = np.array(beamlet_mu(filled.beamlets), dtype=np.float64)
+    if np.all(np.isfinite(mu) & (mu >= 0)):
+        plan.beamlet_weights = mu
+
+
+def _described(photon_plan: Any) -> Iterator[dict[str, Any]]:
+    """Directions of the segments of a plan, each of which is a beam of ours."""
+    for beam in photon_plan.beams:
         for index, segment in enumerate(beam.beamSegments):
             angles = iec_from_opentps(
                 segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree
             )
-            name = beam.name if len(beam) == 1 else f"{beam.name} segment {index}"
-            beams.append(
-                Beam(
-                    plan,
-                    len(beams),
-                    gantry_angle=angles.gantry,
-                    couch_angle=angles.couch,
-                    collimator_angle=angles.collimator,
-                    isocenter=np.array(beam.isocenterPosition_mm, dtype=np.float64),
-                    name=name or None,
-                )
-            )
-    plan._beams = beams
-    mu = np.array(beamlet_mu(filled.beamlets), dtype=np.float64)
-    if mu.size == layout_from_opentps(own).n_beamlets and np.all(np.isfinite(mu) & (mu >= 0)):
-        plan.beamlet_weights = mu
+            yield {
+                "gantry_angle": angles.gantry,
+                "couch_angle": angles.couch,
+                "collimator_angle": angles.collimator,
+                "isocenter": np.array(beam.isocenterPosition_mm, dtype=np.float64),
+                "name": (beam.name if len(beam) == 1 else f"{beam.name} segment {index}") or None,
+            }

@@ -22,8 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
+from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
 from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+from opentps_brimstone.engine.process import engine_file, kernel_folder
 
 __all__ = ["Calibration", "ReferenceField", "calibrate", "calibrate_plan"]
 
@@ -107,9 +110,6 @@ def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None =
     EngineError
         If the dose engine fails.
     """
-    from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
-    from opentps_brimstone.adapters.versions import source_distance_mm
-
     validate_photon_plan(photon_plan)
     sizes = {(float(s.xBeamletSpacing_mm), float(s.yBeamletSpacing_mm)) for s in photon_plan.beamSegments}
     if len(sizes) > 1:
@@ -167,8 +167,6 @@ def _cached(question: dict[str, Any], measure: Callable[[], float]) -> float:
 
 def _engine_digest() -> str:
     """Digest the engine and its kernels."""
-    from opentps_brimstone.engine.process import engine_file, kernel_folder
-
     digest = hashlib.sha256(engine_file().read_bytes())
     for path in sorted(kernel_folder().iterdir()):
         if path.is_file():

@@ -22,6 +22,19 @@ import numpy.typing as npt
 
 from opentps_brimstone._typing import AnyArray, BoolArray, FloatArray, IntArray
 from opentps_brimstone._util.interrupts import short_lived_folder
+from opentps_brimstone.adapters.copies import copy_plan
+from opentps_brimstone.adapters.density_table import chosen_density_table
+from opentps_brimstone.adapters.doubts import LARGEST_DENSITY, holds_densities
+from opentps_brimstone.adapters.plan import (
+    contour_mask,
+    ensure_beamlets,
+    layout_from_opentps,
+    plan_isocenter,
+    validate_photon_plan,
+    voxel_grid,
+)
+from opentps_brimstone.adapters.privates import beamlet_mu, set_weights, weights_of
+from opentps_brimstone.adapters.versions import source_distances_mm
 from opentps_brimstone.engine.cache import BeamletCache
 from opentps_brimstone.engine.process import (
     ENGINE_VARIABLE,
@@ -98,7 +111,7 @@ def compute_beamlets(
     ct_grid = _checked_grid(ct)
     own_plan = _own_copy(plan)
     fields = _fields(own_plan)
-    isocenter = _isocenter(own_plan, ct_grid)
+    isocenter = plan_isocenter(own_plan, ct_grid)
     inside = _rows_inside(roi, ct_grid)
     density = _density(ct, own_plan, density_table, overrides)
     run = _Run(density, isocenter, fields, _process_count(processes), _beamlet_cache(cache), progress)
@@ -146,7 +159,7 @@ def compute_dose(
     own_plan = _own_copy(plan)
     _check_mu(plan)
     fields = _fields(own_plan)
-    isocenter = _isocenter(own_plan, ct_grid)
+    isocenter = plan_isocenter(own_plan, ct_grid)
     inside = _rows_inside(roi, ct_grid)
     density = _density(ct, own_plan, density_table, overrides)
     store = _beamlet_cache(cache)
@@ -196,8 +209,6 @@ def engine_info() -> dict[str, Any]:
 
 
 def _checked_grid(ct: Any) -> VoxelGrid:
-    from opentps_brimstone.adapters.doubts import holds_densities
-    from opentps_brimstone.adapters.plan import voxel_grid
 
     values = getattr(ct, "imageArray", None)
     if values is None:
@@ -222,8 +233,6 @@ def _density(ct: Any, plan: Any, table: Any, overrides: Sequence[Mapping[str, An
     """Make an image of mass densities in g/cm³; the HU stay as they are."""
     from opentps.core.data.images import CTImage
 
-    from opentps_brimstone.adapters.density_table import chosen_density_table
-
     _check_overrides(overrides, ct)
     density = chosen_density_table(table, plan).mass_density(ct.imageArray)
     for override in overrides or []:
@@ -232,7 +241,6 @@ def _density(ct: Any, plan: Any, table: Any, overrides: Sequence[Mapping[str, An
 
 
 def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct: Any) -> None:
-    from opentps_brimstone.adapters.doubts import LARGEST_DENSITY
 
     for number, override in enumerate(overrides or []):
         if not isinstance(override, Mapping) or set(override) != {"Mask", "Value"}:
@@ -259,8 +267,6 @@ def _rows_inside(roi: Any, grid: VoxelGrid) -> BoolArray | None:
         return None
     from opentps.core.data import ROIContour
     from opentps.core.data.images import Image3D
-
-    from opentps_brimstone.adapters.plan import contour_mask
 
     union = np.zeros(grid.shape, dtype=bool)
     probe = Image3D(imageArray=union, origin=grid.origin_mm, spacing=grid.spacing_mm)
@@ -319,9 +325,6 @@ class _Field:
 
 def _own_copy(plan: Any) -> Any:
     """Copy a plan that is right, and give every segment beamlets."""
-    from opentps_brimstone.adapters.copies import copy_plan
-    from opentps_brimstone.adapters.plan import ensure_beamlets, validate_photon_plan
-
     validate_photon_plan(plan)
     own_plan = copy_plan(plan)
     ensure_beamlets(own_plan)
@@ -329,8 +332,6 @@ def _own_copy(plan: Any) -> Any:
 
 
 def _fields(own_plan: Any) -> list[_Field]:
-    from opentps_brimstone.adapters.plan import layout_from_opentps
-    from opentps_brimstone.adapters.versions import source_distances_mm
 
     layout = layout_from_opentps(own_plan)
     distances = source_distances_mm(own_plan)
@@ -349,22 +350,7 @@ def _fields(own_plan: Any) -> list[_Field]:
     ]
 
 
-def _isocenter(own_plan: Any, grid: VoxelGrid) -> AnyArray:
-    """Return the isocenter of all beams, which must lie in the CT."""
-    isocenter = np.array(own_plan.beams[0].isocenterPosition_mm, dtype=float)
-    spacing = np.array(grid.spacing_mm)
-    low = np.array(grid.origin_mm) - spacing / 2
-    high = low + spacing * grid.shape
-    if np.any(isocenter < low) or np.any(isocenter > high):
-        raise ValueError(
-            f"the isocenter {isocenter.tolist()} mm lies outside the CT, which reaches from {low.tolist()} to "
-            f"{high.tolist()} mm"
-        )
-    return isocenter
-
-
 def _check_mu(plan: Any) -> None:
-    from opentps_brimstone.adapters.privates import beamlet_mu
 
     for number, beam in enumerate(getattr(plan, "beams", []), start=1):
         for index, segment in enumerate(beam.beamSegments):
@@ -573,8 +559,6 @@ def _assembled(segments: list[_Columns], n_voxels: int) -> Any:
 
 def _sparse_beamlets(matrix: Any, grid: VoxelGrid, own_plan: Any) -> Any:
     from opentps.core.data import SparseBeamlets
-
-    from opentps_brimstone.adapters.privates import set_weights, weights_of
 
     beamlets = SparseBeamlets()
     beamlets.setUnitaryBeamlets(matrix)

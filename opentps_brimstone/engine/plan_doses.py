@@ -9,10 +9,9 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets
-from opentps_brimstone.adapters.plan import (
-    layout_from_opentps,
-)
+from opentps_brimstone.adapters.plan import layout_from_opentps
 from opentps_brimstone.adapters.series import ct_on_dose_grid, new_photon_plan
+from opentps_brimstone.engine import compute
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
@@ -44,10 +43,8 @@ def compute_influence(
     EngineError
         When the engine fails.
     """
-    from opentps_brimstone.engine.compute import compute_beamlets
-
     photon_plan = new_photon_plan(plan, beamlets_mm, [(spacing_mm, spacing_mm)] * len(plan.beams), None)
-    beamlets = compute_beamlets(ct_on_dose_grid(plan), photon_plan, **engine_options)
+    beamlets = compute.compute_beamlets(ct_on_dose_grid(plan), photon_plan, **engine_options)
     return dose_influence_from_sparse_beamlets(beamlets, photon_plan, plan.grid)
 
 
@@ -84,9 +81,7 @@ def plan_influence(
     else:
         beamlets = _beamlets_of_design(photon_plan, grid)
     if beamlets is None:
-        from opentps_brimstone.engine.compute import compute_beamlets
-
-        beamlets = compute_beamlets(ct, photon_plan, **engine_options)
+        beamlets = compute.compute_beamlets(ct, photon_plan, **engine_options)
     return dose_influence_from_sparse_beamlets(beamlets, photon_plan, grid)
 
 

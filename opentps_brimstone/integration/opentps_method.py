@@ -16,6 +16,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets, row_permutation
+from opentps_brimstone.adapters.doubts import warn_of_doubts
+from opentps_brimstone.adapters.objectives import terms_from_objectives
+from opentps_brimstone.adapters.plan import (
+    checked_mu,
+    layout_from_opentps,
+    remove_beamlets,
+    structure_from_roi,
+    voxel_grid,
+    write_beamlet_mu,
+)
+from opentps_brimstone.adapters.privates import set_weights
+from opentps_brimstone.adapters.versions import objectives_in
+from opentps_brimstone.optimization.for_terms import plan_with_terms
+from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +39,6 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.result import OptimizationResult
     from opentps_brimstone.optimization.settings import OptimizerSettings
-    from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 __all__ = ["METHOD", "is_registered", "register", "unregister"]
 
@@ -119,9 +133,6 @@ class BrimstoneSolver:
         -------
         OptimizationResult
         """
-        from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
-        from opentps_brimstone.optimization.for_terms import plan_with_terms
-
         influence = dose_influence_from_sparse_beamlets(photon_plan.planDesign.beamlets, photon_plan, grid)
         optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), self.settings)
         result: OptimizationResult = optimizer.optimize(
@@ -242,8 +253,6 @@ def _initialize(optimizer: Any, photon_plan: Any, positional: tuple[Any, ...], o
 
 
 def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
-    from opentps_brimstone.adapters.doubts import warn_of_doubts
-    from opentps_brimstone.adapters.plan import write_beamlet_mu
 
     photon_plan = optimizer.plan
     terms, grid = _what_is_asked(photon_plan)
@@ -266,9 +275,6 @@ def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
 
 def _what_is_asked(photon_plan: Any) -> tuple[list[tuple[Structure, ObjectiveTerm]], VoxelGrid]:
     """Terms of a plan that can be optimized, and the grid they are on; nothing has been changed yet."""
-    from opentps_brimstone.adapters.objectives import terms_from_objectives
-    from opentps_brimstone.adapters.plan import layout_from_opentps
-
     n_beamlets = layout_from_opentps(photon_plan).n_beamlets
     design = photon_plan.planDesign
     if design is None:
@@ -286,9 +292,6 @@ def _what_is_asked(photon_plan: Any) -> tuple[list[tuple[Structure, ObjectiveTer
 
 def _scoring_grid(photon_plan: Any) -> VoxelGrid:
     """Grid of a plan's beamlets, which is where OpenTPS scores its objectives."""
-    from opentps_brimstone.adapters.beamlets import grid_of_beamlets
-    from opentps_brimstone.adapters.plan import voxel_grid
-
     design = photon_plan.planDesign
     grid = grid_of_beamlets(design.beamlets)
     if design.ct is None:
@@ -303,7 +306,6 @@ def _initial_mu(optimizer: Any) -> FloatArray | None:
     given = optimizer.opti_params.get("init_weights")
     if given is None:
         return None
-    from opentps_brimstone.adapters.plan import checked_mu
 
     weights = checked_mu(given, optimizer.plan.numberOfBeamlets, "init_weights")
     total_mu = np.square(weights) if optimizer.xSquared else weights
@@ -313,10 +315,6 @@ def _initial_mu(optimizer: Any) -> FloatArray | None:
 
 def _crop_beamlets(photon_plan: Any, grid: VoxelGrid) -> None:
     """Keep only the rows of the beamlets inside the objectives' ROIs, as OpenTPS's other methods do."""
-    from opentps_brimstone.adapters.beamlets import row_permutation
-    from opentps_brimstone.adapters.plan import structure_from_roi
-    from opentps_brimstone.adapters.versions import objectives_in
-
     design = photon_plan.planDesign
     rois = {id(objective.roi): objective.roi for objective in objectives_in(design.objectives)}
     masks = [np.asarray(structure_from_roi(roi, grid).mask, dtype=bool) for roi in rois.values()]
@@ -327,8 +325,6 @@ def _crop_beamlets(photon_plan: Any, grid: VoxelGrid) -> None:
 
 
 def _remove_weak_beamlets(photon_plan: Any, threshold_mu: float) -> None:
-    from opentps_brimstone.adapters.plan import remove_beamlets
-    from opentps_brimstone.adapters.privates import set_weights
 
     beamlets = photon_plan.planDesign.beamlets
     kept = remove_beamlets(photon_plan, threshold_mu)

@@ -20,6 +20,7 @@ from opentps_brimstone.engine.plan_doses import plan_influence
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.for_terms import plan_with_terms
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.optimization.settings import OptimizerSettings
-    from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 __all__ = ["optimize_photon_plan", "plan_from_opentps", "plan_influence", "plan_terms", "plan_with_terms"]
 
@@ -218,7 +218,6 @@ def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple
 
 
 def _terms_of_pairs(pairs: list[Any], targets: list[str], grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:
-    from opentps_brimstone.optimization.terms import ObjectiveTerm
 
     for number, pair in enumerate(pairs):
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[1], ObjectiveTerm):
@@ -255,8 +254,6 @@ def _rois_of(objectives: Any) -> list[Any]:
 
 def _asks_for_dose(term: ObjectiveTerm) -> bool:
     """Whether a term wants the whole volume to get some dose."""
-    from opentps_brimstone.optimization.terms import KLDivergenceTerm
-
     return isinstance(term, KLDivergenceTerm) and bool(term.dvh[0, 0] > 0)
 
 

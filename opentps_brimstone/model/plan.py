@@ -15,6 +15,7 @@ from opentps_brimstone.model.beam import Beam, beamlets_on_target, checked_angle
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.grid import same_grid
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
+from opentps_brimstone.model.isocenter import common_isocenter
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
@@ -235,6 +236,34 @@ class Plan:
 
         return plan_from_opentps(photon_plan, ct, rois, **options)
 
+    def came_from(self, source: Any, series: Series, beams: Iterable[Mapping[str, Any]]) -> None:
+        """Tell a plan that was made from a matrix where that came from.
+
+        Parameters
+        ----------
+        source : object
+            Kept in `source`, and given back by `to_opentps` with the plan's weights.
+        series : Series
+            CT on the dose grid, with the plan's structures.
+        beams : iterable of mapping
+            One for each beam of the plan: ``gantry_angle``, ``couch_angle``, ``collimator_angle``, ``isocenter`` and
+            ``name`` of `add_beam`.
+
+        Raises
+        ------
+        ValueError
+            If there is not one for each beam.
+        """
+        described = [Beam(self, number, **beam) for number, beam in enumerate(beams)]
+        if len(described) != len(self._beams):
+            raise ValueError(f"the plan has {len(self._beams)} beams; {len(described)} are described")
+        self._opentps_plan, self.series, self._beams = source, series, described
+
+    @property
+    def source(self) -> Any:
+        """OpenTPS plan that this one was made from; None if it was made from something else."""
+        return self._opentps_plan
+
     def to_opentps(self) -> Any:
         """Convert the plan to OpenTPS's data classes.
 
@@ -318,33 +347,18 @@ class Plan:
             gantry_angle=checked_angle("gantry_angle", gantry_angle),
             couch_angle=checked_angle("couch_angle", couch_angle),
             collimator_angle=checked_angle("collimator_angle", collimator_angle),
-            isocenter=None if isocenter is None else self._checked_isocenter(isocenter),
+            isocenter=None if isocenter is None else self._checked_isocenter(isocenter, name or "the new beam"),
             name=name,
         )
         self._beams.append(beam)
         self._forget_influence()
         return beam
 
-    def _checked_isocenter(self, isocenter: npt.ArrayLike) -> FloatArray:
+    def _checked_isocenter(self, isocenter: npt.ArrayLike, name: str) -> FloatArray:
         assert self.series is not None
-        place = np.array(isocenter, dtype=np.float64)
-        if place.shape != (3,) or not np.isfinite(place).all():
-            raise ValueError(f"the isocenter must be three finite numbers x, y, z in mm, got {isocenter!r}")
-        grid = self.series.grid
-        low = np.array(grid.origin_mm) - np.array(grid.spacing_mm) / 2
-        high = low + np.array(grid.spacing_mm) * grid.shape
-        if (place < low).any() or (place > high).any():
-            raise ValueError(
-                f"the isocenter {place.tolist()} mm lies outside the CT, which reaches from {low.tolist()} to "
-                f"{high.tolist()} mm"
-            )
-        for beam in self._beams:
-            if beam._isocenter is not None and not np.allclose(beam._isocenter, place, rtol=0, atol=1e-3):
-                raise ValueError(
-                    f"the isocenter {place.tolist()} mm is not that of {beam.name}, {beam._isocenter.tolist()} mm: the "
-                    "dose engine knows one isocenter; plan the others apart"
-                )
-        return place
+        given = [(beam.name, beam.isocenter) for beam in self._beams if beam._isocenter is not None]
+        common_isocenter([*given, (name, isocenter)], self.series.grid)
+        return np.array(isocenter, dtype=np.float64)
 
     def target_center(self) -> FloatArray:
         """Center of the volume of all targets.
@@ -464,7 +478,7 @@ class Plan:
         if dose_grid_mm is not None:
             self._use_grid(self.series.dose_grid(dose_grid_mm))
         self._targets = targets
-        self._check_one_isocenter()
+        common_isocenter([(beam.name, beam.isocenter) for beam in self._beams])
         share = self._target_share(targets)
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
         options = {"density_table": density_table, "overrides": overrides, "processes": processes, "cache": cache}
@@ -486,15 +500,6 @@ class Plan:
         assert beam.collimator_angle is not None
         angles = (beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
         return beamlets_on_target(share, self._grid, beam.isocenter, angles, spacing_mm, margin_mm)
-
-    def _check_one_isocenter(self) -> None:
-        first = self._beams[0]
-        for beam in self._beams[1:]:
-            if not np.allclose(beam.isocenter, first.isocenter, rtol=0, atol=1e-3):
-                raise ValueError(
-                    f"{beam.name} has its isocenter at {beam.isocenter.tolist()} mm and {first.name} at "
-                    f"{first.isocenter.tolist()} mm: the dose engine knows one isocenter; give all beams the same"
-                )
 
     def _use_grid(self, grid: VoxelGrid) -> None:
         if same_grid(grid, self._grid):

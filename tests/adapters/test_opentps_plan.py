@@ -169,7 +169,7 @@ def test_different_isocenters():
 def test_no_isocenter():
     plan = one_beam()
     plan.beams[0].isocenterPosition_mm = None
-    with pytest.raises(ValueError, match="the isocenter must be three finite numbers in mm"):
+    with pytest.raises(ValueError, match="the isocenter must be three finite numbers x, y, z in mm"):
         validate_photon_plan(plan)
 
 

@@ -93,7 +93,7 @@ def test_beams_know_their_angles_and_the_center_of_the_target(no_engine) -> None
         (
             {"gantry_angle": 0, "isocenter": (9, 0, 0)},
             ValueError,
-            r"is not that of G000, \[0.0, 0.0, 0.0\] mm: the dose",
+            r"new beam has its isocenter at \[9.0, 0.0, 0.0\] mm and G000 at \[0.0, 0.0, 0.0\] mm: the dose",
         ),
     ],
 )
