@@ -1,5 +1,5 @@
-"""Between OpenTPS's data classes and this package's, in both directions.
+"""Conversion between OpenTPS's data classes and this package's, in both directions.
 
-Lengths are mm, doses Gy over all fractions, weights MU per fraction. Only these modules, ``engine``,
-``opentps_method``, ``gui`` and ``dicom`` know OpenTPS, and they import it when a function is called.
+Lengths are mm, doses Gy over all fractions, weights MU per fraction. What differs between versions of OpenTPS is in
+`versions`, access to its private attributes in `privates`. OpenTPS is imported when a function is called.
 """

@@ -1,4 +1,4 @@
-"""Beam angles as OpenTPS turns them, and as IEC 61217 does.
+"""Conversion of beam angles between OpenTPS and IEC 61217.
 
 OpenTPS's dose engine starts from unit vectors along the image axes (x to the patient's left, y to the back,
 z to the head) and turns them with ``CCCdoseEngineIO.getRotatedVersors``. Written for a patient lying head first
@@ -40,7 +40,7 @@ def _mirror(gantry: float, couch: float, collimator: float) -> BeamAngles:
 
 
 def opentps_from_iec(gantry: float, couch: float = 0.0, collimator: float = 0.0) -> BeamAngles:
-    """Angles to give to OpenTPS for a beam described in IEC 61217.
+    """Convert IEC 61217 angles to those of OpenTPS.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def opentps_from_iec(gantry: float, couch: float = 0.0, collimator: float = 0.0)
 
 
 def iec_from_opentps(gantry: float, couch: float = 0.0, collimator: float = 0.0) -> BeamAngles:
-    """Angles in IEC 61217 of a beam of an OpenTPS plan.
+    """Convert the angles of an OpenTPS beam to IEC 61217.
 
     Parameters
     ----------

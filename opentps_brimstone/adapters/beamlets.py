@@ -1,4 +1,4 @@
-"""OpenTPS's SparseBeamlets and this package's DoseInfluence, in both directions.
+"""Conversion between OpenTPS's SparseBeamlets and DoseInfluence.
 
 OpenTPS's rows are the voxels of the image *flipped on axes 0 and 1*, read in Fortran order; ours are the voxels of
 the image itself in C order. The columns are the same beamlets in the same order.
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def row_permutation(shape: Sequence[int]) -> NDArray[np.intp]:
-    """Where each of OpenTPS's rows is among ours.
+    """Index of each row of an OpenTPS matrix in ours.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def _with_rows(matrix: Any, destination: NDArray[np.intp]) -> Any:
 
 
 def grid_of_beamlets(beamlets: Any) -> VoxelGrid:
-    """Voxel grid a SparseBeamlets says its doses are on.
+    """Voxel grid of SparseBeamlets, as they state it.
 
     Parameters
     ----------
@@ -90,18 +90,16 @@ def _loaded_matrix(beamlets: Any) -> Any:
 def dose_influence_from_sparse_beamlets(
     beamlets: Any, photon_plan: Any, grid: VoxelGrid | None = None
 ) -> DoseInfluence:
-    """Dose influence matrix of a plan's beamlets.
+    """Convert SparseBeamlets to a dose influence matrix.
 
     Parameters
     ----------
     beamlets : opentps SparseBeamlets
-        Dose of every beamlet of the plan, Gy per MU and fraction. Beamlets stored on disk are loaded again, as
-        OpenTPS does. Their matrix is not changed.
+        Dose of every beamlet of the plan, Gy per MU and fraction; loaded if they are stored on disk. Not changed.
     photon_plan : opentps PhotonPlan
         The plan the columns belong to.
     grid : VoxelGrid, optional
-        Grid of the doses, where it is better known than from ``beamlets``: OpenTPS swaps the x and y spacing of
-        the beamlets it computes.
+        Grid of the doses. Default: that of ``beamlets``, in which OpenTPS swaps the x and y spacing.
 
     Returns
     -------
@@ -133,14 +131,14 @@ def dose_influence_from_sparse_beamlets(
 
 
 def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: ArrayLike | None = None) -> Any:
-    """Beamlets as OpenTPS keeps them.
+    """Convert a dose influence matrix to SparseBeamlets.
 
     Parameters
     ----------
     influence : DoseInfluence
         Not changed.
     weights : array_like, shape (n_beamlets,), optional
-        MU per fraction, with which ``toDoseImage`` of the result weighs its beamlets; ones if not given.
+        MU per fraction, used by ``toDoseImage`` of the result. Default: 1.
 
     Returns
     -------

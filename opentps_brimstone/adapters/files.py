@@ -1,4 +1,4 @@
-"""OpenTPS's own files."""
+"""Files in OpenTPS's own format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["save_plan"]
 def save_plan(photon_plan: Any, path: Path) -> None:
     """Save a plan as OpenTPS does; `opentps.core.io.serializedObjectIO.loadRTPlan` reads it.
 
-    The file is a pickle: load none that comes from a stranger.
+    The file is a pickle, which can run any code when it is loaded: load only those you trust.
 
     Parameters
     ----------

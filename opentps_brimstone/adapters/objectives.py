@@ -1,4 +1,4 @@
-"""OpenTPS's objectives as Brimstone's terms.
+"""Conversion of OpenTPS's objectives to terms.
 
 OpenTPS penalizes the squares of what is above or below a limit, each objective for itself. Brimstone gives a
 structure one target dose-volume histogram (DVH). So all objectives on one ROI are read together as bounds of its
@@ -129,9 +129,7 @@ class _Region:
 
 
 def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tuple[Structure, ObjectiveTerm]]:
-    """Structures and terms that say what a plan's objectives say.
-
-    The table at the head of this module tells which term a metric becomes.
+    """Convert a plan's objectives to terms on structures, by the table at the head of this module.
 
     Parameters
     ----------
@@ -140,12 +138,12 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
     grid : VoxelGrid or opentps Image3D
         Dose grid, or an image on it.
     design : opentps PhotonPlanDesign or ObjectivesList, optional
-        Which knows the targets of a mere list of objectives.
+        With the targets, if `source` is a list.
 
     Returns
     -------
     list of (Structure, ObjectiveTerm)
-        Doses in Gy over all fractions. A structure may come with several terms, and is then one object.
+        Doses in Gy over all fractions. Terms on one ROI share one Structure.
 
     Raises
     ------
@@ -185,7 +183,7 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
 
 
 def _objectives_of(source: Any) -> tuple[list[Any], Any]:
-    """Objectives in a source, and what else is known about them (a plan design, an ObjectivesList or None)."""
+    """Objectives of a source, and the plan design or ObjectivesList that names the targets, if any."""
     if isinstance(source, (list, tuple)):
         objectives, design = list(source), None
     elif is_objectives_list(source):
@@ -279,7 +277,7 @@ def _regions(objectives: Sequence[Any], design: Any, grid: VoxelGrid) -> list[_R
 
 
 def _region_of(roi: Any, regions: list[_Region], grid: VoxelGrid) -> _Region:
-    """Region of a ROI: the one it is already in, or a new one with a name of its own."""
+    """Region of a ROI: that of the same mask, or a new one with a unique name."""
     for region in regions:
         if any(roi is known for known in region.rois):
             return region
@@ -305,7 +303,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def target_names(design: Any) -> list[str]:
-    """Names of the targets a plan design names.
+    """Names of the targets of a plan design.
 
     Parameters
     ----------
@@ -314,7 +312,7 @@ def target_names(design: Any) -> list[str]:
     Returns
     -------
     list of str
-        Without duplicates; without OpenTPS's default name of a ROI, which says nothing.
+        Without duplicates and without OpenTPS's default name of ROIs.
     """
     if design is None:
         return []
@@ -414,7 +412,7 @@ def _target_terms(region: _Region, dvh: FloatArray, unit: float) -> list[tuple[S
     ]
     limits = region.of("DMAX", "DUNIFORM")
     if limits:
-        # No dose is quite uniform: a guard at the very edge of a narrow interval would only push the dose down.
+        # No dose is perfectly uniform: a guard at the edge of a narrow interval would only lower the dose.
         limit = high + (high - low) / 3 if narrow else high
         weight = factor * _TARGET_GUARD_WEIGHT * max(one.weight for one in limits)
         terms.append((structure, MaximumDoseTerm(limit, weight=weight)))
@@ -441,19 +439,19 @@ def _organ_terms(
         terms += _sparing_terms(region, structure, end_gy, in_targets, unit)
     weight = _ORGAN_GUARD_WEIGHT / unit
     terms += [(structure, MaximumDoseTerm(one.limit_gy, weight=weight * one.weight)) for one in limits]
-    # A divergence hardly sees the hot end of an organ. A dose spread evenly from 0 has its maximum at twice its mean.
+    # A divergence is insensitive to the hot end of an organ. A uniform distribution from 0 ends at twice its mean.
     guards = [(2 * one.limit_gy, one.weight) for one in means] + [(1.25 * one.limit_gy, one.weight) for one in volumes]
     guards = [(dose, heaviness) for dose, heaviness in guards if dose < end_gy]
     outside = _outside_targets(region, structure, in_targets)
     if guards and outside is not None:
-        # In an organ much larger than the targets some hot volume is next to them, and must be.
+        # An organ much larger than the targets has some hot volume next to them inevitably.
         weight *= min(1.0, float(in_targets.sum() / region.mask.sum()))
         terms += [(outside, MaximumDoseTerm(dose, weight=weight * heaviness)) for dose, heaviness in guards]
     return terms
 
 
 def _outside_targets(region: _Region, structure: Structure, in_targets: BoolArray) -> Structure | None:
-    """Part of an organ that is no target, as a structure: the organ's own if that is all of it."""
+    """Part of an organ outside all targets; the organ's own structure if that is all of it."""
     outside = region.mask & ~in_targets
     if not outside.any():
         return None
@@ -463,7 +461,7 @@ def _outside_targets(region: _Region, structure: Structure, in_targets: BoolArra
 def _sparing_terms(
     region: _Region, structure: Structure, end_gy: float, in_targets: BoolArray, unit: float
 ) -> list[tuple[Structure, ObjectiveTerm]]:
-    """Ask for little dose below the maximum of an organ of which nothing else is known, where it is no target."""
+    """Spare the part outside targets of an organ whose only limit is a maximum."""
     outside = _outside_targets(region, structure, in_targets)
     if end_gy <= 0 or outside is None:
         return []
@@ -482,7 +480,7 @@ def _mean_dose(steepness: float) -> float:
 
 
 def _falling_dvh(end_gy: float, steepness: float) -> FloatArray:
-    """DVH from (0, 1) to (end_gy, 0) of a dose that becomes exponentially rarer, shape (k, 2)."""
+    """DVH from (0, 1) to (end_gy, 0) of an exponentially distributed dose, shape (k, 2)."""
     doses = np.linspace(0, 1, 25) ** 2
     volumes = _share_above(doses, steepness)
     volumes[[0, -1]] = 1, 0
@@ -490,7 +488,7 @@ def _falling_dvh(end_gy: float, steepness: float) -> FloatArray:
 
 
 def _steepness(objectives: Iterable[_Objective], end_gy: float) -> float:
-    """Least steepness at which `_falling_dvh` meets every mean dose and every volume."""
+    """Smallest steepness at which `_falling_dvh` meets every mean dose and volume."""
     return max(_steepness_for(objective, end_gy) for objective in objectives)
 
 

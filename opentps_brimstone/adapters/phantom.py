@@ -35,7 +35,7 @@ class OpenTPSCase(NamedTuple):
 
 
 def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
-    """Make CT, ROIs and photon plan of a phantom.
+    """Convert a phantom to a CT, ROIs and a photon plan.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
     Returns
     -------
     OpenTPSCase
-        Voxels of which half or more belongs to a structure are in its ROI.
+        A ROI contains the voxels of which half or more belongs to the structure.
 
     Raises
     ------
@@ -62,7 +62,9 @@ def to_opentps(phantom: Phantom, beamlet_mm: float = 5.0) -> OpenTPSCase:
     plan.name = phantom.title
     for beam in plan.beams:
         if not beam.beamSegments or not beam.beamSegments[0].beamlets:
-            raise ValueError(f"field {beam.name} has no beamlets at a beamlet spacing of {beamlet_mm:g} mm; take less")
+            raise ValueError(
+                f"field {beam.name} has no beamlets at a beamlet spacing of {beamlet_mm:g} mm; choose a smaller one"
+            )
     set_number_of_fractions(plan, phantom.number_of_fractions)
     return OpenTPSCase(ct, rois, plan)
 

@@ -1,8 +1,8 @@
-"""OpenTPS photon plans: their beamlets as one list, their ROIs as structures, MU written back.
+"""OpenTPS photon plans: beamlets as one list, ROIs as structures, and writing MU back.
 
-The order of everything is that of ``photon_plan.beamlets``: beam after beam, segment after segment inside a beam,
-beamlet after beamlet inside a segment. Every segment is a group of its own (``BeamletLayout.beam_index``), whatever
-beam it belongs to, because beamlets of different segments are different fields of view.
+Everything is in the order of ``photon_plan.beamlets``: by beam, segment within the beam, and beamlet within the
+segment. Every segment is a group of its own (``BeamletLayout.beam_index``), because the segments of a beam may have
+different beam's eye views.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _GRID_TOLERANCE_MM = 0.01  # that of OpenTPS's objectives
 
 
 class _PlacedSegment(NamedTuple):
-    """A segment and where it is, in words for a person."""
+    """A segment, and words that say which one it is."""
 
     segment: Any
     place: str
@@ -66,7 +66,7 @@ def _segments(photon_plan: Any) -> Iterator[_PlacedSegment]:
 
 
 def validate_photon_plan(photon_plan: Any) -> None:
-    """Check that a plan is one that can be optimized.
+    """Check that a plan can be optimized.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def validate_photon_plan(photon_plan: Any) -> None:
     Raises
     ------
     TypeError
-        If it is no PhotonPlan.
+        If it is not a PhotonPlan.
     ValueError
         If it has no beams, a beam without segments, a segment that has neither beamlets nor an MLC opening that
         OpenTPS can make beamlets of, spacings that are not positive, angles that are not finite, or beams with
@@ -138,7 +138,7 @@ def _check_numbers(segment: Any, place: str) -> None:
 
 
 def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
-    """Beamlets OpenTPS makes of a segment's MLC, the segment itself unchanged."""
+    """Beamlets that OpenTPS makes from a segment's MLC opening; the segment is not changed."""
     probe = copy.copy(segment)
     clear_beamlets(probe)
     probe.Xmlc_mm = _leaves(segment, place)
@@ -174,7 +174,7 @@ def _leaves(segment: Any, place: str) -> FloatArray:
 
 
 def _jaw(jaw: Any, what: str) -> list[float]:
-    """Jaw positions; a segment that has none has its jaws open."""
+    """Jaw positions; without any, the jaws are open."""
     if jaw is None or len(jaw) == 0:
         return [-np.inf, np.inf]
     if len(jaw) != 2 or np.any(np.isnan(jaw)):
@@ -183,11 +183,11 @@ def _jaw(jaw: Any, what: str) -> list[float]:
 
 
 def ensure_beamlets(photon_plan: Any) -> None:
-    """Give beamlets to the segments that have only an MLC opening.
+    """Make beamlets for the segments that have only an MLC opening.
 
-    They are those of OpenTPS's own ``createBeamletsFromSegments``; a sample on the edge between two leaves, which
-    OpenTPS makes twice, is made once. A segment without MU gets beamlets of 1 MU. Segments that have beamlets stay as
-    they are, and if a segment is in error none is changed.
+    They are those of OpenTPS's own ``createBeamletsFromSegments``, except that a sample on the edge between two leaves,
+    which OpenTPS makes twice, is made once. A segment without MU gets beamlets of 1 MU. Segments that have beamlets are
+    not changed, and no segment is changed if one is invalid.
 
     Parameters
     ----------
@@ -218,12 +218,12 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Not changed: of a segment without beamlets those are taken that `ensure_beamlets` would give it.
+        Not changed. A segment without beamlets counts with those that `ensure_beamlets` would make.
 
     Returns
     -------
     BeamletLayout
-        ``xy_mm`` (n, 2) at the isocenter plane, ``beam_index`` (n,) counting segments through all beams,
+        ``xy_mm`` (n, 2) at the isocenter plane, ``beam_index`` (n,), which numbers the segments of all beams,
         ``spacing_mm`` (n_segments, 2).
 
     Raises
@@ -247,14 +247,14 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
 
 
 def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> FloatArray:
-    """MU as an array with a number for each beamlet.
+    """Check MU and convert them to an array.
 
     Parameters
     ----------
     mu : array_like, shape (n_beamlets,)
     n_beamlets : int
     name : str
-        What they are called, for the error.
+        How the error calls them.
 
     Returns
     -------
@@ -263,7 +263,7 @@ def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> FloatArray:
     Raises
     ------
     ValueError
-        If there is not one number for each beamlet, or one is negative or not finite.
+        If there is not one MU for each beamlet, or one is negative or not finite.
     """
     values = np.asarray(mu, dtype=np.float64)
     if values.shape != (n_beamlets,):
@@ -282,13 +282,13 @@ def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> FloatArray:
 def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
     """Write MU into the beamlets of a plan.
 
-    All beamlets stay, those without MU too. A segment whose beamlets all have the same MU has it as its ``mu``,
-    another one has None, as OpenTPS keeps it.
+    No beamlet is removed. The ``mu`` of a segment becomes that of its beamlets if they all have the same, else None, as
+    in OpenTPS.
 
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Changed in place; segments that have only an MLC opening get their beamlets first.
+        Changed in place, including `ensure_beamlets`.
     weights_mu : array_like, shape (n_beamlets,)
         MU per fraction in the order of ``photon_plan.beamlets``.
 
@@ -306,9 +306,9 @@ def write_beamlet_mu(photon_plan: Any, weights_mu: ArrayLike) -> None:
 
 
 def remove_beamlets(photon_plan: Any, threshold_mu: float) -> BoolArray:
-    """Remove beamlets whose MU is not above a threshold, then empty segments and beams.
+    """Remove beamlets whose MU do not exceed a threshold, then empty segments and beams.
 
-    What ``PhotonPlan.simplify`` does, without its merging of segments, which moves beamlets and loses their order.
+    This is ``PhotonPlan.simplify`` without merging segments, which moves beamlets and changes their order.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ def remove_beamlets(photon_plan: Any, threshold_mu: float) -> BoolArray:
     Returns
     -------
     ndarray of bool, shape (n_beamlets before,)
-        True for those that were kept.
+        True for beamlets that were kept.
     """
     kept = np.asarray(photon_plan.beamletMUs, dtype=np.float64) > threshold_mu
     for beam in photon_plan.beams:
@@ -349,14 +349,14 @@ def voxel_grid(image: Any) -> VoxelGrid:
     Raises
     ------
     ValueError
-        If the image has no data, or is rotated (``angles`` not zero): OpenTPS's dose engine ignores the rotation.
+        If the image has no data, or is rotated, which OpenTPS's dose engine ignores.
     """
     if isinstance(image, VoxelGrid):
         return image
     if image.imageArray is None:
         raise ValueError(f"the image {image.name!r} has no data")
     if np.any(np.asarray(image.angles, dtype=float) != 0):
-        raise ValueError(f"the image {image.name!r} is rotated by {list(image.angles)}; resample it on straight axes")
+        raise ValueError(f"the image {image.name!r} is rotated by {list(image.angles)}; resample it on unrotated axes")
     nx, ny, nz = image.imageArray.shape
     dx, dy, dz = (float(s) for s in image.spacing)
     x, y, z = (float(o) for o in image.origin)
@@ -364,7 +364,7 @@ def voxel_grid(image: Any) -> VoxelGrid:
 
 
 def structure_from_roi(roi: Any, ct_or_grid: Any, is_target: bool = False) -> Structure:
-    """Structure of an OpenTPS ROI, on the dose grid.
+    """Convert an OpenTPS ROI to a structure on the dose grid.
 
     A mask on another grid is resampled as OpenTPS's own optimizers do it. Contours are rasterized by `contour_mask`.
 
@@ -375,7 +375,6 @@ def structure_from_roi(roi: Any, ct_or_grid: Any, is_target: bool = False) -> St
     ct_or_grid : opentps Image3D or VoxelGrid
         The dose grid, or an image on it.
     is_target : bool
-        Whether the structure is to be given a dose.
 
     Returns
     -------

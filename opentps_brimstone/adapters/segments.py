@@ -1,6 +1,6 @@
-"""MLC segments in OpenTPS plans, such that OpenTPS reads the fluence out of them that was meant.
+"""MLC segments in OpenTPS plans, written so that OpenTPS reconstructs the intended fluence from them.
 
-What OpenTPS does, and what is done about it here:
+What OpenTPS does, and how this module handles it:
 
 - ``createBeamletsFromSegments`` puts beamlets at half-odd multiples of the segment's beamlet spacing, wherever such a
   point lies between the leaf tips and on a leaf. So openings are sampled exactly if their edges are multiples of the
@@ -10,7 +10,7 @@ What OpenTPS does, and what is done about it here:
   and couch angle, whatever their collimator angles, on a square as wide as the leaf bank is high, without the last row
   and column. A field outside is refused.
 
-Both are tried on a copy after writing: the beamlets must sum to the fluence meant, one by one.
+Both are tried on a copy after writing: every beamlet must get the intended fluence.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _SAME_FLUENCE = 1e-9
 
 
 class SegmentError(BrimstoneError, ValueError):
-    """Segments that OpenTPS would read another fluence out of."""
+    """OpenTPS would reconstruct a different fluence from the segments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +77,8 @@ class BeamFluence:
     Attributes
     ----------
     name : str
-        Of the beam.
     xy_mm : ndarray, shape (n_beamlets, 2)
-        Centers, row after row, every position once.
+        Centers, sorted by y, then x, without duplicates.
     mu : ndarray, shape (n_beamlets,)
         MU per fraction, summed over the beam's segments.
     spacing_mm : (float, float)
@@ -96,7 +95,7 @@ class BeamFluence:
 
 
 def merged_plan(photon_plan: Any) -> Any:
-    """Let OpenTPS make beamlets of the segments of a plan and add them up, as it does before a dose calculation.
+    """Let OpenTPS make beamlets from the segments of a plan and merge them, as it does before a dose calculation.
 
     Parameters
     ----------
@@ -106,8 +105,8 @@ def merged_plan(photon_plan: Any) -> Any:
     Returns
     -------
     opentps PhotonPlan
-        What ``createBeamletsFromSegments()`` and ``simplify()`` make of a copy: one segment for each gantry and couch
-        angle of a beam, with beamlets of different MU.
+        A copy after ``createBeamletsFromSegments()`` and ``simplify()``: one segment for each gantry and couch angle of
+        a beam, whose beamlets have different MU.
     """
     merged = copy_plan(photon_plan, as_new=True)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -117,18 +116,18 @@ def merged_plan(photon_plan: Any) -> Any:
 
 
 def with_machine_mu(photon_plan: Any, calibration: Any) -> Any:
-    """Copy a plan and turn its engine MU into those of the machine, as a plan file has them.
+    """Copy a plan with machine MU instead of engine MU, as for a plan file.
 
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Not changed; its segments have one MU each.
+        Not changed.
     calibration : Calibration
 
     Returns
     -------
     opentps PhotonPlan
-        Its dose by OpenTPS's engine is not that of the plan: the engine reads engine MU.
+        For plan files only: OpenTPS's engine would take its MU for engine MU.
     """
     copied = copy_plan(photon_plan, as_new=True)
     for segment in copied.beamSegments:
@@ -143,12 +142,12 @@ def with_machine_mu(photon_plan: Any, calibration: Any) -> Any:
 
 
 def fluence_of_segments(photon_plan: Any) -> list[BeamFluence]:
-    """Fluence that the segments of each beam add up to.
+    """Total fluence of the segments of each beam.
 
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Not changed. Segments without beamlets count with those that OpenTPS makes of their opening.
+        Not changed. Segments without beamlets count with those that OpenTPS makes from their opening.
 
     Returns
     -------
@@ -200,31 +199,31 @@ def write_segments(
 ) -> tuple[float, float]:
     """Replace the beamlets of a plan by segments.
 
-    Every aperture with MU becomes a PlanPhotonSegment with the whole leaf bank in ``Xmlc_mm``, closed pairs too, the
-    jaws (at infinity where the machine has none), MU, control point index, and the angles and isocenter of the beam. It
-    has no beamlets: OpenTPS makes them where it needs them. A beam without such apertures vanishes.
+    Every aperture with MU becomes a PlanPhotonSegment with all leaf pairs in ``Xmlc_mm``, including closed ones, the
+    jaws (at infinity if the machine has none), MU, control point index, and the angles and isocenter of the beam. It
+    has no beamlets: OpenTPS makes them when it needs them. Beams without such apertures are dropped.
 
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
         Changed in place; unchanged if an error is raised. Every beam has one segment.
     sequenced_beams : sequence of SequencedBeam
-        One for each beam, ``beam_index`` counting the beams from 0. MU are those of the dose engine.
+        One for each beam; ``beam_index`` counts from 0. MU are engine MU.
     spacing_mm : (float, float), optional
-        Size in x and y of the beamlets that OpenTPS shall make of the segments. Default: the largest that sample them
-        exactly.
+        Size in x and y of the beamlets that OpenTPS makes from the segments. Default: the largest that sample the
+        segments exactly.
 
     Returns
     -------
     (float, float)
-        Size in x and y of the beamlets that OpenTPS makes of the segments, in mm.
+        Size in x and y of the beamlets that OpenTPS makes from the segments, in mm.
 
     Raises
     ------
     TypeError, ValueError
-        If plan and beams do not belong together, or a beam of the plan has several segments.
+        If plan and beams do not match, or a beam of the plan has several segments.
     SegmentError
-        If OpenTPS would not read the fluence meant out of the segments; says where and why.
+        If OpenTPS would reconstruct a different fluence from the segments; says where and why.
     """
     validate_photon_plan(photon_plan)
     beams = _beams_in_order(photon_plan, sequenced_beams)
@@ -238,7 +237,7 @@ def write_segments(
         set_segments(beam, segments)
     kept = [index for index, beam in enumerate(written.beams) if len(beam) > 0]
     if not kept:
-        raise ValueError("no aperture has any MU: nothing would be left of the plan")
+        raise ValueError("no aperture has any MU: the plan would be empty")
     set_beams(written, [written.beams[index] for index in kept])
     _check_written(written, [beams[index] for index in kept], spacing)
     set_beams(photon_plan, written.beams)
@@ -283,7 +282,7 @@ def _segment(
 
 
 class _Openings(NamedTuple):
-    """What leaves and jaws of an aperture leave open, pair by pair."""
+    """Opening of every leaf pair of an aperture, limited by the jaws."""
 
     left: FloatArray
     right: FloatArray
@@ -301,7 +300,7 @@ def _openings(beam: SequencedBeam, aperture: Aperture) -> _Openings:
 
 
 def _sampling(beams: Sequence[SequencedBeam], asked_mm: tuple[float, float] | None) -> tuple[float, float]:
-    """Largest beamlets that sample all openings of a plan exactly, or those asked for."""
+    """Largest beamlets that sample all openings of a plan exactly, or the requested size."""
     sizes = {beam.spacing_mm for beam in beams}
     if len(sizes) > 1:
         raise SegmentError(f"the beams have beamlets of different sizes, {sorted(sizes)} mm; segments need one size")
@@ -343,7 +342,7 @@ def _misfit(axis: str, spacing: float, beam: SequencedBeam) -> str:
         if off.max() > _ON_RASTER_MM:
             return (
                 f"aperture {number} of beam {beam.beam_index} has an edge at {axis} = {edges[off.argmax()]:g} mm, "
-                f"which is no multiple of {spacing:g} mm; let leaves and jaws stand on beamlet edges"
+                f"which is not a multiple of {spacing:g} mm; place leaves and jaws on beamlet edges"
             )
         if axis == "x" and (high - low).min() < 1.5 * spacing:
             return (
@@ -366,15 +365,15 @@ def _outside_square(axis: str, spacing: float, beam: SequencedBeam, low: float, 
         return (
             f"the openings of beam {beam.beam_index} reach from {low:g} to {high:g} mm in {axis}; OpenTPS adds up "
             f"segments from {(-middle - 1) * spacing:g} to {(count - 1 - middle) * spacing:g} mm, the height of the "
-            f"leaf bank of {beam.mlc.name}; take narrower fields, or an MLC.matched of a larger field_mm"
+            f"leaf bank of {beam.mlc.name}; use narrower fields, or an MLC.matched with a larger field_mm"
         )
     if (placed != wanted).any():
-        return f"OpenTPS misplaces beamlets of {spacing:g} mm by rounding when it adds up segments; take another size"
+        return f"OpenTPS misplaces beamlets of {spacing:g} mm by rounding when it adds up segments; choose another size"
     return ""
 
 
 def _check_written(written: Any, beams: Sequence[SequencedBeam], spacing: tuple[float, float]) -> None:
-    """Compare the beamlets OpenTPS makes of the segments with the fluence meant."""
+    """Compare the beamlets that OpenTPS makes from the segments with the intended fluence."""
     merged = [_fluence(beam, f"beam {number} ({beam.name!r})") for number, beam in enumerate(merged_plan(written), 1)]
     if len(merged) != len(beams):
         raise SegmentError(f"OpenTPS makes beamlets for {len(merged)} of {len(beams)} beams with open segments")
@@ -400,21 +399,21 @@ def _check_written(written: Any, beams: Sequence[SequencedBeam], spacing: tuple[
 
 
 def split_beamlets(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam], spacing_mm: tuple[float, float]) -> Any:
-    """Cut the beamlets of a plan into smaller ones, those that OpenTPS makes of the segments.
+    """Split the beamlets of a plan into those that OpenTPS makes from the segments.
 
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
         Not changed. Every beam has one segment, with beamlets.
     sequenced_beams : sequence of SequencedBeam
-        One for each beam. What they open beyond the plan's beamlets, under leaves wider than these, is included.
+        One for each beam. Areas that they open beyond the plan's beamlets, under wider leaves, are included.
     spacing_mm : (float, float)
-        Size in x and y, as `write_segments` gives it.
+        Size in x and y, as returned by `write_segments`.
 
     Returns
     -------
     opentps PhotonPlan
-        A copy with beamlets of 1 MU, in each beam row after row, wherever the sequenced beams stand with their leaves.
+        A copy with beamlets of 1 MU, in each beam sorted by y, then x.
     """
     split = copy_plan(photon_plan, as_new=True)
     for beam, sequenced in zip(split.beams, _beams_in_order(photon_plan, sequenced_beams), strict=True):
@@ -439,7 +438,7 @@ def _position(cell: Any, spacing: tuple[float, float]) -> str:
 
 
 def _meant(beam: SequencedBeam, spacing: tuple[float, float]) -> tuple[IntArray, FloatArray]:
-    """Cells that a beam opens, by number, and the MU they get; cell k has its center at (k - 1/2) spacings."""
+    """Find the indices of the cells that a beam opens, and their MU; cell k is centered at (k - 1/2) spacings."""
     opened = [_openings(beam, aperture) for aperture in beam.apertures if aperture.mu > 0]
     ends = [
         (min(low.min() for low in lows), max(high.max() for high in highs))
@@ -470,11 +469,11 @@ def align_beamlets(
     margin_mm: float | None = None,
     collimator_angle: float | None = None,
 ) -> Any:
-    """Place the beamlets of a plan anew, in rows that lie on the leaves of an MLC.
+    """Replace the beamlets of a plan by ones whose rows lie on the leaves of an MLC.
 
     ``PhotonPlanDesign.buildPlan()`` puts beamlets on multiples of the spacing, where rows straddle two leaves. Here the
-    rows begin and end on leaf boundaries, and columns stay where they are (`leaf_aligned_beamlets`). Each row reaches
-    as far as the target, grown by the margin, is seen through it from the source.
+    rows begin and end on leaf boundaries, and columns keep their positions (`leaf_aligned_beamlets`). Each row covers
+    the projection of the target, grown by the margin.
 
     Parameters
     ----------
@@ -491,7 +490,7 @@ def align_beamlets(
     Returns
     -------
     opentps PhotonPlan
-        A copy with other beamlets, of 1 MU each.
+        A copy with new beamlets of 1 MU.
 
     Raises
     ------
@@ -501,7 +500,7 @@ def align_beamlets(
     design = photon_plan.planDesign
     target = target if target is not None else getattr(design, "targetMask", None)
     if target is None:
-        raise ValueError("the plan design has no target; give the target whose projection the beamlets shall cover")
+        raise ValueError("the plan design has no target; give the target that the beamlets are to cover")
     margin = float(design.targetMargin if margin_mm is None and design is not None else margin_mm or 0.0)
     points = _target_points(target, margin, photon_plan)
     aligned = copy_plan(photon_plan, as_new=True)
@@ -516,7 +515,7 @@ def align_beamlets(
 
 
 def _target_points(target: Any, margin_mm: float, photon_plan: Any) -> FloatArray:
-    """Points of the grown target in mm, denser than beamlets and voxels."""
+    """Points of the target with its margin in mm, denser than beamlets and voxels."""
     from opentps.core.data.images import ROIMask
 
     grown = ROIMask.fromImage3D(target, patient=None)
@@ -536,7 +535,7 @@ def _target_points(target: Any, margin_mm: float, photon_plan: Any) -> FloatArra
 
 
 def _projection(points: FloatArray, segment: Any, isocenter: FloatArray, sad_mm: float) -> FloatArray:
-    """Where points are seen from the source, in the beam's eye view at the isocenter plane."""
+    """Project points from the source onto the isocenter plane, in the beam's eye view."""
     from opentps.core.io.CCCdoseEngineIO import getRotatedVersors
 
     angles = (segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree)

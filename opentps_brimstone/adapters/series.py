@@ -1,4 +1,4 @@
-"""Series and plans of this package as OpenTPS's objects, and back."""
+"""Conversion of series and plans to OpenTPS's data classes, and back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def series_to_opentps(series: Series) -> Any:
-    """CT of a series.
+    """Convert the CT of a series.
 
     Parameters
     ----------
@@ -57,23 +57,23 @@ def series_to_opentps(series: Series) -> Any:
 
 
 def rois_to_opentps(structures: Iterable[Structure], grid: VoxelGrid) -> list[Any]:
-    """ROIs of structures.
+    """Convert structures to ROIs.
 
     Parameters
     ----------
     structures : iterable of Structure
     grid : VoxelGrid
-        Of the masks of those that have no outlines.
+        Of the masks of structures without outlines.
 
     Returns
     -------
     list of opentps ROIContour or ROIMask
-        A mask has the voxels that belong to the structure to half or more.
+        Contours if the structure has outlines, else a mask of the voxels of which half or more belongs to it.
 
     Raises
     ------
     ValueError
-        When a structure without outlines fills no voxel to half.
+        If a structure without outlines fills no voxel to half.
     """
     return [_roi(structure, grid) for structure in structures]
 
@@ -92,7 +92,7 @@ def _roi(structure: Structure, grid: VoxelGrid) -> Any:
 
 
 def series_from_opentps(ct: Any, rois: Iterable[Any], targets: Iterable[str] = ()) -> Series:
-    """Take a CT and ROIs.
+    """Make a series from an OpenTPS CT and ROIs.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def series_from_opentps(ct: Any, rois: Iterable[Any], targets: Iterable[str] = (
     Raises
     ------
     TypeError, ValueError
-        Naming the ROI, when one is neither, has no outline, or is empty on the grid of the CT.
+        If a ROI is neither, has no outline, or is empty on the grid of the CT; names it.
     """
     grid = voxel_grid(ct)
     named = set(targets)
@@ -145,7 +145,7 @@ def ct_on_dose_grid(plan: Plan) -> Any:
     Returns
     -------
     opentps CTImage
-        It is not the series of the plan, but lies in the same frame of reference.
+        A new image in the frame of reference of the series.
     """
     assert plan.series is not None
     assert plan.ct_hu is not None
@@ -157,11 +157,27 @@ def new_photon_plan(
     plan: Plan,
     beamlets_mm: Sequence[FloatArray],
     spacing_mm: Sequence[tuple[float, float]],
-    weights: FloatArray | None,
+    weights: FloatArray | None = None,
 ) -> Any:
+    """Make an OpenTPS plan from the beams of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    beamlets_mm : sequence of ndarray, shape (n, 2)
+        Beamlet centers of each beam in the beam's eye view.
+    spacing_mm : sequence of (float, float)
+        Beamlet size of each beam.
+    weights : ndarray, shape (n_beamlets,), optional
+        MU per fraction. Default: 1.
+
+    Returns
+    -------
+    opentps PhotonPlan
+        With an empty plan design.
+    """
     from opentps.core.data.plan import PhotonPlan, PhotonPlanDesign
 
-    assert plan.series is not None
     photon_plan = PhotonPlan(name="Brimstone plan")
     for number, (beam, xy, spacing) in enumerate(zip(plan.beams, beamlets_mm, spacing_mm, strict=True), start=1):
         photon_plan.appendBeam(_photon_beam(beam, number, xy, spacing))
@@ -193,7 +209,7 @@ def _photon_beam(beam: Beam, number: int, xy_mm: FloatArray, spacing: tuple[floa
 
 
 def plan_to_opentps(plan: Plan) -> OpenTPSCase:
-    """Give a plan in OpenTPS's data classes.
+    """Convert a plan to OpenTPS's data classes.
 
     Parameters
     ----------
@@ -207,10 +223,12 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
     Raises
     ------
     ValueError
-        When the plan has no series, so that its CT is not known, or no beams.
+        If the plan has no series, so that its CT is not known, or no beams.
     """
     if plan.series is None:
-        raise ValueError("the plan was made of a matrix: without CT and beam angles there is no OpenTPS plan of it")
+        raise ValueError(
+            "the plan was made from a matrix: without a CT and beam angles it cannot be converted to an OpenTPS plan"
+        )
     if not plan.beams:
         raise ValueError("the plan has no beams: add some with add_beam")
     weights = plan.beamlet_weights
@@ -229,14 +247,14 @@ def plan_to_opentps(plan: Plan) -> OpenTPSCase:
 
 
 def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
-    """Tell a plan what the OpenTPS plan that it was made from knows: CT, angles, isocenters and MU.
+    """Give a plan the CT, angles, isocenters and MU of the OpenTPS plan it was made from.
 
     Parameters
     ----------
     plan : Plan
         Changed in place.
     photon_plan : opentps PhotonPlan
-        It was made from; copied.
+        Copied.
     ct : opentps CTImage
         On the dose grid.
     """
@@ -252,7 +270,7 @@ def attach_opentps_plan(plan: Plan, photon_plan: Any, ct: Any) -> None:
 
 
 def _described(photon_plan: Any) -> Iterator[dict[str, Any]]:
-    """Directions of the segments of a plan, each of which is a beam of ours."""
+    """Directions of the segments of a plan; each segment is a beam of our plan."""
     for beam in photon_plan.beams:
         for index, segment in enumerate(beam.beamSegments):
             angles = iec_from_opentps(

@@ -1,8 +1,8 @@
-"""Computed beamlet doses on disk, so that planning the same fields again costs no dose calculation.
+"""Cache of beamlet doses on disk, so that planning the same fields again needs no dose calculation.
 
-An entry is a folder named by its key, with one ``.npy`` file per array and ``entry.json``, which says in words
-what it is and how each array must look. Entries appear by renaming a finished folder and vanish by renaming
-them away, so no process ever sees half of one.
+An entry is a folder named by its key, with one ``.npy`` file per array and ``entry.json``, which describes the entry
+and the form of each array. Entries are published by renaming a finished folder and removed by renaming them away, so
+no process ever sees a partial one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CHUNK_BYTES = 2**20
 
 
 def cache_root() -> Path:
-    """Return the folder for everything this package keeps between runs.
+    """Folder of everything this package keeps between runs.
 
     Returns
     -------
@@ -65,11 +65,11 @@ class CacheEntry:
     key : str
         64 hexadecimal digits.
     size_bytes : int
-        Space its files take.
+        Total size of its files.
     last_used : datetime.datetime
-        When it was last stored or read (UTC).
+        Time it was last stored or read (UTC).
     description : dict
-        What `BeamletCache.put` was told about it, and when it was stored (``created``).
+        The description given to `BeamletCache.put`, and the time it was stored (``created``).
     """
 
     key: str
@@ -79,17 +79,17 @@ class CacheEntry:
 
 
 class BeamletCache:
-    """Named arrays on disk under a SHA-256 key; the least recently used make room for new ones.
+    """Named arrays on disk under a SHA-256 key; the least recently used entries make room for new ones.
 
-    Several processes may use one folder at once; arrays that were read are the reader's own.
-    A folder that cannot be written costs a warning, never the calculation.
+    Several processes may use one folder at once. Arrays that are read are copies. If the folder cannot be written, a
+    warning is issued and the calculation goes on.
 
     Parameters
     ----------
     directory : path, optional
-        Where the entries lie; made when first written. Default: ``beamlets`` in `cache_root`.
+        Folder of the entries; created when first written. Default: ``beamlets`` in `cache_root`.
     max_bytes : int
-        Size that the entries together do not exceed. Default 20 GiB.
+        Maximum total size of the entries. Default: 20 GiB.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class BeamletCache:
 
     @property
     def size_bytes(self) -> int:
-        """Space the entries take together."""
+        """Total size of the entries."""
         return sum(_folder_size(folder) for folder in self._folders())
 
     def get(self, key: str) -> dict[str, AnyArray] | None:
@@ -153,7 +153,7 @@ class BeamletCache:
         arrays: Mapping[str, AnyArray],
         description: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Store arrays under a key and make room for them.
+        """Store arrays under a key, removing old entries if necessary.
 
         Parameters
         ----------
@@ -162,13 +162,13 @@ class BeamletCache:
         arrays : mapping of str to ndarray
             Arrays of numbers; the names become file names (lower-case letters, digits, underscores).
         description : mapping, optional
-            What a person who opens ``entry.json`` should know; must be JSON.
+            Information for readers of ``entry.json``; must be serializable as JSON.
 
         Returns
         -------
         bool
-            Whether the entry is in the cache now. False, with a warning, if the folder cannot be written, and
-            if the arrays alone exceed ``max_bytes``.
+            Whether the entry is in the cache. False if the arrays alone exceed ``max_bytes``, or, with a warning, if
+            the folder cannot be written.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class BeamletCache:
         return True
 
     def remove(self, key: str) -> None:
-        """Remove one entry, if there is one; warn if the folder may not be altered."""
+        """Remove one entry if it exists; warn if the folder cannot be changed."""
         folder = self._folder(key)
         try:
             if folder.is_dir():
@@ -202,17 +202,17 @@ class BeamletCache:
             self._warn(f"the cache entry {folder} cannot be removed: {error}")
 
     def clear(self) -> int:
-        """Remove all entries, and nothing else that lies in the folder.
+        """Remove all entries, but nothing else in the folder.
 
         Returns
         -------
         int
-            Bytes that were freed.
+            Bytes freed.
 
         Raises
         ------
         OSError
-            If the folder exists and may not be altered.
+            If the folder exists and cannot be changed.
         """
         if not self.directory.is_dir():
             return 0
@@ -252,7 +252,7 @@ class BeamletCache:
             self._warn(f"the damaged cache entry {folder} cannot be removed: {error}")
 
     def _make_room(self, keep: Path) -> None:
-        """Remove what was not used for longest until the limit holds; the lock is held."""
+        """Remove the least recently used entries until the limit holds; the lock is held."""
         self._sweep()
         folders = sorted((folder for folder in self._folders() if folder != keep), key=_last_used)
         total = _folder_size(keep) + sum(_folder_size(folder) for folder in folders)
@@ -263,12 +263,12 @@ class BeamletCache:
             self._discard(folder)
 
     def _discard(self, folder: Path) -> None:
-        """Take an entry away at once, then delete its files; the lock is held."""
+        """Rename an entry away, then delete its files; the lock is held."""
         with short_lived_folder("unfinished-", self.directory) as grave, contextlib.suppress(FileNotFoundError):
             folder.rename(grave / folder.name)
 
     def _sweep(self) -> None:
-        """Remove what killed processes left unfinished."""
+        """Remove unfinished entries of killed processes."""
         for path in self.directory.iterdir():
             if _UNFINISHED.fullmatch(path.name) and time.time() - _modified(path) >= _UNFINISHED_LIFETIME_S:
                 shutil.rmtree(path, ignore_errors=True)
@@ -312,7 +312,7 @@ def _write(folder: Path, key: str, arrays: Mapping[str, AnyArray], description: 
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
-    """Make a finished folder the entry, unless another process was faster."""
+    """Turn a finished folder into the entry, unless another process was faster."""
     if not folder.exists():
         unfinished.rename(folder)
 

@@ -1,10 +1,10 @@
-"""Monitor units that mean something: the dose engine's output in a reference field.
+"""Calibration of monitor units: the dose engine's output in a reference field.
 
-A MU of OpenTPS is a fluence in the units of its dose engine. What dose it gives is measured here as on a linac: an open
-square field on water, the dose on its axis at a depth. The engine's dose depends on the size of the beamlets a field is
-made of (it cuts each beamlet's dose off sideways) and on that of the voxels, by some percent, so the calibration is for
-one size of either. Plans in OpenTPS's data classes carry engine MU, with which OpenTPS's own dose calculation agrees;
-what leaves for a machine, and reports, carry `Calibration.machine_mu`.
+A MU of OpenTPS is a fluence in the units of its dose engine. Its dose is measured here as on a linac: an open square
+field on water, the dose on its axis at a depth. The engine's dose depends by a few percent on the size of the beamlets
+that a field is made of (it cuts off each beamlet's dose at the sides) and of the voxels, so a calibration is for one
+size of both. Plans in OpenTPS's data classes have engine MU, with which OpenTPS's own dose calculation agrees; plan
+files and reports have `Calibration.machine_mu`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def calibrate(
     processes: int | None = None,
     progress: bool = False,
 ) -> Calibration:
-    """Calibrate the dose engine for beamlets and voxels of a size.
+    """Calibrate the dose engine for a size of beamlets and voxels.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def calibrate(
     reference : ReferenceField, optional
         Default: 10 × 10 cm², 10 cm deep at the isocenter, 1 cGy/MU.
     cache : bool
-        Look the result up in the user's cache, and keep a new one there.
+        Look up the result in the user's cache, and store a new one there.
     processes, progress
         As for `opentps_brimstone.engine.compute_dose`.
 
@@ -72,7 +72,7 @@ def calibrate(
     chosen = reference or ReferenceField()
     width, height = _sizes("beamlet", beamlet_mm, 2, chosen)
     dx, dy, dz = _sizes("voxel", voxel_mm, 3, chosen)
-    # The dose of a machine's MU does not enter what the engine gives.
+    # The engine's dose does not depend on the dose per machine MU.
     question = {
         **{name: value for name, value in asdict(chosen).items() if name != "gy_per_mu"},
         "beamlet_mm": [width, height],
@@ -160,13 +160,13 @@ def _cached(question: dict[str, Any], measure: Callable[[], float]) -> float:
         if known["question"] == json.loads(text) and math.isfinite(gy) and gy > 0:
             return gy
     gy = measure()
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the result
+    with contextlib.suppress(OSError):  # without a cache it only takes longer
         _write(path, json.dumps({"question": json.loads(text), "gy_per_engine_mu": gy}, indent=2))
     return gy
 
 
 def _engine_digest() -> str:
-    """Digest the engine and its kernels."""
+    """SHA-256 digest of the engine and its kernels."""
     digest = hashlib.sha256(engine_file().read_bytes())
     for path in sorted(kernel_folder().iterdir()):
         if path.is_file():
@@ -175,7 +175,7 @@ def _engine_digest() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file such that no process ever sees half of it."""
+    """Write a file so that no process ever sees a partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(prefix="unfinished-", dir=path.parent)
     try:

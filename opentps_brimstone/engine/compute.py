@@ -1,7 +1,7 @@
-"""Beamlet doses and plan doses by OpenTPS's collapsed cone dose engine (CCC).
+"""Beamlet and plan doses from OpenTPS's collapsed-cone dose engine (CCC).
 
-Results are those of OpenTPS's ``CCCDoseCalculator``, number for number; the CT and the plan given stay as they are,
-every calculation has a private folder, and beamlets computed once are kept in a cache.
+Results equal those of OpenTPS's ``CCCDoseCalculator``; the CT and the plan are not changed, every calculation has a
+private folder, and computed beamlets are kept in a cache.
 """
 
 from __future__ import annotations
@@ -76,18 +76,17 @@ def compute_beamlets(
     ct : opentps CTImage
         HU; not changed.
     plan : opentps PhotonPlan
-        Not changed. Segments that have an MLC opening and no beamlets are taken with the beamlets OpenTPS makes of
-        the opening.
+        Not changed. Segments without beamlets are computed with those that OpenTPS makes from their MLC opening.
     density_table : DensityTable, opentps CT calibration or array_like of shape (n, 2), optional
         From HU to g/cm³; an array has a row (HU, g/cm³) for each point. Default: ``plan.planDesign.calibration``, or
         else `opentps_brimstone.adapters.density_table.DEFAULT_DENSITY_TABLE`; the scanner in OpenTPS's configuration is
         not looked at.
     overrides : sequence of {"Mask": ROIMask, "Value": float}, optional
-        Densities in g/cm³ to set inside masks on the CT's grid, one after the other (OpenTPS's ``overRidingList``).
+        Densities in g/cm³ to set inside masks on the CT's grid, in this order (OpenTPS's ``overRidingList``).
     processes : int, optional
         Engine processes at a time. Default: the cores this process may use.
     cache : bool or BeamletCache
-        Where segments computed earlier are looked up and new ones kept; True is the user's own cache.
+        Where doses computed earlier are looked up and new ones kept; True is the user's own cache.
     progress : bool
         Show a bar of the beamlets computed on standard error.
     roi : ROIMask, ROIContour or a list of them, optional
@@ -103,10 +102,10 @@ def compute_beamlets(
     Raises
     ------
     TypeError, ValueError
-        Before the engine starts, if the CT is no image of finite HU, the plan has no beams, beamlets or MLC, beams
-        have different isocenters or one outside the CT, or an option is in error.
+        Before the engine starts, if the CT is not an image of finite HU, the plan has no beams, beamlets or MLC, beams
+        have different isocenters or one outside the CT, or an option is invalid.
     EngineError
-        If the engine is missing, cannot run, is killed or delivers something else than asked for; with its last lines.
+        If the engine is missing, cannot run, is killed or writes invalid output; with its last lines.
     """
     ct_grid = _checked_grid(ct)
     own_plan = _own_copy(plan)
@@ -133,13 +132,13 @@ def compute_dose(
 ) -> Any:
     """Compute the dose of a plan over all fractions, with the MU its beamlets have.
 
-    By default the engine computes everything anew, which makes the result a check of doses made of beamlets computed
-    earlier; then one segment's beamlets are held in memory at a time, and beamlets without MU are not computed.
+    By default nothing is taken from the cache, so that the result checks doses made from beamlets computed earlier;
+    then the beamlets of one segment are held in memory at a time, and beamlets without MU are skipped.
 
     Parameters
     ----------
     ct, plan, density_table, overrides, processes, cache, progress
-        As `compute_beamlets`, but without a cache unless asked for.
+        As for `compute_beamlets`; the default is no cache.
     roi : ROIMask, ROIContour or a list of them, optional
         Dose outside their union is zero.
 
@@ -174,14 +173,14 @@ def compute_dose(
 
 
 def engine_info() -> dict[str, Any]:
-    """Say which dose engine is used, and whether it runs here.
+    """Describe the dose engine in use, and whether it runs on this machine.
 
     Returns
     -------
     dict
         ``path`` of the engine and who names it (``named_by``: "opentps" or the environment variable), whether the
         file is ``executable``, ``runs_from`` (itself or an executable copy), the folder of its ``kernels``,
-        ``opentps_version``, and ``problem``: None, or in words why it cannot run.
+        ``opentps_version``, and ``problem``: None, or why it cannot run.
     """
     named = os.environ.get(ENGINE_VARIABLE)
     info: dict[str, Any] = {
@@ -262,7 +261,7 @@ def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct: Any) -> 
 
 
 def _rows_inside(roi: Any, grid: VoxelGrid) -> BoolArray | None:
-    """Which rows of the matrix lie in the union of ROIs; None for all."""
+    """Rows of the matrix in the union of ROIs; None for all."""
     if roi is None or (isinstance(roi, (list, tuple)) and not roi):
         return None
     from opentps.core.data import ROIContour
@@ -293,7 +292,7 @@ def _rows_inside(roi: Any, grid: VoxelGrid) -> BoolArray | None:
 
 @dataclass(frozen=True)
 class _Field:
-    """Beamlets of one segment as the engine needs them."""
+    """Beamlets of one segment, as input of the engine."""
 
     angles_deg: tuple[float, float, float]  # gantry, couch, collimator
     sad_mm: float
@@ -324,7 +323,7 @@ class _Field:
 
 
 def _own_copy(plan: Any) -> Any:
-    """Copy a plan that is right, and give every segment beamlets."""
+    """Check a plan, and copy it with beamlets in every segment."""
     validate_photon_plan(plan)
     own_plan = copy_plan(plan)
     ensure_beamlets(own_plan)
@@ -399,7 +398,7 @@ class _Columns:
         for dose, start, end in zip(doses, offsets, offsets[1:], strict=False):
             if start == end:
                 continue
-            # Marking rows and looking where the marks are sorts them, several times faster than a sort does.
+            # Marking rows and collecting the marks sorts them, several times faster than a sort.
             row = row_of_index.take(dose.indices, mode="clip")  # checked already, and faster than "raise"
             low, high = np.minimum.reduce(row), np.maximum.reduce(row) + 1
             reached[row] = True
@@ -412,7 +411,7 @@ class _Columns:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, AnyArray], n_beamlets: int, n_voxels: int) -> _Columns | None:
-        """Return cached columns, or None if these arrays are none."""
+        """Return cached columns, or None if these arrays are invalid."""
         try:
             columns = cls(**arrays)
         except TypeError:
@@ -482,7 +481,7 @@ class _Run:
             with contextlib.closing(self._computed(workspace, missing)) as doses:
                 known.reverse()
                 for key, field in zip(keys, self._fields, strict=True):
-                    columns = known.pop()  # not held longer than the caller does
+                    columns = known.pop()  # so that only the caller holds them
                     yield self._from_doses(doses, key, field) if columns is None else columns
 
     def _keys(self, workspace: Workspace) -> list[str]:
@@ -502,7 +501,7 @@ class _Run:
         return columns
 
     def _from_doses(self, doses: Iterator[BeamletDose], key: str, field: _Field) -> _Columns:
-        """Take a segment's beamlets from those that are being computed, and keep them in the cache."""
+        """Collect the next segment's beamlets from the engine, and store them in the cache."""
         columns = _Columns.from_doses(list(itertools.islice(doses, len(field))), self._row_of_index)
         if self._cache is not None:
             self._cache.put(key, columns.arrays(), self._description(field))
@@ -540,7 +539,7 @@ class _Run:
 
 
 def _assembled(segments: list[_Columns], n_voxels: int) -> Any:
-    """Put segments side by side in one matrix; the list is emptied on the way to save memory."""
+    """Join segments to one matrix; the list is emptied meanwhile to save memory."""
     from scipy.sparse import csc_matrix
 
     if len(segments) == 1:

@@ -1,4 +1,4 @@
-"""What a monitor unit is worth."""
+"""The dose of a monitor unit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class ReferenceField:
-    """The field in water whose dose defines the MU.
+    """Field in water whose dose defines the MU of a machine.
 
     Attributes
     ----------
@@ -21,11 +21,11 @@ class ReferenceField:
     depth_mm : float
         Depth of the calibration point on the axis.
     sad_mm : float
-        Distance of source and isocenter.
+        Source to isocenter.
     ssd_mm : float
-        Distance of source and water surface; by default the calibration point is the isocenter.
+        Source to water surface. Default: with the calibration point at the isocenter.
     gy_per_mu : float
-        Dose that one MU of the machine gives at the point.
+        Dose of one machine MU at the calibration point.
     """
 
     field_mm: float = 100.0
@@ -63,16 +63,16 @@ class ReferenceField:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What MU of the dose engine are worth.
+    """Conversion between MU of the dose engine and of the machine.
 
     Attributes
     ----------
     gy_per_engine_mu : float
-        Dose of one MU of the engine at the calibration point.
+        Dose of one engine MU at the calibration point.
     beamlet_mm : (float, float)
-        Size of the beamlets this is for.
+        Size of the beamlets it is valid for.
     voxel_mm : (float, float, float)
-        Size of the voxels this is for.
+        Size of the voxels it is valid for.
     reference : ReferenceField
     """
 
@@ -83,11 +83,11 @@ class Calibration:
 
     @property
     def factor(self) -> float:
-        """Machine MU of one engine MU."""
+        """Machine MU per engine MU."""
         return self.gy_per_engine_mu / self.reference.gy_per_mu
 
     def machine_mu(self, engine_mu: npt.ArrayLike) -> Any:
-        """Convert MU of OpenTPS's plan into those of the machine.
+        """Convert engine MU to machine MU.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Calibration:
         return np.multiply(engine_mu, self.factor)
 
     def engine_mu(self, machine_mu: npt.ArrayLike) -> Any:
-        """Convert MU of the machine into those of OpenTPS's plan.
+        """Convert machine MU to engine MU.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Doses of the beamlets of a plan, and of an OpenTPS plan."""
+"""Dose influence matrices of plans and of OpenTPS plans."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 def compute_influence(
     plan: Plan, beamlets_mm: Sequence[FloatArray], spacing_mm: float, engine_options: dict[str, Any]
 ) -> DoseInfluence:
-    """Compute the doses of beamlets of a plan's beams with OpenTPS's engine.
+    """Compute beamlet doses for a plan with OpenTPS's engine.
 
     Parameters
     ----------
     plan : Plan
         With a series.
     beamlets_mm : sequence of ndarray, shape (n, 2)
-        Of each beam, centers in the beam's eye view.
+        Beamlet centers of each beam in the beam's eye view.
     spacing_mm : float
-        Of the beamlets.
+        Beamlet size.
     engine_options : dict
         For `opentps_brimstone.engine.compute_beamlets`.
 
@@ -41,7 +41,7 @@ def compute_influence(
     Raises
     ------
     EngineError
-        When the engine fails.
+        If the engine fails.
     """
     photon_plan = new_photon_plan(plan, beamlets_mm, [(spacing_mm, spacing_mm)] * len(plan.beams), None)
     beamlets = compute.compute_beamlets(ct_on_dose_grid(plan), photon_plan, **engine_options)
@@ -51,7 +51,7 @@ def compute_influence(
 def plan_influence(
     photon_plan: Any, ct: Any, grid: VoxelGrid, beamlets: Any, engine_options: dict[str, Any]
 ) -> DoseInfluence:
-    """Take the doses of beamlets that are given, else those of the plan design if they fit, else compute them.
+    """Dose influence matrix from given beamlets, those of the plan design if they fit, or the dose engine.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def plan_influence(
     Raises
     ------
     TypeError, ValueError
-        If the beamlets given do not belong to the plan or the CT.
+        If the given beamlets do not match the plan or the CT.
     EngineError
         If the dose engine fails.
     """
@@ -86,7 +86,7 @@ def plan_influence(
 
 
 def _beamlets_of_design(photon_plan: Any, grid: VoxelGrid) -> Any:
-    """Beamlets a plan design holds, if they fit."""
+    """Beamlets of a plan design, if they fit."""
     design = photon_plan.planDesign
     beamlets = None if design is None else design.beamlets
     if beamlets is None or _misfit(beamlets, photon_plan, grid):
@@ -95,7 +95,7 @@ def _beamlets_of_design(photon_plan: Any, grid: VoxelGrid) -> Any:
 
 
 def _misfit(beamlets: Any, photon_plan: Any, grid: VoxelGrid) -> str:
-    """Say why beamlets do not belong to a plan on a grid; empty if they do."""
+    """Say why beamlets do not match a plan and a grid; empty if they do."""
     theirs = grid_of_beamlets(beamlets)
     n_beamlets = layout_from_opentps(photon_plan).n_beamlets
     n_columns = beamlets.toSparseMatrix().shape[1]

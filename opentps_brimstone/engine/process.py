@@ -1,8 +1,7 @@
-"""OpenTPS's collapsed cone dose engine (CCC) as a program: where it is, how it runs, what it writes.
+"""OpenTPS's collapsed-cone dose engine (CCC) as a program: finding it, running it, reading its output.
 
-The engine reads text files that list other files, and writes the sparse doses of a list of beamlets. It is fed
-small batches of beamlets in a private folder, as many processes at a time as asked for, and nothing it writes is
-trusted unchecked.
+The engine reads text files that list other files, and writes the sparse doses of a list of beamlets. It gets small
+batches of beamlets in a private folder, a given number of processes at a time, and all its output is checked.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ _INFINITY_BITS = int(np.float32(np.inf).view(np.uint32))
 
 
 class EngineError(BrimstoneError, RuntimeError):
-    """The dose engine is missing, cannot run, or did not deliver what it was asked for."""
+    """The dose engine is missing, cannot run, or wrote invalid output."""
 
 
 # ------------------------------------------------------------------------------------------------ finding the program
@@ -153,15 +152,15 @@ def engine_file() -> Path:
 
 
 def executable_engine(source: Path, private_folder: Path) -> Path:
-    """Return the engine itself if it may be executed, or a copy that may.
+    """Return the engine if it may be executed, else a copy that may.
 
-    The wheel's engine lacks the permission, and the folder it lies in is often read-only. The copy is made once, in the
-    user's cache, or in the private folder if that cannot be.
+    The engine in the wheel lacks the permission, and its folder is often read-only. The copy is made once in the user's
+    cache, or in the private folder if that fails.
 
     Raises
     ------
     EngineError
-        If neither place lets programs run.
+        If programs may run in neither place.
     """
     if os.access(source, os.X_OK):
         return source
@@ -175,7 +174,7 @@ def executable_engine(source: Path, private_folder: Path) -> Path:
                 return target
     raise EngineError(
         f"the dose engine {source} is not executable, and no copy of it may be executed in {lasting.parent} or "
-        f"{private_folder}: chmod +x it, or let the cache or TMPDIR lie where programs may run"
+        f"{private_folder}: chmod +x it, or move the cache or TMPDIR to where programs may run"
     )
 
 
@@ -219,7 +218,7 @@ def _why_not_started(executable: str, error: OSError) -> str:
 
 
 def try_start(executable: Path) -> None:
-    """Start the engine without input, which it answers with a complaint about its arguments.
+    """Start the engine without input, to which it replies with an error about its arguments.
 
     Raises
     ------
@@ -258,7 +257,7 @@ def _last_lines(output: str) -> str:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes and wait until they are gone, even if interrupted while waiting."""
+    """End processes and wait for them, even if interrupted while waiting."""
     try:
         for process in processes:
             process.terminate()
@@ -293,15 +292,15 @@ class BeamletDose(NamedTuple):
 
 
 class Workspace:
-    """Private folder of one calculation, with all that the engine reads and writes.
+    """Private folder of one calculation, with all input and output of the engine.
 
     Paths given to the engine are relative to it: the engine copies paths into buffers of 200 characters without
-    looking, and cuts them at spaces.
+    checking, and cuts them at spaces.
 
     Parameters
     ----------
     folder : Path
-        Empty folder.
+        Empty.
 
     Raises
     ------
@@ -320,14 +319,14 @@ class Workspace:
         _write_list(folder / "geometry.txt", _GEOMETRY_FILES)
 
     def fingerprint(self) -> bytes:
-        """Digest all that a beamlet's dose depends on besides the beamlet: density grid, kernels and engine.
+        """Digest everything else that a beamlet's dose depends on: density grid, kernels and engine.
 
         The CT must have been written to ``geometry_folder``.
 
         Returns
         -------
         bytes
-            Where the CT lies in its own coordinates makes no difference, where the isocenter lies in it does.
+            Independent of the origin of the CT's coordinates, but not of the isocenter's place in the CT.
         """
         header, density = (self.folder / name for name in _GEOMETRY_FILES.values())
         kernels = [self.folder / "kernels" / name for name in _KERNEL_FILES.values()]
@@ -351,12 +350,12 @@ class Workspace:
         processes : int
             Engine processes at a time.
         bar : object with ``update(n)``
-            Told how many beamlets were computed, whenever some were.
+            Called with the number of beamlets computed since the last call.
 
         Raises
         ------
         EngineError
-            If the engine does not deliver; all processes are then ended, as they are when this generator is closed.
+            If the engine fails. All processes are then ended, as when this generator is closed.
         """
         total = len(specifications)
         size = max(1, min(_LARGEST_BATCH, math.ceil(total / (_BATCHES_PER_PROCESS * processes))))
@@ -445,7 +444,7 @@ def _run(batches: Sequence[_Batch], processes: int, bar: Any) -> Generator[Beaml
 def _read_doses(path: Path, numbers: range, engine_shape: tuple[int, int, int]) -> list[BeamletDose]:
     """Read an output file: the count of beamlets, then for each its number, grid, entries, indices and values.
 
-    Raises ValueError with the second half of a sentence whose subject is the engine.
+    Raises ValueError with the predicate of a sentence about the engine.
     """
     if not path.is_file():
         raise ValueError("wrote no output")

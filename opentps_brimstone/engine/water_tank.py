@@ -1,4 +1,4 @@
-"""A water tank and an open square field as OpenTPS's objects: where the dose engine is calibrated."""
+"""Water tank and open square field in OpenTPS's data classes, for the calibration of the dose engine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["WaterTank", "add_open_field", "water_tank"]
 
 _AIR_G_CM3 = 0.001
-_MARGIN_MM = 15.0  # water beside and below what is asked for; more changes the dose by less than 0.1 %
-# Where the axis lies in a voxel, as shares of it. Where beamlet edges fall on voxel boundaries the engine counts
-# samples twice: with the axis on the corner of four voxels of 5 mm it gives up to 15 % too much, anywhere else 0.3 %.
+_MARGIN_MM = 15.0  # water beside the field and below the point; more changes the dose by less than 0.1 %
+# Position of the axis in a voxel, as shares of its size. Where beamlet edges fall on voxel boundaries the engine counts
+# samples twice: with the axis on the corner of four voxels of 5 mm its dose is up to 15 % too high, elsewhere 0.3 %.
 _AXIS_IN_VOXEL = (0.171, 0.289)
-# The dose is averaged over voxels this near to the axis, as a chamber does, because it is uneven by some 0.5 %.
+# The dose, which varies by about 0.5 %, is averaged over voxels this close to the axis, as by a chamber.
 _CHAMBER_HALF_WIDTH_MM = 10.0
 
 
@@ -31,9 +31,9 @@ class WaterTank(NamedTuple):
     Attributes
     ----------
     ct : opentps CTImage
-        Air from the first rows of y on, then water.
+        Air in the first rows along y, then water.
     density_table : DensityTable
-        With which water has 1 g/cm³.
+        In which water has 1 g/cm³.
     isocenter_mm : tuple of float
     point_mm : tuple of float
         On the axis at the depth of the reference field.
@@ -74,7 +74,7 @@ def _near(axis: Any, position: float) -> Any:
 
 
 def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> WaterTank:
-    """Water tank for a reference field.
+    """Make a water tank for a reference field.
 
     Parameters
     ----------
@@ -108,14 +108,14 @@ def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> W
 
 
 def add_open_field(tank: WaterTank, field: ReferenceField, beamlet_mm: tuple[float, float]) -> Any:
-    """Plan of the open square field on a water tank, made of beamlets.
+    """Make a plan of the open square field on a water tank.
 
     Parameters
     ----------
     tank : WaterTank
     field : ReferenceField
     beamlet_mm : (float, float)
-        Beamlet size in x and y at the isocenter plane. Beamlets that the field covers in part get that part of the MU.
+        Beamlet size in x and y at the isocenter plane. Beamlets partly inside the field get that share of the MU.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def add_open_field(tank: WaterTank, field: ReferenceField, beamlet_mm: tuple[flo
 
 
 def _tiles(width: float, size: float) -> tuple[Any, Any]:
-    """Middles of the tiles that cover a width about 0, and which part of each is inside."""
+    """Centers of the tiles that cover a width about 0, and the share of each inside it."""
     count = 2 * math.ceil(width / 2 / size - 1e-9)
     middle = (np.arange(count) - (count - 1) / 2) * size
     inside = np.clip((width / 2 - (np.abs(middle) - size / 2)) / size, 0, 1)

@@ -1,1 +1,1 @@
-"""OpenTPS plans in, OpenTPS plans out."""
+"""Planning of OpenTPS plans."""

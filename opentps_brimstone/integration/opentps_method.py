@@ -1,9 +1,9 @@
 """Brimstone as one of OpenTPS's own optimization methods.
 
-OpenTPS chooses its solver by the name of the method in ``IntensityModulationOptimizer.__init__``, where nothing can
-be added from outside. `register` therefore replaces three methods of that class by ones that look at the name first:
-for any name but ``"Brimstone"`` OpenTPS's own run, unchanged. Because the class itself is changed, it does not matter
-where it was imported from, or when.
+OpenTPS chooses its solver by the name of the method in ``IntensityModulationOptimizer.__init__``, which cannot be
+extended. `register` therefore replaces three methods of that class by ones that check the name first: for any name but
+``"Brimstone"`` they call OpenTPS's own, unchanged. As the class itself is changed, it does not matter where or when it
+was imported.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ METHOD = "Brimstone"
 
 logger = logging.getLogger(__name__)
 
-# OpenTPS names the number of iterations differently from solver to solver; so may its callers.
+# OpenTPS's solvers have different names for the number of iterations; callers may use any.
 _MAXIMUM_ITERATIONS = ("maxiter", "maxit", "max_iterations")
 _OWN_OPTIONS = ("tolerance", "settings", "callback", "progress", "init_weights")
-# Options of OpenTPS's other solvers that its own windows and scripts pass to all of them.
+# Options of OpenTPS's other solvers that its windows and scripts pass to all of them.
 _OTHERS_OPTIONS = ("ftol", "gtol", "tol", "output", "functions", "hardwareAcceleration", "croppedMultiplication")
 
-# What the class had before, by name; None where it inherited the method. Empty while not registered.
+# Original methods by name; None if the class inherited the method. Empty while not registered.
 _originals: dict[str, Any] = {}
 
 
 class BrimstoneSolver:
-    """Options of one Brimstone run, where OpenTPS's optimizers keep their solver.
+    """Options of one run, in the place where OpenTPS's optimizers keep their solver.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ class BrimstoneSolver:
     ----------
     name : str
     params : dict
-        The options, which may be changed until the run.
+        The options; they may be changed before the run.
 
     Raises
     ------
     TypeError
-        If there is an option this method does not know.
+        If an option is unknown.
     ValueError
-        If bounds are asked for, or a number of iterations that is not positive.
+        If bounds are given, or the number of iterations is not positive.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -93,13 +93,13 @@ class BrimstoneSolver:
 
     @property
     def max_iterations(self) -> int | None:
-        """Most iterations of each level of the pyramid; None leaves it to the settings."""
+        """Maximum number of iterations on each level; None for that of the settings."""
         given = next((self.params[name] for name in _MAXIMUM_ITERATIONS if name in self.params), None)
         return None if given is None else int(given)
 
     @property
     def tolerance(self) -> float | None:
-        """Relative change of the cost at which a level has converged; None leaves it to the settings."""
+        """Relative change of the cost at which a level has converged; None for that of the settings."""
         given = self.params.get("tolerance")
         return None if given is None else float(given)
 
@@ -123,7 +123,6 @@ class BrimstoneSolver:
         photon_plan : opentps PhotonPlan
             Not changed.
         terms : sequence of (Structure, ObjectiveTerm)
-            What is asked for.
         grid : VoxelGrid
             Of the beamlets' doses.
         initial_weights : ndarray, shape (n_beamlets,), optional
@@ -153,15 +152,15 @@ def register() -> None:
 
     As with OpenTPS's other methods, ``optimize()`` returns the dose (DoseImage) and the cost of every iteration,
     writes the MU into the plan, and removes the beamlets below ``thresholdSpotRemoval`` (MU per fraction) from plan
-    and beamlet matrix; ``getConvergenceData()``, ``weights``, ``niter``, ``time`` and ``cost`` tell how it went. The
-    objectives are those of ``plan.planDesign``, read as `opentps_brimstone.adapters.objectives` describes, and
-    ``planDesign.ROI_cropping`` cuts the beamlets down to their ROIs. Options: ``maxiter`` (of each level of the
+    and beamlet matrix; ``getConvergenceData()``, ``weights``, ``niter``, ``time`` and ``cost`` describe the run. The
+    objectives are those of ``plan.planDesign``, converted as `opentps_brimstone.adapters.objectives` describes, and
+    ``planDesign.ROI_cropping`` crops the beamlets to their ROIs. Options: ``maxiter`` (of each level of the
     pyramid, 500), ``tolerance`` (1e-3), ``settings`` (OptimizerSettings), ``callback``, ``progress`` (False) and
-    ``init_weights``. Unlike the others, this method raises an error where something is wrong instead of logging it.
+    ``init_weights``. Unlike the others, this method raises errors instead of logging them.
     ``xSquared`` decides, as everywhere in OpenTPS, whether ``weights`` and ``init_weights`` are roots of the MU of all
     fractions; the method itself does not depend on it.
 
-    Calling it again changes nothing. All other methods stay what they are.
+    Calling it again does nothing. All other methods are unaffected.
 
     Examples
     --------
@@ -182,7 +181,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Undo `register`. Calling it without one changes nothing.
+    """Undo `register`; does nothing if it was not called.
 
     Examples
     --------
@@ -204,7 +203,7 @@ def unregister() -> None:
 
 
 def is_registered() -> bool:
-    """Whether OpenTPS knows the method now."""
+    """Whether the method is registered."""
     return bool(_originals)
 
 
@@ -274,7 +273,7 @@ def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
 
 
 def _what_is_asked(photon_plan: Any) -> tuple[list[tuple[Structure, ObjectiveTerm]], VoxelGrid]:
-    """Terms of a plan that can be optimized, and the grid they are on; nothing has been changed yet."""
+    """Check a plan, and give its terms and their grid; nothing is changed."""
     n_beamlets = layout_from_opentps(photon_plan).n_beamlets
     design = photon_plan.planDesign
     if design is None:
@@ -291,7 +290,7 @@ def _what_is_asked(photon_plan: Any) -> tuple[list[tuple[Structure, ObjectiveTer
 
 
 def _scoring_grid(photon_plan: Any) -> VoxelGrid:
-    """Grid of a plan's beamlets, which is where OpenTPS scores its objectives."""
+    """Grid of a plan's beamlets, on which OpenTPS evaluates its objectives."""
     design = photon_plan.planDesign
     grid = grid_of_beamlets(design.beamlets)
     if design.ct is None:
@@ -302,7 +301,7 @@ def _scoring_grid(photon_plan: Any) -> VoxelGrid:
 
 
 def _initial_mu(optimizer: Any) -> FloatArray | None:
-    """MU per fraction of the ``init_weights`` option, which OpenTPS counts over all fractions."""
+    """MU per fraction from the ``init_weights`` option, which counts them over all fractions."""
     given = optimizer.opti_params.get("init_weights")
     if given is None:
         return None

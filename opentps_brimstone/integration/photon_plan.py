@@ -1,4 +1,4 @@
-"""From an OpenTPS plan to optimized MU in it."""
+"""Optimization of the MU of an OpenTPS plan."""
 
 from __future__ import annotations
 
@@ -36,33 +36,32 @@ __all__ = ["optimize_photon_plan", "plan_from_opentps", "plan_influence", "plan_
 def plan_from_opentps(
     photon_plan: Any, ct: Any, rois: Iterable[Any], *, beamlets: Any = None, **engine_options: Any
 ) -> Plan:
-    """Plan of this package for an OpenTPS plan.
+    """Convert an OpenTPS plan, with its dose influence matrix.
 
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Not changed. Segments that have only an MLC opening are planned with the beamlets OpenTPS makes of it.
+        Not changed. Segments without beamlets get those that OpenTPS makes from their MLC opening.
     ct : opentps CTImage
         In HU, on the dose grid. Not changed.
     rois : iterable of opentps ROIMask, ROIContour or Structure
-        Structures of the plan; those the plan design names as targets become targets.
+        Structures of the plan; those named as targets by the plan design become targets.
     beamlets : opentps SparseBeamlets, optional
-        Dose of the plan's beamlets on the grid of ``ct``. If not given they are those of the plan design where it
-        has some that fit plan and CT, else computed by OpenTPS's dose engine or taken from the cache.
+        Doses of the plan's beamlets on the grid of ``ct``. Default: those of the plan design if they match plan and CT,
+        else from the cache or OpenTPS's dose engine.
     **engine_options
         For `opentps_brimstone.engine.compute_beamlets`: ``density_table``, ``overrides``, ``processes``, ``cache``, …
 
     Returns
     -------
     Plan
-        ``number_of_fractions`` is the plan's ``numberOfFractionsPlanned``, its weights are the plan's MU, and its beams
-        are the segments.
+        With ``numberOfFractionsPlanned`` fractions, the plan's MU as weights, and its segments as beams.
 
     Raises
     ------
     TypeError, ValueError
-        Before the engine starts: if the plan cannot be optimized (see `validate_photon_plan`), a ROI is empty, two have
-        one name, or ``beamlets`` do not fit plan and CT.
+        Before the engine starts, if the plan cannot be optimized (see `validate_photon_plan`), a ROI is empty, two have
+        the same name, or ``beamlets`` do not match plan and CT.
     EngineError
         If the dose engine fails.
     """
@@ -102,32 +101,32 @@ def optimize_photon_plan(
     Parameters
     ----------
     photon_plan : opentps PhotonPlan
-        Its beamlets get the MU that were found; segments that have only an MLC opening get the beamlets OpenTPS makes
-        of it. Nothing else in it changes, no beamlet is removed, and it is unchanged if an error is raised.
+        Its beamlets get the optimized MU; segments without beamlets get those that OpenTPS makes from their MLC
+        opening. No beamlet is removed, nothing else is changed, and nothing at all if an error is raised.
     ct : opentps CTImage
         In HU, on the dose grid. Not changed.
     objectives : optional
-        What is asked for, doses in Gy over all fractions: a list of (ROIMask, ROIContour or Structure, ObjectiveTerm),
+        Doses in Gy over all fractions: a list of (ROIMask, ROIContour or Structure, ObjectiveTerm),
         a list of OpenTPS's objectives on dose (`DMin` ...), or an ObjectivesList. Default:
         ``photon_plan.planDesign.objectives``. `opentps_brimstone.adapters.objectives` describes how OpenTPS's
         objectives are read. A ROI with a KLDivergenceTerm that asks for a minimum dose, or named as target by the plan
         design, is a target.
     settings : OptimizerSettings, optional
-        If not given, the defaults, with finer levels where a target is narrow (`settings_for`).
+        Default: the default settings, with finer levels if a target's dose interval is narrow (`settings_for`).
     initial_weights : array_like, shape (n_beamlets,), optional
         MU per fraction to start from.
     callback : callable or OptimizationCallback, optional
         As for `PlanOptimizer.optimize`.
     max_iterations : int, optional
-        Of each level of the pyramid; the settings' 500 by default.
+        On each level. Default: that of the settings, 500.
     tolerance : float, optional
-        Relative change of the cost at which a level has converged; the settings' 1e-3 by default.
+        Relative change of the cost at which a level has converged. Default: that of the settings, 1e-3.
     beamlets : opentps SparseBeamlets, optional
         As for `plan_from_opentps`.
     progress : bool
-        Whether to show progress bars of engine and optimizer.
+        Show progress bars of engine and optimizer.
     return_result : bool
-        Whether to return the OptimizationResult too.
+        Return the OptimizationResult too.
     **engine_options
         For `opentps_brimstone.engine.compute_beamlets`: ``density_table``, ``overrides``, ``processes``, ``cache``, …
 
@@ -139,8 +138,8 @@ def optimize_photon_plan(
     Raises
     ------
     TypeError, ValueError
-        Before the engine starts: if plan, objectives, ROIs, weights or ``beamlets`` are in error, naming thing and
-        value; after it: if a structure gets no dose.
+        Before the engine starts, if plan, objectives, ROIs, weights or ``beamlets`` are invalid; afterwards, if a
+        structure gets no dose.
     EngineError
         If the dose engine fails.
 
@@ -186,7 +185,7 @@ def optimize_photon_plan(
 
 
 def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:
-    """Read what is asked of a plan as terms on structures.
+    """Convert the objectives of a plan to terms on structures.
 
     Parameters
     ----------
@@ -203,7 +202,7 @@ def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple
     Raises
     ------
     TypeError, ValueError
-        If objectives or ROIs are in error, naming thing and value, or none is on a target.
+        If objectives or ROIs are invalid, or none is on a target.
     """
     if objectives is None:
         return terms_from_objectives(photon_plan, grid)
@@ -245,7 +244,7 @@ def _terms_of_pairs(pairs: list[Any], targets: list[str], grid: VoxelGrid) -> li
 
 
 def _rois_of(objectives: Any) -> list[Any]:
-    """ROIs of what a plan is asked for, in any of the forms of `optimize_photon_plan`."""
+    """ROIs of objectives, in any of the forms of `optimize_photon_plan`."""
     if objectives is None:
         return []
     listed = objectives_in(objectives) if is_objectives_list(objectives) else objectives
@@ -253,7 +252,7 @@ def _rois_of(objectives: Any) -> list[Any]:
 
 
 def _asks_for_dose(term: ObjectiveTerm) -> bool:
-    """Whether a term wants the whole volume to get some dose."""
+    """Whether a term sets a minimum dose for the whole volume."""
     return isinstance(term, KLDivergenceTerm) and bool(term.dvh[0, 0] > 0)
 
 
