@@ -1056,3 +1056,12 @@ def test_an_mlc_segment_without_mu_has_beamlets_but_no_dose() -> None:
 def test_a_ct_of_nothing_but_water_is_no_density() -> None:
     dose = compute_dose(make_ct(np.zeros(SHAPE, dtype=np.int16)), make_plan(angles=[(0, 0, 0)]), progress=False)
     assert dose.imageArray.max() > 0
+
+
+def test_progress_may_be_a_function() -> None:
+    seen: list[tuple[int, int]] = []
+    compute_dose(make_ct(), make_plan(), progress=lambda done, total: seen.append((done, total)))
+    assert [total for _, total in seen] == [18] * len(seen)
+    done = [count for count, _ in seen]
+    assert done == sorted(set(done))
+    assert done[-1] == 18
