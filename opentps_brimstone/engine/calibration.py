@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
@@ -80,7 +81,7 @@ def calibrate(
     }
 
     def measure() -> float:
-        return _measured(chosen, (width, height), (dx, dy, dz), processes, progress)
+        return _measured(chosen, (width, height), (dx, dy, dz), RunOptions(processes, cache, progress))
 
     gy = _cached(question, measure) if cache else measure()
     return Calibration(gy, (width, height), (dx, dy, dz), chosen)
@@ -135,15 +136,16 @@ def _measured(
     reference: ReferenceField,
     beamlet_mm: tuple[float, float],
     voxel_mm: tuple[float, float, float],
-    processes: int | None,
-    progress: bool,
+    options: RunOptions,
 ) -> float:
     from opentps_brimstone.engine.compute import compute_dose
     from opentps_brimstone.engine.water_tank import add_open_field, water_tank
 
     tank = water_tank(reference, voxel_mm)
     plan = add_open_field(tank, reference, beamlet_mm)
-    dose = compute_dose(tank.ct, plan, density_table=tank.density_table, processes=processes, progress=progress)
+    dose = compute_dose(
+        tank.ct, plan, density_table=tank.density_table, processes=options.threads, progress=options.progress
+    )
     return tank.dose_at_point(dose)
 
 

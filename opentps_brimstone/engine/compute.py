@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import itertools
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["EngineError", "compute_beamlets", "compute_dose", "engine_info"]
+
+_log = logging.getLogger(__name__)
 
 _CACHE_FORMAT = b"opentps-brimstone beamlets 1"
 
@@ -253,6 +256,8 @@ class _Run:
             keys = self._keys(workspace)
             known = [self._from_cache(key, field) for key, field in zip(keys, self._fields, strict=True)]
             missing = [field for field, columns in zip(self._fields, known, strict=True) if columns is None]
+            n_missing, n_all = (sum(map(len, fields)) for fields in (missing, self._fields))
+            _log.info("%d beamlets, of which the dose engine computes %d", n_all, n_missing)
             with contextlib.closing(self._computed(workspace, missing)) as doses:
                 known.reverse()
                 for key, field in zip(keys, self._fields, strict=True):

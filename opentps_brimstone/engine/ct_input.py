@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["checked_grid", "density_image", "rows_inside"]
+
+_log = logging.getLogger(__name__)
 
 
 def checked_grid(ct: Any) -> VoxelGrid:
@@ -44,7 +47,9 @@ def density_image(ct: Any, plan: Any, table: Any, overrides: Sequence[Mapping[st
     from opentps.core.data.images import CTImage
 
     _check_overrides(overrides, ct)
-    density = chosen_density_table(table, plan).mass_density(ct.imageArray)
+    chosen = chosen_density_table(table, plan)
+    _log.info("HU become densities by the table %s", chosen.name)
+    density = chosen.mass_density(ct.imageArray)
     for override in overrides or []:
         density[np.asarray(override["Mask"].imageArray, dtype=bool)] = override["Value"]
     return CTImage(imageArray=density, name="density", origin=ct.origin, spacing=ct.spacing)

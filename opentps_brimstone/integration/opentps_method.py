@@ -44,7 +44,7 @@ __all__ = ["METHOD", "is_registered", "register", "unregister"]
 
 METHOD = "Brimstone"
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # OpenTPS's solvers have different names for the number of iterations; callers may use any.
 _MAXIMUM_ITERATIONS = ("maxiter", "maxit", "max_iterations")
@@ -266,9 +266,7 @@ def _optimize(optimizer: Any) -> tuple[Any, list[float]]:
     optimizer.cost = [float(cost) for cost in result.convergence_history["cost"]] or [float(result.final_cost)]
     optimizer.niter = max(int(result.iterations), 1)
     optimizer.time = float(result.time_s)
-    logger.info(
-        "%s terminated in %d iterations and %.2f s: %s", METHOD, optimizer.niter, optimizer.time, result.message
-    )
+    _log.info("%s terminated in %d iterations and %.2f s: %s", METHOD, optimizer.niter, optimizer.time, result.message)
     return optimizer.computeDose(), optimizer.cost
 
 
