@@ -14,13 +14,51 @@ NO_ROW: int  # stands for a row's number on a coarser grid where it has none
 
 def build_info() -> dict[str, Any]: ...
 
+# Rows of the dose matrix that should be a compact brick of voxels, and those that are worked on at once.
+BRICK_VOXELS: int
+REGION_VOXELS: int
+# Row of the coarser grid for a row that stands for no voxel.
+NO_ROW: int
+
+# Each option is an enum whose members can be constructed from their names; ValueError lists the names.
+
+class Precision:
+    fast: Precision
+    reference: Precision
+    def __init__(self, name: str) -> None: ...
+
 class KlDirection:
     target_calc: KlDirection
     calc_target: KlDirection
+    def __init__(self, name: str) -> None: ...
 
 class TargetSmoothing:
     half: TargetSmoothing
     calculated: TargetSmoothing
+    def __init__(self, name: str) -> None: ...
+
+class SearchMethod:
+    conjugate_gradient: SearchMethod
+    lbfgs: SearchMethod
+    def __init__(self, name: str) -> None: ...
+
+class LineSearchMethod:
+    interpolated: LineSearchMethod
+    brent: LineSearchMethod
+    def __init__(self, name: str) -> None: ...
+
+class DoseLimitKind:
+    maximum_dose: DoseLimitKind
+    minimum_dose: DoseLimitKind
+    mean_dose: DoseLimitKind
+    def __init__(self, name: str) -> None: ...
+
+class Stop:
+    converged: Stop
+    gradient_vanished: Stop
+    iterations_exhausted: Stop
+    callback: Stop
+    def __init__(self, name: str) -> None: ...
 
 class BinSettings:
     def __init__(
@@ -50,10 +88,6 @@ class ParameterSettings:
         covariance_memory: int,
     ) -> None: ...
 
-class SearchMethod:
-    conjugate_gradient: SearchMethod
-    lbfgs: SearchMethod
-
 class SearchSettings:
     def __init__(
         self,
@@ -75,23 +109,13 @@ class LevelSettings:
         search: SearchSettings,
     ) -> None: ...
 
-class TermKind:
-    kl_divergence: TermKind
-    maximum_dose: TermKind
-    minimum_dose: TermKind
-    mean_dose: TermKind
-
-class Precision:
-    fast: Precision
-    reference: Precision
-
 class TermSpecification:
     @staticmethod
     def kl_divergence(
         *, structure: int, weight: float, target: npt.ArrayLike, direction: KlDirection
     ) -> TermSpecification: ...
     @staticmethod
-    def dose_limit(*, kind: TermKind, structure: int, weight: float, limit: float) -> TermSpecification: ...
+    def dose_limit(*, kind: DoseLimitKind, structure: int, weight: float, limit: float) -> TermSpecification: ...
     @staticmethod
     def function(
         *, structure: int, weight: float, evaluate: Callable[[_Floats, _Floats], tuple[float, _Floats]]
@@ -201,11 +225,25 @@ class Progress:
     def dose(self) -> _Floats: ...
     def checkpoint(self) -> dict[str, _Floats]: ...
 
+class LevelResult:
+    @property
+    def stop(self) -> Stop: ...
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def cost(self) -> float: ...
+
+class MultilevelResult:
+    @property
+    def weights(self) -> _Floats: ...
+    @property
+    def levels(self) -> list[LevelResult]: ...
+
 def optimize(
     plan: MultilevelPlan,
     levels: Sequence[LevelSettings],
-    line_search: str,
+    line_search: LineSearchMethod,
     weights: npt.ArrayLike,
     on_iteration: Callable[[Progress], bool],
     checkpoint: dict[str, _Floats] | None = None,
-) -> dict[str, Any]: ...
+) -> MultilevelResult: ...

@@ -8,9 +8,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-namespace brimstone::bindings {
+#include "bindings/bindings.hpp"
 
-namespace py = pybind11;
+namespace brimstone::bindings {
 
 template <class T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;

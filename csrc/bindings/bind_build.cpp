@@ -5,8 +5,6 @@
 
 namespace brimstone::bindings {
 
-namespace py = pybind11;
-
 namespace {
 
 std::string compiler() {

@@ -133,12 +133,9 @@ multiply_transposed(const DoseMatrix& matrix,
 } // namespace
 
 void bind_dose_matrix(py::module_& module) {
-    module.attr("TILE_ROWS") = tile_rows;
-    module.attr("BLOCK_ROWS") = block_rows;
-
-    py::enum_<Precision>(module, "Precision")
-        .value("fast", Precision::fast)
-        .value("reference", Precision::reference);
+    // The order of rows is the caller's; these are what makes a good one.
+    module.attr("BRICK_VOXELS") = tile_rows;
+    module.attr("REGION_VOXELS") = block_rows;
 
     py::class_<DoseMatrix, std::shared_ptr<DoseMatrix>>(module, "DoseMatrix")
         .def(py::init(&make_dose_matrix<std::int32_t>), py::arg("rows"), py::arg("column_start"),

@@ -115,77 +115,10 @@ py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Ar
     return py::make_tuple(cost, to_array(gradient));
 }
 
-/// A term's function in Python: (dose, share) to (value, gradient).
-class PythonFunction {
-public:
-    explicit PythonFunction(py::function evaluate)
-        : evaluate_(new py::function(std::move(evaluate)), [](py::function* function) {
-              // The core may drop its last copy while another thread runs Python.
-              const py::gil_scoped_acquire acquire;
-              delete function;
-          }) {}
-
-    double operator()(const std::vector<double>& dose, const std::vector<double>& share,
-                      double* gradient) const {
-        const py::gil_scoped_acquire acquire;
-        const py::tuple answer = (*evaluate_)(to_array(dose), to_array(share));
-        if (gradient != nullptr) {
-            const std::vector<double> values =
-                to_vector_of(answer[1].cast<Array<double>>(), dose.size(), "gradient");
-            std::copy(values.begin(), values.end(), gradient);
-        }
-        return answer[0].cast<double>();
-    }
-
-private:
-    std::shared_ptr<py::function> evaluate_;
-};
-
 } // namespace
 
 void bind_multilevel_plan(py::module_& module) {
     module.attr("NO_ROW") = Coarsening::none;
-
-    py::enum_<TermSpecification::Kind>(module, "TermKind")
-        .value("kl_divergence", TermSpecification::Kind::kl_divergence)
-        .value("maximum_dose", TermSpecification::Kind::maximum_dose)
-        .value("minimum_dose", TermSpecification::Kind::minimum_dose)
-        .value("mean_dose", TermSpecification::Kind::mean_dose);
-
-    py::class_<TermSpecification>(module, "TermSpecification")
-        .def_static(
-            "kl_divergence",
-            [](std::size_t structure, double weight, const Array<double>& target, KlDirection direction) {
-                TermSpecification term;
-                term.structure = structure;
-                term.weight = weight;
-                term.target = to_points(target);
-                term.direction = direction;
-                return term;
-            },
-            py::kw_only(), py::arg("structure"), py::arg("weight"), py::arg("target"), py::arg("direction"))
-        .def_static(
-            "dose_limit",
-            [](TermSpecification::Kind kind, std::size_t structure, double weight, double limit) {
-                TermSpecification term;
-                term.kind = kind;
-                term.structure = structure;
-                term.weight = weight;
-                term.limit = limit;
-                return term;
-            },
-            py::kw_only(), py::arg("kind"), py::arg("structure"), py::arg("weight"), py::arg("limit"))
-        .def_static(
-            "function",
-            [](std::size_t structure, double weight, py::function evaluate) {
-                TermSpecification specification;
-                specification.kind = TermSpecification::Kind::function;
-                specification.structure = structure;
-                specification.weight = weight;
-                specification.function = PythonFunction(std::move(evaluate));
-                return specification;
-            },
-            py::kw_only(), py::arg("structure"), py::arg("weight"), py::arg("evaluate"));
 
     py::class_<MultilevelPlan>(module, "MultilevelPlan")
         .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("structures"),

@@ -1,7 +1,6 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <string>
 
 #include <pybind11/stl.h>
 
@@ -32,30 +31,6 @@ public:
 private:
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
-
-std::unique_ptr<LineSearch> make_line_search(const std::string& name) {
-    if (name == "brent") {
-        return std::make_unique<BrentLineSearch>();
-    }
-    if (name == "interpolated") {
-        return std::make_unique<InterpolatedLineSearch>();
-    }
-    throw std::invalid_argument("line search '" + name + "' is unknown; it may be 'interpolated' or 'brent'");
-}
-
-const char* stop_name(Stop stop) {
-    switch (stop) {
-    case Stop::converged:
-        return "converged";
-    case Stop::gradient_vanished:
-        return "gradient_vanished";
-    case Stop::iterations_exhausted:
-        return "iterations_exhausted";
-    case Stop::callback:
-        return "callback";
-    }
-    return "unknown";
-}
 
 /// What a callback may ask for while it is called. Nothing is copied before it is asked for.
 class ProgressView {
@@ -102,9 +77,9 @@ Archive to_archive(const py::dict& arrays) {
     return archive;
 }
 
-py::dict optimize_plan(MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
-                       const std::string& line_search, const Array<double>& weights,
-                       const py::function& on_iteration, const std::optional<py::dict>& checkpoint) {
+MultilevelResult optimize_plan(MultilevelPlan& plan, const std::vector<LevelSettings>& levels,
+                               LineSearchMethod line_search, const Array<double>& weights,
+                               const py::function& on_iteration, const std::optional<py::dict>& checkpoint) {
     const auto search = make_line_search(line_search);
     std::vector<double> start = to_vector_of(weights, plan.n_beamlets(0), "weights");
     std::optional<Archive> archive;
@@ -112,22 +87,10 @@ py::dict optimize_plan(MultilevelPlan& plan, const std::vector<LevelSettings>& l
         archive = to_archive(*checkpoint);
     }
     SignalCheck check;
-    MultilevelResult result;
-    {
-        const py::gil_scoped_release release;
-        result = optimize(
-            plan, levels, *search, std::move(start), archive ? &*archive : nullptr, [&] { check(); },
-            [&](const LevelProgress& progress) { return report(on_iteration, progress); });
-    }
-    py::list stops;
-    for (const SearchResult& level : result.levels) {
-        stops.append(py::make_tuple(stop_name(level.stop), level.iterations, level.cost));
-    }
-    py::dict answer;
-    answer["weights"] = to_array(result.weights);
-    answer["cost"] = result.cost;
-    answer["levels"] = stops;
-    return answer;
+    const py::gil_scoped_release release;
+    return optimize(
+        plan, levels, *search, std::move(start), archive ? &*archive : nullptr, [&] { check(); },
+        [&](const LevelProgress& progress) { return report(on_iteration, progress); });
 }
 
 } // namespace
@@ -146,6 +109,14 @@ void bind_optimize(py::module_& module) {
                  return py::array_t<double>(static_cast<py::ssize_t>(state.voxels()), state.dose());
              })
         .def("checkpoint", [](const ProgressView& view) { return to_dict(view.get().checkpoint()); });
+    py::class_<SearchResult>(module, "LevelResult")
+        .def_readonly("stop", &SearchResult::stop)
+        .def_readonly("iterations", &SearchResult::iterations)
+        .def_readonly("cost", &SearchResult::cost);
+    py::class_<MultilevelResult>(module, "MultilevelResult")
+        .def_property_readonly("weights",
+                               [](const MultilevelResult& result) { return to_array(result.weights); })
+        .def_readonly("levels", &MultilevelResult::levels);
     module.def("optimize", &optimize_plan, py::arg("plan"), py::arg("levels"), py::arg("line_search"),
                py::arg("weights"), py::arg("on_iteration"), py::arg("checkpoint") = py::none());
 }

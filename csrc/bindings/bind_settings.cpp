@@ -3,17 +3,7 @@
 
 namespace brimstone::bindings {
 
-namespace py = pybind11;
-
 void bind_settings(py::module_& module) {
-    py::enum_<KlDirection>(module, "KlDirection")
-        .value("target_calc", KlDirection::target_calculated)
-        .value("calc_target", KlDirection::calculated_target);
-
-    py::enum_<TargetSmoothing>(module, "TargetSmoothing")
-        .value("half", TargetSmoothing::half)
-        .value("calculated", TargetSmoothing::calculated);
-
     py::class_<BinSettings>(module, "BinSettings")
         .def(py::init([](double reference_dose, double bin_width, double variance_min, double variance_max,
                          TargetSmoothing target_smoothing, double kernel_reach, double floor,
@@ -36,10 +26,6 @@ void bind_settings(py::module_& module) {
              py::kw_only(), py::arg("input_scale"), py::arg("weight_limit"), py::arg("variance_min"),
              py::arg("variance_max"), py::arg("slope_variance"), py::arg("dynamic_covariance"),
              py::arg("covariance_base"), py::arg("covariance_memory"));
-
-    py::enum_<SearchMethod>(module, "SearchMethod")
-        .value("conjugate_gradient", SearchMethod::conjugate_gradient)
-        .value("lbfgs", SearchMethod::lbfgs);
 
     py::class_<SearchSettings>(module, "SearchSettings")
         .def(py::init([](SearchMethod method, double tolerance, double line_tolerance,

@@ -16,7 +16,7 @@ from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
 from opentps_brimstone.optimization.coarse_grids import coarsen
 from opentps_brimstone.optimization.python_terms import checked_evaluate
 from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
-from opentps_brimstone.optimization.voxel_bricks import BRICK_VOXELS, order_in_bricks
+from opentps_brimstone.optimization.voxel_bricks import order_in_bricks
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
@@ -129,7 +129,7 @@ def assemble(
     voxel_ijk = _grid_index(of_interest, grid.shape)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
     # Voxels without any dose are alike: one row stands for all of them.
-    n_rows += BRICK_VOXELS
+    n_rows += _core.BRICK_VOXELS
     row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
     row_map[of_interest] = rows
 
@@ -152,11 +152,11 @@ def assemble(
             beamlets,
             threads,
         ),
-        structures=[_row_shares(s, row_map, n_rows - BRICK_VOXELS) for s in structures],
+        structures=[_row_shares(s, row_map, n_rows - _core.BRICK_VOXELS) for s in structures],
         base_dose=_base_dose(influence, beamlets, initial_weights, of_interest, rows, n_rows),
         terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
         cost_offset=settings.cost_offset,
-        precision=getattr(_core.Precision, settings.precision),
+        precision=_core.Precision(settings.precision),
         threads=threads,
     )
     assembled = AssembledPlan(
@@ -262,11 +262,11 @@ def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSetti
             structure=structure,
             weight=term.weight,
             target=term.dvh,
-            direction=getattr(_core.KlDirection, term.direction or settings.kl_direction),
+            direction=_core.KlDirection(term.direction or settings.kl_direction),
         )
     if isinstance(term, DoseLimitTerm):
         return _core.TermSpecification.dose_limit(
-            kind=getattr(_core.TermKind, term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
+            kind=_core.DoseLimitKind(term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
         )
     return _core.TermSpecification.function(structure=structure, weight=term.weight, evaluate=checked_evaluate(term))
 
@@ -299,7 +299,7 @@ def _add_grids(
         return layouts
     rows = assembled.rows
     n_rows = int(assembled.core.matrix_shape(0)[0])
-    unreached_row = n_rows - BRICK_VOXELS
+    unreached_row = n_rows - _core.BRICK_VOXELS
     target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.of_interest]) for t in targets if t.structure]
     thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
@@ -313,7 +313,7 @@ def _add_grids(
         row_of[rows] = coarser_rows[coarser.voxel_of]
         row_of[unreached_row] = n_coarser_rows
         unreached_row = n_coarser_rows
-        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows + BRICK_VOXELS
+        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows + _core.BRICK_VOXELS
         layouts.append(layout)
         interpolation = coarser.interpolation
         del coarser  # large, and the core needs much memory now

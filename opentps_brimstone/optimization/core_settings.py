@@ -32,7 +32,7 @@ def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float)
         bin_width=sigma_min / settings.bins_per_sigma,
         variance_min=sigma_min**2,
         variance_max=sigma_max**2,
-        target_smoothing=getattr(_core.TargetSmoothing, settings.target_smoothing),
+        target_smoothing=_core.TargetSmoothing(settings.target_smoothing),
         kernel_reach=settings.kernel_reach,
         floor=settings.kl_floor,
         tail_length=settings.tail_length,
@@ -70,7 +70,7 @@ def level_settings(
             covariance_memory=settings.covariance_memory,
         ),
         search=_core.SearchSettings(
-            method=getattr(_core.SearchMethod, settings.search),
+            method=_core.SearchMethod(settings.search),
             tolerance=settings.at_level(settings.cg_tolerance, level),
             line_tolerance=settings.at_level(settings.line_tolerance, level),
             gradient_tolerance=settings.gradient_tolerance,

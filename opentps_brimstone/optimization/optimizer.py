@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from opentps_brimstone._typing import AnyArray, FloatArray
+from opentps_brimstone import _core
 from opentps_brimstone.optimization.callbacks import Callback, as_callback
 from opentps_brimstone.optimization.checkpoint import load_checkpoint
 from opentps_brimstone.optimization.core_plan import assemble, target_terms
@@ -130,16 +130,16 @@ class PlanOptimizer:
             raise
         finished = time.perf_counter()
 
-        self.plan.beamlet_weights = run.all_weights(answer["weights"])
+        self.plan.beamlet_weights = run.all_weights(answer.weights)
         history = run.history
         del run, assembled  # the core's memory is free before the dose needs some
         dose = self.plan.update_histograms()
         assert self.plan.beamlet_weights is not None
-        stop, _, cost = answer["levels"][-1]
+        last = answer.levels[-1]
         result = OptimizationResult(
-            success=stop in ("converged", "gradient_vanished"),
-            message=_message(answer["levels"], settings),
-            final_cost=float(cost),
+            success=last.stop in (_core.Stop.converged, _core.Stop.gradient_vanished),
+            message=_message(answer.levels, settings),
+            final_cost=last.cost,
             iterations=len(history["iteration"]),
             beamlet_weights=self.plan.beamlet_weights,
             dose=dose,
@@ -179,13 +179,13 @@ class PlanOptimizer:
         return replace(self.settings, **changes)
 
 
-def _message(levels: list[tuple[str, int, float]], settings: OptimizerSettings) -> str:
-    stop, iterations, _ = levels[-1]
-    if stop == "callback":
+def _message(levels: list[_core.LevelResult], settings: OptimizerSettings) -> str:
+    last = levels[-1]
+    if last.stop == _core.Stop.callback:
         return "stopped by the callback"
-    if stop == "iterations_exhausted":
-        return f"the finest level did not converge in {iterations} iterations"
-    exhausted = sum(name == "iterations_exhausted" for name, _, _ in levels)
+    if last.stop == _core.Stop.iterations_exhausted:
+        return f"the finest level did not converge in {last.iterations} iterations"
+    exhausted = sum(level.stop == _core.Stop.iterations_exhausted for level in levels)
     if exhausted:
         return (
             f"converged at the finest level; {exhausted} coarser ones ended after {settings.max_iterations} iterations"

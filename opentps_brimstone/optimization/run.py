@@ -95,7 +95,7 @@ class OptimizationRun:
         ]
         self.history: dict[str, list[Any]] = {name: [] for name in _HISTORY_ENTRIES}
 
-    def optimize(self, *, show_progress: bool, resumed: Mapping[str, AnyArray] | None = None) -> dict[str, Any]:
+    def optimize(self, *, show_progress: bool, resumed: Mapping[str, AnyArray] | None = None) -> _core.MultilevelResult:
         """Run it.
 
         Parameters
@@ -107,8 +107,8 @@ class OptimizationRun:
 
         Returns
         -------
-        dict
-            The core's answer: "weights", "cost" and "levels".
+        _core.MultilevelResult
+            Weights in MU over all fractions, and how each level ended.
         """
         core_arrays = None
         earlier_s = 0.0
@@ -131,7 +131,12 @@ class OptimizationRun:
 
         try:
             return _core.optimize(
-                self._assembled.core, self._levels, self._settings.line_search, self._start, on_iteration, core_arrays
+                self._assembled.core,
+                self._levels,
+                _core.LineSearchMethod(self._settings.line_search),
+                self._start,
+                on_iteration,
+                core_arrays,
             )
         finally:
             bar.close()

@@ -204,7 +204,7 @@ class KLDivergenceTerm(ObjectiveTerm):
         term = _core.KlDivergenceTerm(
             share=np.asarray(share, dtype=np.float64),
             target=self.dvh,
-            direction=getattr(_core.KlDirection, self.direction or settings.kl_direction),
+            direction=_core.KlDirection(self.direction or settings.kl_direction),
             weight=1.0,
             bins=bin_settings(settings, 0, float(self.dvh[-1, 0])),
         )

@@ -11,16 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone._core import BLOCK_ROWS, TILE_ROWS
-from opentps_brimstone._typing import AnyIntArray, IntArray
-
-__all__ = ["BRICK_VOXELS", "consecutive", "order_in_bricks"]
-
-BRICK_VOXELS = TILE_ROWS
-"""Voxels in a brick."""
-
-# Voxels in the compact region of bricks that the core works on at once.
-_REGION_VOXELS = BLOCK_ROWS
+from opentps_brimstone._core import BRICK_VOXELS, REGION_VOXELS
+from opentps_brimstone._typing import IntArray
 
 
 def order_in_bricks(voxel_ijk: AnyIntArray, spacing_mm: Sequence[float]) -> tuple[npt.NDArray[np.uint32], int]:
@@ -43,7 +35,7 @@ def order_in_bricks(voxel_ijk: AnyIntArray, spacing_mm: Sequence[float]) -> tupl
     rest = np.ascontiguousarray(voxel_ijk.T, dtype=np.int32)
     key = np.zeros(len(voxel_ijk), dtype=np.int64)
     extent = np.array(spacing_mm, dtype=np.float64)
-    bits = _REGION_VOXELS.bit_length() - 1
+    bits = REGION_VOXELS.bit_length() - 1
     for bit in range(bits):
         # Double the region along its shortest side: its voxels differ in the lowest remaining bit.
         axis = int(np.argmin(extent))

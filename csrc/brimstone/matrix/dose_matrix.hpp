@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "brimstone/matrix/precision.hpp"
 #include "brimstone/support/buffer.hpp"
 #include "brimstone/support/kernels/kernels.hpp"
 
@@ -31,10 +32,6 @@ struct ColumnEntries {
     std::vector<std::uint32_t> row;
     std::vector<float> value;
 };
-
-/// In what numbers products are summed. `fast` is single precision over a block's run and double precision
-/// between them; `reference` is double precision throughout.
-enum class Precision { fast, reference };
 
 /// Dose influence matrix D (voxels × beamlets, Gy/MU), stored once for both products.
 ///

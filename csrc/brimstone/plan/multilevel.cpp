@@ -6,31 +6,6 @@
 
 namespace brimstone {
 
-namespace {
-
-std::unique_ptr<Term> make_term(const TermSpecification& term, const SharedShares& shares,
-                                const BinSettings& bins) {
-    using Kind = TermSpecification::Kind;
-    switch (term.kind) {
-    case Kind::maximum_dose:
-        return std::make_unique<DoseLimitTerm>(shares, DoseLimitTerm::Side::maximum, term.limit, term.weight,
-                                               bins.reference_dose);
-    case Kind::minimum_dose:
-        return std::make_unique<DoseLimitTerm>(shares, DoseLimitTerm::Side::minimum, term.limit, term.weight,
-                                               bins.reference_dose);
-    case Kind::mean_dose:
-        return std::make_unique<MeanDoseTerm>(shares, term.limit, term.weight, bins.reference_dose);
-    case Kind::function:
-        return std::make_unique<FunctionTerm>(shares, term.function, term.weight);
-    case Kind::kl_divergence:
-        break;
-    }
-    return std::make_unique<KlDivergenceTerm>(shares, TargetDvh(term.target), term.direction, term.weight,
-                                              bins);
-}
-
-} // namespace
-
 MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
                                Precision precision, int threads)
     : terms_(std::move(terms)), cost_offset_(cost_offset), precision_(precision), threads_(threads) {
@@ -158,7 +133,6 @@ MultilevelResult optimize(MultilevelPlan& plan, const std::vector<LevelSettings>
             weight = objective->transform().weight(weight);
         }
         result.levels.push_back(found);
-        result.cost = found.cost;
         if (found.stop == Stop::callback) {
             break;
         }

@@ -2,31 +2,16 @@
 
 #include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "brimstone/plan/pyramid.hpp"
+#include "brimstone/plan/term_specification.hpp"
 #include "brimstone/search/search.hpp"
-#include "brimstone/terms/dose_terms.hpp"
-#include "brimstone/terms/kl_divergence.hpp"
 
 namespace brimstone {
 
-/// What one term of the prescription asks of one structure.
-struct TermSpecification {
-    enum class Kind { kl_divergence, maximum_dose, minimum_dose, mean_dose, function };
-
-    Kind kind = Kind::kl_divergence;
-    std::size_t structure = 0;
-    double weight = 1.0;
-    std::vector<TargetDvh::Point> target;                   ///< kl_divergence
-    KlDirection direction = KlDirection::calculated_target; ///< kl_divergence
-    double limit = 0.0;                                     ///< of the dose terms, in Gy
-    FunctionTerm::Function function;                        ///< function
-};
-
 struct LevelSettings {
-    std::size_t grid = 0; ///< 0 is the finest
+    std::size_t grid; ///< 0 is the finest
     BinSettings bins;
     ParameterSettings parameters;
     SearchSettings search;
@@ -78,8 +63,7 @@ struct LevelProgress {
 };
 
 struct MultilevelResult {
-    std::vector<double> weights; ///< of the finest grid, in MU
-    double cost = 0.0;
+    std::vector<double> weights;      ///< of the finest grid, in MU
     std::vector<SearchResult> levels; ///< coarsest first
 };
 

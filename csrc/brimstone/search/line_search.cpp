@@ -139,4 +139,11 @@ LineMinimum InterpolatedLineSearch::minimize(LevelObjective& objective, const Li
     return reference_.minimize(objective, line, tolerance);
 }
 
+std::unique_ptr<LineSearch> make_line_search(LineSearchMethod method) {
+    if (method == LineSearchMethod::brent) {
+        return std::make_unique<BrentLineSearch>();
+    }
+    return std::make_unique<InterpolatedLineSearch>();
+}
+
 } // namespace brimstone

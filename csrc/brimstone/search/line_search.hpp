@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "brimstone/search/level_objective.hpp"
+#include "brimstone/search/search_settings.hpp"
 
 namespace brimstone {
 
@@ -48,5 +49,7 @@ public:
 private:
     BrentLineSearch reference_;
 };
+
+std::unique_ptr<LineSearch> make_line_search(LineSearchMethod method);
 
 } // namespace brimstone

@@ -7,33 +7,16 @@
 
 #include "brimstone/search/level_objective.hpp"
 #include "brimstone/search/line_search.hpp"
+#include "brimstone/search/search_settings.hpp"
 #include "brimstone/support/archive.hpp"
 
 namespace brimstone {
-
-enum class SearchMethod { conjugate_gradient, lbfgs };
-
-struct SearchSettings {
-    SearchMethod method = SearchMethod::lbfgs;
-    double tolerance = 1e-3;
-    double line_tolerance = 1e-3;
-    double gradient_tolerance = 1e-9; ///< relative to the cost
-    int max_iterations = 500;
-};
 
 /// Where the search stands after an iteration.
 struct Iteration {
     int number;  ///< from 1, within the level
     double cost; ///< with the variance that held during this iteration
     double gradient_norm;
-};
-
-enum class Stop { converged, gradient_vanished, iterations_exhausted, callback };
-
-struct SearchResult {
-    Stop stop;
-    int iterations;
-    double cost;
 };
 
 /// Looks for the minimum of a level's cost, iteration by iteration.

@@ -2,34 +2,12 @@
 
 #include <vector>
 
+#include "brimstone/terms/bin_settings.hpp"
 #include "brimstone/terms/gaussian_kernel.hpp"
 #include "brimstone/terms/target_dvh.hpp"
 #include "brimstone/terms/term.hpp"
 
 namespace brimstone {
-
-/// Which kernel smooths the target.
-enum class TargetSmoothing {
-    half,       ///< half of it each kernel
-    calculated, ///< each kernel the share that it has of the structure's calculated histogram
-};
-
-/// How dose is binned at a level. Doses in Gy, variances in Gy².
-struct BinSettings {
-    double reference_dose = 1.0;
-    double bin_width = 0.01;
-    double variance_min = 0.01;
-    double variance_max = 0.04;
-    TargetSmoothing target_smoothing = TargetSmoothing::calculated;
-    double kernel_reach = 5.0; ///< standard deviations
-    double floor = 1e-3;       ///< ε, per unit of relative dose
-    double tail_length = 0.0;  ///< decay of the floor outside the target's doses, relative dose; 0: constant
-};
-
-enum class KlDirection {
-    target_calculated, ///< KL(target ‖ calculated), the published form
-    calculated_target, ///< KL(calculated ‖ target)
-};
 
 /// Kullback-Leibler divergence between the Gaussian-binned DVH of a structure and its target.
 class KlDivergenceTerm final : public Term {

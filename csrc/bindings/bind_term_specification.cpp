@@ -1,0 +1,64 @@
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "bindings/bindings.hpp"
+#include "bindings/conversions.hpp"
+#include "brimstone/plan/term_specification.hpp"
+
+namespace brimstone::bindings {
+
+namespace {
+
+/// A term's function in Python: (dose, share) to (value, gradient).
+class PythonFunction {
+public:
+    explicit PythonFunction(py::function evaluate)
+        : evaluate_(new py::function(std::move(evaluate)), [](py::function* function) {
+              // The core may drop its last copy while another thread runs Python.
+              const py::gil_scoped_acquire acquire;
+              delete function;
+          }) {}
+
+    double operator()(const std::vector<double>& dose, const std::vector<double>& share,
+                      double* gradient) const {
+        const py::gil_scoped_acquire acquire;
+        const py::tuple answer = (*evaluate_)(to_array(dose), to_array(share));
+        if (gradient != nullptr) {
+            const std::vector<double> values =
+                to_vector_of(answer[1].cast<Array<double>>(), dose.size(), "gradient");
+            std::copy(values.begin(), values.end(), gradient);
+        }
+        return answer[0].cast<double>();
+    }
+
+private:
+    std::shared_ptr<py::function> evaluate_;
+};
+
+TermSpecification dvh_match(std::size_t structure, double weight, const Array<double>& target,
+                            KlDirection direction) {
+    return {structure, weight, TargetDvhMatch{TargetDvh(to_points(target)), direction}};
+}
+
+TermSpecification dose_limit(DoseLimit::Kind kind, std::size_t structure, double weight, double limit) {
+    return {structure, weight, DoseLimit{kind, limit}};
+}
+
+TermSpecification function(std::size_t structure, double weight, py::function evaluate) {
+    return {structure, weight, PythonFunction(std::move(evaluate))};
+}
+
+} // namespace
+
+void bind_term_specification(py::module_& module) {
+    py::class_<TermSpecification>(module, "TermSpecification")
+        .def_static("kl_divergence", &dvh_match, py::kw_only(), py::arg("structure"), py::arg("weight"),
+                    py::arg("target"), py::arg("direction"))
+        .def_static("dose_limit", &dose_limit, py::kw_only(), py::arg("kind"), py::arg("structure"),
+                    py::arg("weight"), py::arg("limit"))
+        .def_static("function", &function, py::kw_only(), py::arg("structure"), py::arg("weight"),
+                    py::arg("evaluate"));
+}
+
+} // namespace brimstone::bindings

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "brimstone/terms/bin_settings.hpp"
+#include "brimstone/terms/dose_terms.hpp"
+#include "brimstone/terms/target_dvh.hpp"
+
+namespace brimstone {
+
+/// A target DVH, matched by KL divergence.
+struct TargetDvhMatch {
+    TargetDvh target;
+    KlDirection direction;
+};
+
+struct DoseLimit {
+    enum class Kind { maximum_dose, minimum_dose, mean_dose };
+
+    Kind kind;
+    double dose; ///< Gy
+};
+
+/// One term of the prescription: what it asks of which structure.
+struct TermSpecification {
+    std::size_t structure;
+    double weight;
+    std::variant<TargetDvhMatch, DoseLimit, FunctionTerm::Function> demand;
+};
+
+/// The term on one grid, where the structure has these shares, with the bins of one level.
+std::unique_ptr<Term> make_term(const TermSpecification& specification, const SharedShares& shares,
+                                const BinSettings& bins);
+
+} // namespace brimstone
