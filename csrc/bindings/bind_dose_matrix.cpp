@@ -2,38 +2,32 @@
 #include <memory>
 #include <string>
 
-#include <pybind11/stl.h>
-
-#include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "bindings/compressed_columns.hpp"
 #include "brimstone/matrix/dose_matrix.hpp"
 
 namespace brimstone::bindings {
 
 namespace {
 
-template <class Index>
-using IndexArray = py::array_t<Index, py::array::c_style>;
-using ValueArray = py::array_t<float, py::array::c_style>;
-
-/// A csc_matrix's arrays, checked: nothing they name lies outside.
-template <class Index>
-CompressedColumns<Index> to_columns(std::size_t rows, const std::vector<std::int64_t>& start,
-                                    const IndexArray<Index>& row, const ValueArray& value) {
-    if (start.empty() || start.front() != 0 || start.back() != row.size() || row.size() != value.size()) {
-        throw std::invalid_argument("column_start, row and value do not describe one matrix");
-    }
-    if (!std::is_sorted(start.begin(), start.end())) {
-        throw std::invalid_argument("column_start must not fall");
-    }
-    if (row.size() > 0) {
-        const auto [lowest, highest] = std::minmax_element(row.data(), row.data() + row.size());
-        if (*lowest < 0 || static_cast<std::size_t>(*highest) >= rows) {
-            throw std::invalid_argument("the matrix has entries in rows " + std::to_string(*lowest) + " to " +
-                                        std::to_string(*highest) + "; there are " + std::to_string(rows));
+/// For every row of a matrix its row among those kept, or -1.
+std::vector<std::int32_t> to_row_map(const Array<std::int32_t>& row_map, std::size_t rows,
+                                     std::size_t kept_rows) {
+    std::vector<std::int32_t> map = to_vector_of(row_map, rows, "row_map");
+    std::vector<bool> taken(kept_rows, false);
+    for (const std::int32_t row : map) {
+        if (row < -1 || row >= static_cast<std::int64_t>(kept_rows)) {
+            throw std::invalid_argument("row_map points to row " + std::to_string(row) + " of " +
+                                        std::to_string(kept_rows));
+        }
+        if (row >= 0) {
+            if (taken[static_cast<std::size_t>(row)]) {
+                throw std::invalid_argument("row_map points to row " + std::to_string(row) + " twice");
+            }
+            taken[static_cast<std::size_t>(row)] = true;
         }
     }
-    return {rows, start.size() - 1, start.data(), row.data(), value.data()};
+    return map;
 }
 
 template <class Index>
@@ -42,58 +36,33 @@ std::shared_ptr<DoseMatrix> make_dose_matrix(std::size_t rows, const Array<std::
                                              const Array<std::int32_t>& row_map, std::size_t kept_rows,
                                              const Array<std::uint32_t>& columns, int threads) {
     const std::vector<std::int64_t> start = to_vector(column_start, "column_start");
-    const CompressedColumns<Index> source = to_columns(rows, start, row, value);
-    const std::vector<std::int32_t> map = to_vector_of(row_map, rows, "row_map");
+    const CompressedColumns<Index> source = to_columns(rows, start, row, value, threads);
+    const std::vector<std::int32_t> map = to_row_map(row_map, rows, kept_rows);
     const std::vector<std::uint32_t> kept = to_vector(columns, "columns");
     for (const std::uint32_t column : kept) {
         if (column >= source.columns) {
             throw std::invalid_argument("column " + std::to_string(column) + " is not in the matrix");
         }
     }
-    for (const std::int32_t target : map) {
-        if (target >= static_cast<std::int64_t>(kept_rows)) {
-            throw std::invalid_argument("row_map points to row " + std::to_string(target) + " of " +
-                                        std::to_string(kept_rows));
-        }
-    }
     const py::gil_scoped_release release;
     return std::make_shared<DoseMatrix>(DoseMatrix::from_columns(source, map, kept_rows, kept, threads));
 }
 
-template <class Index>
-py::array_t<double> column_sums(std::size_t rows, const Array<std::int64_t>& column_start,
-                                const IndexArray<Index>& row, const ValueArray& value,
-                                const Array<double>& row_weight, int threads) {
-    const std::vector<std::int64_t> start = to_vector(column_start, "column_start");
-    const CompressedColumns<Index> source = to_columns(rows, start, row, value);
-    if (row_weight.ndim() != 2 || static_cast<std::size_t>(row_weight.shape(0)) != rows) {
-        throw std::invalid_argument("row_weight must have one row for each of the " + std::to_string(rows));
-    }
-    const auto n_weights = static_cast<std::size_t>(row_weight.shape(1));
-    std::vector<double> sums;
-    {
-        const py::gil_scoped_release release;
-        sums = weighted_column_sums(source, row_weight.data(), n_weights, threads);
-    }
-    return to_array(sums).reshape(
-        {static_cast<py::ssize_t>(source.columns), static_cast<py::ssize_t>(n_weights)});
-}
-
-void check_shape(const py::array& factor, std::size_t size) {
-    if (factor.ndim() < 1 || factor.ndim() > 2 || static_cast<std::size_t>(factor.shape(0)) != size) {
-        throw std::invalid_argument("expected an array of " + std::to_string(size) +
+/// The numbers of right-hand sides in a factor of a product; its rows are checked.
+int right_hand_sides(const py::array_t<double>& factor, std::size_t rows) {
+    if (factor.ndim() < 1 || factor.ndim() > 2 || static_cast<std::size_t>(factor.shape(0)) != rows) {
+        throw std::invalid_argument("expected an array of " + std::to_string(rows) +
                                     " rows and at most one more dimension");
     }
-}
-
-int right_hand_sides(const py::array& factor) {
+    for (py::ssize_t i = 0; i < factor.size(); ++i) {
+        finite(factor.data()[i], "an entry of a product's factor");
+    }
     return factor.ndim() == 2 ? static_cast<int>(factor.shape(1)) : 1;
 }
 
 py::array_t<double> multiply(const DoseMatrix& matrix, const Array<double>& weight, Precision precision,
                              int threads) {
-    check_shape(weight, matrix.columns());
-    const int n_rhs = right_hand_sides(weight);
+    const int n_rhs = right_hand_sides(weight, matrix.columns());
     const auto rows = static_cast<py::ssize_t>(matrix.rows());
     constexpr py::ssize_t size = sizeof(double);
     py::array_t<double> dose = weight.ndim() == 2
@@ -102,7 +71,7 @@ py::array_t<double> multiply(const DoseMatrix& matrix, const Array<double>& weig
     const double* const w = weight.data();
     double* const d = dose.mutable_data();
     const py::gil_scoped_release release;
-    matrix.multiply(w, n_rhs, d, precision, threads);
+    matrix.multiply(w, n_rhs, d, precision, thread_count(threads));
     return dose;
 }
 
@@ -110,8 +79,7 @@ py::array_t<double>
 multiply_transposed(const DoseMatrix& matrix,
                     const py::array_t<double, py::array::f_style | py::array::forcecast>& residual,
                     Precision precision, int threads) {
-    check_shape(residual, matrix.rows());
-    const int n_rhs = right_hand_sides(residual);
+    const int n_rhs = right_hand_sides(residual, matrix.rows());
     std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(matrix.columns())};
     if (residual.ndim() == 2) {
         shape.push_back(n_rhs);
@@ -126,7 +94,7 @@ multiply_transposed(const DoseMatrix& matrix,
             std::copy(r + k * stride + begin, r + k * stride + end, rows[k]);
         }
     };
-    matrix.multiply_transposed(copy, n_rhs, out, precision, threads);
+    matrix.multiply_transposed(copy, n_rhs, out, precision, thread_count(threads));
     return result;
 }
 
@@ -137,13 +105,15 @@ void bind_dose_matrix(py::module_& module) {
     module.attr("BRICK_VOXELS") = tile_rows;
     module.attr("REGION_VOXELS") = block_rows;
 
-    py::class_<DoseMatrix, std::shared_ptr<DoseMatrix>>(module, "DoseMatrix")
-        .def(py::init(&make_dose_matrix<std::int32_t>), py::arg("rows"), py::arg("column_start"),
-             py::arg("row").noconvert(), py::arg("value").noconvert(), py::arg("row_map"),
-             py::arg("kept_rows"), py::arg("columns"), py::arg("threads") = 1)
-        .def(py::init(&make_dose_matrix<std::int64_t>), py::arg("rows"), py::arg("column_start"),
-             py::arg("row").noconvert(), py::arg("value").noconvert(), py::arg("row_map"),
-             py::arg("kept_rows"), py::arg("columns"), py::arg("threads") = 1)
+    py::class_<DoseMatrix, std::shared_ptr<DoseMatrix>> matrix(module, "DoseMatrix");
+    const auto define = [&](auto make) {
+        matrix.def(py::init(make), py::arg("rows"), py::arg("column_start"), py::arg("row").noconvert(),
+                   py::arg("value").noconvert(), py::arg("row_map"), py::arg("kept_rows"), py::arg("columns"),
+                   py::arg("threads") = 1);
+    };
+    define(&make_dose_matrix<std::int32_t>);
+    define(&make_dose_matrix<std::int64_t>);
+    matrix
         .def_property_readonly("shape",
                                [](const DoseMatrix& m) { return py::make_tuple(m.rows(), m.columns()); })
         .def_property_readonly("nonzeros", &DoseMatrix::nonzeros)
@@ -152,23 +122,6 @@ void bind_dose_matrix(py::module_& module) {
              py::arg("threads") = 1)
         .def("multiply_transposed", &multiply_transposed, py::arg("residual"),
              py::arg("precision") = Precision::reference, py::arg("threads") = 1);
-
-    module.def("weighted_column_sums", &column_sums<std::int32_t>, py::arg("rows"), py::arg("column_start"),
-               py::arg("row").noconvert(), py::arg("value").noconvert(), py::arg("row_weight"),
-               py::arg("threads") = 1);
-    module.def("weighted_column_sums", &column_sums<std::int64_t>, py::arg("rows"), py::arg("column_start"),
-               py::arg("row").noconvert(), py::arg("value").noconvert(), py::arg("row_weight"),
-               py::arg("threads") = 1);
-    module.def("vector_paths", [] {
-        std::vector<std::string> names;
-        for (const char* const* name = available_kernels(); *name != nullptr; ++name) {
-            names.emplace_back(*name);
-        }
-        return names;
-    });
-    module.def("vector_path", [] { return std::string(kernels().name); });
-    module.def(
-        "use_vector_path", [](const std::string& name) { use_kernels(name.c_str()); }, py::arg("name"));
 }
 
 } // namespace brimstone::bindings

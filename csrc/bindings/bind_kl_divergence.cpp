@@ -5,6 +5,7 @@
 #include "bindings/bindings.hpp"
 #include "bindings/conversions.hpp"
 #include "brimstone/terms/kl_divergence.hpp"
+#include "brimstone/terms/term_sum.hpp"
 
 namespace brimstone::bindings {
 
@@ -12,12 +13,15 @@ namespace {
 
 std::unique_ptr<KlDivergenceTerm> make_term(const Array<double>& share, const Array<double>& target,
                                             KlDirection direction, double weight, const BinSettings& bins) {
-    std::vector<double> volume = to_vector(share, "share");
-    std::vector<std::uint32_t> voxel(volume.size());
-    std::iota(voxel.begin(), voxel.end(), 0U);
-    auto shares = std::make_shared<const VoxelShares>(std::move(voxel), std::move(volume));
-    return std::make_unique<KlDivergenceTerm>(std::move(shares), TargetDvh(to_points(target)), direction,
-                                              weight, bins);
+    const auto voxels = static_cast<std::size_t>(share.size());
+    Array<std::uint32_t> voxel(share.size());
+    std::iota(voxel.mutable_data(), voxel.mutable_data() + voxels, 0U);
+    return std::make_unique<KlDivergenceTerm>(to_shares(voxel, share, voxels), to_target(target), direction,
+                                              positive(weight, "weight"), bins);
+}
+
+DoseState state_of(const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
+    return to_state(dose, wide_share, term.n_voxels());
 }
 
 } // namespace
@@ -28,25 +32,27 @@ void bind_kl_divergence(py::module_& module) {
              py::arg("weight"), py::arg("bins"))
         .def(
             "target",
-            [](const KlDivergenceTerm& term, double wide_share) { return to_array(term.target(wide_share)); },
+            [](const KlDivergenceTerm& term, double wide_share) {
+                return to_array(term.target(share(wide_share, "wide_share")));
+            },
             py::arg("wide_share"))
         .def_property_readonly("first_bin", &KlDivergenceTerm::first_bin)
         .def(
             "histogram",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                return to_array(term.histogram(to_state(dose, wide_share)));
+                return to_array(term.histogram(state_of(term, dose, wide_share)));
             },
             py::arg("dose"), py::arg("wide_share"))
         .def(
             "cost",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                return TermSum({&term}, to_state(dose, wide_share), false, 1).value();
+                return TermSum({&term}, state_of(term, dose, wide_share), false, 1).value();
             },
             py::arg("dose"), py::arg("wide_share"))
         .def(
             "cost_and_gradient",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                const DoseState state = to_state(dose, wide_share);
+                const DoseState state = state_of(term, dose, wide_share);
                 const TermSum sum({&term}, state, true, 1);
                 std::vector<double> gradient(state.voxels());
                 std::vector<double> along_wide(state.voxels());

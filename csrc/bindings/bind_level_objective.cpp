@@ -38,21 +38,15 @@ void bind_level_objective(py::module_& module) {
         .def(
             "weight",
             [](const LevelObjective& objective, const Array<double>& parameter) {
-                std::vector<double> w = to_vector_of(parameter, objective.size(), "parameter");
-                for (double& value : w) {
-                    value = objective.transform().weight(value);
-                }
-                return to_array(w);
+                return to_array(
+                    objective.transform().weights(to_vector_of(parameter, objective.size(), "parameter")));
             },
             py::arg("parameter"))
         .def(
             "parameter",
             [](const LevelObjective& objective, const Array<double>& weight) {
-                std::vector<double> x = to_vector_of(weight, objective.size(), "weight");
-                for (double& value : x) {
-                    value = objective.transform().parameter(value);
-                }
-                return to_array(x);
+                return to_array(
+                    objective.transform().parameters(to_amounts(weight, objective.size(), "weight")));
             },
             py::arg("weight"));
 }

@@ -6,7 +6,7 @@
 
 #include "bindings/bindings.hpp"
 #include "bindings/conversions.hpp"
-#include "brimstone/plan/multilevel.hpp"
+#include "brimstone/plan/multilevel_plan.hpp"
 
 namespace brimstone::bindings {
 
@@ -23,10 +23,10 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
     for (const StructureArrays& structure : structures) {
         grid.structures.push_back(to_shares(structure.first, structure.second, matrix->rows()));
     }
-    auto base = to_vector(base_dose, "base_dose");
-    if (!base.empty() && base.size() != matrix->rows()) {
-        throw std::invalid_argument("base_dose must be empty or have one entry per voxel");
+    if (matrix->columns() == 0) {
+        throw std::invalid_argument("a plan needs at least one beamlet");
     }
+    std::vector<double> base = to_amounts(base_dose, base_dose.size() == 0 ? 0 : matrix->rows(), "base_dose");
     for (const TermSpecification& term : terms) {
         if (term.structure >= structures.size()) {
             throw std::invalid_argument("a term names structure " + std::to_string(term.structure) + " of " +
@@ -35,20 +35,29 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
     }
     grid.base_dose = std::make_shared<const std::vector<double>>(std::move(base));
     grid.matrix = std::move(matrix);
-    return std::make_unique<MultilevelPlan>(std::move(grid), terms, cost_offset, precision, threads);
+    return std::make_unique<MultilevelPlan>(std::move(grid), terms, at_least(0.0, cost_offset, "cost_offset"),
+                                            precision, thread_count(threads));
 }
 
 void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, std::size_t n_voxels,
                       const Array<std::int64_t>& row_start, const Array<std::uint32_t>& beamlet,
                       const Array<double>& share, std::size_t n_beamlets) {
     const DoseMatrix& finest = *plan.matrix(plan.n_grids() - 1);
+    if (n_voxels == 0 || n_voxels >= Coarsening::none || n_beamlets == 0) {
+        throw std::invalid_argument("a coarser grid needs at least one voxel and one beamlet");
+    }
     Coarsening coarsening;
     coarsening.voxel = to_vector_of(voxel, finest.rows(), "voxel");
     coarsening.n_voxels = n_voxels;
     coarsening.row_start = to_vector_of(row_start, finest.columns() + 1, "row_start");
     coarsening.beamlet = to_vector(beamlet, "beamlet");
-    coarsening.share = to_vector_of(share, coarsening.beamlet.size(), "share");
+    coarsening.share = to_amounts(share, coarsening.beamlet.size(), "share");
     coarsening.n_beamlets = n_beamlets;
+    const std::vector<std::int64_t>& start = coarsening.row_start;
+    if (start.front() != 0 || start.back() != static_cast<std::int64_t>(coarsening.beamlet.size()) ||
+        !std::is_sorted(start.begin(), start.end())) {
+        throw std::invalid_argument("row_start, beamlet and share do not describe one interpolation");
+    }
     for (const std::uint32_t j : coarsening.voxel) {
         if (j >= n_voxels && j != Coarsening::none) {
             throw std::invalid_argument("voxel " + std::to_string(j) + " is not on the coarser grid");
@@ -78,7 +87,8 @@ void penalize_roughness(MultilevelPlan& plan, std::size_t grid, const Array<std:
                                         std::to_string(grid));
         }
     }
-    plan.penalize_roughness(grid, FluenceRoughness(std::move(pairs), weight, unit));
+    plan.penalize_roughness(
+        grid, FluenceRoughness(std::move(pairs), at_least(0.0, weight, "weight"), positive(unit, "unit")));
 }
 
 /// For rows of the finest grid the rows of another one that they lie in.
@@ -101,16 +111,16 @@ py::array_t<std::uint32_t> rows_on_grid(const MultilevelPlan& plan, const Array<
 py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Array<double>& weights,
                    double wide_share) {
     const auto prescription = plan.prescription(0, bins);
-    const std::vector<double> w = to_vector_of(weights, prescription->matrix().columns(), "weights");
-    const std::vector<double> share(w.size(), wide_share);
+    const std::vector<double> w = to_amounts(weights, prescription->matrix().columns(), "weights");
+    const std::vector<double> wide_shares(w.size(), share(wide_share, "wide_share"));
     const std::vector<double> slope(w.size(), 0.0);
     std::vector<double> gradient;
     double cost = 0.0;
     {
         const py::gil_scoped_release release;
         DoseState state;
-        prescription->compute_dose(w, share, state);
-        cost = prescription->cost_and_gradient(state, w, share, slope, gradient);
+        prescription->compute_dose(w, wide_shares, state);
+        cost = prescription->cost_and_gradient(state, w, wide_shares, slope, gradient);
     }
     return py::make_tuple(cost, to_array(gradient));
 }
@@ -140,9 +150,9 @@ void bind_multilevel_plan(py::module_& module) {
             "grid_dose",
             [](const MultilevelPlan& plan, std::size_t grid, const Array<double>& weights, int threads) {
                 const DoseMatrix& matrix = *plan.matrix(grid);
-                const std::vector<double> w = to_vector_of(weights, matrix.columns(), "weights");
+                const std::vector<double> w = to_amounts(weights, matrix.columns(), "weights");
                 std::vector<double> dose(matrix.rows());
-                matrix.multiply(w.data(), 1, dose.data(), Precision::reference, threads);
+                matrix.multiply(w.data(), 1, dose.data(), Precision::reference, thread_count(threads));
                 return to_array(dose);
             },
             py::arg("grid"), py::arg("weights"), py::arg("threads") = 1)
@@ -151,7 +161,7 @@ void bind_multilevel_plan(py::module_& module) {
             "transfer",
             [](const MultilevelPlan& plan, const Array<double>& weights, std::size_t from, std::size_t to) {
                 return to_array(
-                    plan.transfer(to_vector_of(weights, plan.n_beamlets(from), "weights"), from, to));
+                    plan.transfer(to_amounts(weights, plan.n_beamlets(from), "weights"), from, to));
             },
             py::arg("weights"), py::arg("from_grid"), py::arg("to_grid"))
         .def("evaluate", &evaluate, py::arg("bins"), py::arg("weights"), py::arg("wide_share"))

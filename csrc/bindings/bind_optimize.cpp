@@ -6,7 +6,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
-#include "brimstone/plan/multilevel.hpp"
+#include "brimstone/plan/optimize.hpp"
 
 namespace brimstone::bindings {
 
@@ -72,7 +72,8 @@ py::dict to_dict(const Archive& archive) {
 Archive to_archive(const py::dict& arrays) {
     Archive archive;
     for (const auto& [name, array] : arrays) {
-        archive.put(name.cast<std::string>(), to_vector(array.cast<Array<double>>(), "checkpoint"));
+        const auto key = name.cast<std::string>();
+        archive.put(key, to_vector(array.cast<Array<double>>(), key.c_str()));
     }
     return archive;
 }
@@ -81,7 +82,10 @@ MultilevelResult optimize_plan(MultilevelPlan& plan, const std::vector<LevelSett
                                LineSearchMethod line_search, const Array<double>& weights,
                                const py::function& on_iteration, const std::optional<py::dict>& checkpoint) {
     const auto search = make_line_search(line_search);
-    std::vector<double> start = to_vector_of(weights, plan.n_beamlets(0), "weights");
+    if (levels.empty()) {
+        throw std::invalid_argument("there must be at least one level");
+    }
+    std::vector<double> start = to_amounts(weights, plan.n_beamlets(0), "weights");
     std::optional<Archive> archive;
     if (checkpoint) {
         archive = to_archive(*checkpoint);

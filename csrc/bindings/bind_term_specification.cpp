@@ -25,11 +25,12 @@ public:
         const py::gil_scoped_acquire acquire;
         const py::tuple answer = (*evaluate_)(to_array(dose), to_array(share));
         if (gradient != nullptr) {
+            // Finite and of the dose's length, or an error.
             const std::vector<double> values =
-                to_vector_of(answer[1].cast<Array<double>>(), dose.size(), "gradient");
+                to_vector_of(answer[1].cast<Array<double>>(), dose.size(), "gradient of a term");
             std::copy(values.begin(), values.end(), gradient);
         }
-        return answer[0].cast<double>();
+        return finite(answer[0].cast<double>(), "value of a term");
     }
 
 private:
@@ -38,15 +39,15 @@ private:
 
 TermSpecification dvh_match(std::size_t structure, double weight, const Array<double>& target,
                             KlDirection direction) {
-    return {structure, weight, TargetDvhMatch{TargetDvh(to_points(target)), direction}};
+    return {structure, positive(weight, "weight"), TargetDvhMatch{to_target(target), direction}};
 }
 
 TermSpecification dose_limit(DoseLimit::Kind kind, std::size_t structure, double weight, double limit) {
-    return {structure, weight, DoseLimit{kind, limit}};
+    return {structure, positive(weight, "weight"), DoseLimit{kind, at_least(0.0, limit, "limit")}};
 }
 
 TermSpecification function(std::size_t structure, double weight, py::function evaluate) {
-    return {structure, weight, PythonFunction(std::move(evaluate))};
+    return {structure, positive(weight, "weight"), PythonFunction(std::move(evaluate))};
 }
 
 } // namespace

@@ -9,6 +9,8 @@ namespace py = pybind11;
 void bind_build(py::module_& module);
 void bind_choices(py::module_& module);
 void bind_dose_matrix(py::module_& module);
+void bind_column_sums(py::module_& module);
+void bind_vector_path(py::module_& module);
 void bind_settings(py::module_& module);
 void bind_kl_divergence(py::module_& module);
 void bind_term_specification(py::module_& module);

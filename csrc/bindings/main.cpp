@@ -6,6 +6,8 @@ PYBIND11_MODULE(_core, module) {
     bindings::bind_build(module);
     bindings::bind_choices(module);
     bindings::bind_dose_matrix(module);
+    bindings::bind_column_sums(module);
+    bindings::bind_vector_path(module);
     bindings::bind_settings(module);
     bindings::bind_kl_divergence(module);
     bindings::bind_term_specification(module);

@@ -57,27 +57,6 @@ void unpack_rows(const Sum* packed, std::size_t count, std::size_t n_rhs, Real* 
 
 } // namespace
 
-template <class Index>
-std::vector<double> weighted_column_sums(const CompressedColumns<Index>& source, const double* weight,
-                                         std::size_t n_weights, int threads) {
-    std::vector<double> result(source.columns * n_weights, 0.0);
-    constexpr std::size_t columns_per_piece = 64;
-    parallel_pieces(
-        source.columns, columns_per_piece, threads, [&](std::size_t, std::size_t begin, std::size_t end) {
-            for (std::size_t c = begin; c < end; ++c) {
-                double* const sum = result.data() + c * n_weights;
-                for (std::int64_t p = source.column_start[c]; p < source.column_start[c + 1]; ++p) {
-                    const double* const w = weight + static_cast<std::size_t>(source.row[p]) * n_weights;
-                    const auto value = static_cast<double>(source.value[p]);
-                    for (std::size_t k = 0; k < n_weights; ++k) {
-                        sum[k] += w[k] * value;
-                    }
-                }
-            }
-        });
-    return result;
-}
-
 DoseMatrix::DoseMatrix(std::size_t rows, std::size_t columns, const ColumnSource& source, int threads)
     : rows_(rows), columns_(columns) {
     Builder(*this, source, threads).build();
@@ -230,10 +209,6 @@ void DoseMatrix::multiply_transposed(const RowSource& residual, int n_rhs, doubl
     }
 }
 
-template std::vector<double> weighted_column_sums(const CompressedColumns<std::int32_t>&, const double*,
-                                                  std::size_t, int);
-template std::vector<double> weighted_column_sums(const CompressedColumns<std::int64_t>&, const double*,
-                                                  std::size_t, int);
 template DoseMatrix DoseMatrix::from_columns(const CompressedColumns<std::int32_t>&,
                                              const std::vector<std::int32_t>&, std::size_t,
                                              const std::vector<std::uint32_t>&, int);

@@ -5,27 +5,12 @@
 #include <functional>
 #include <vector>
 
+#include "brimstone/matrix/compressed_columns.hpp"
 #include "brimstone/matrix/precision.hpp"
 #include "brimstone/support/buffer.hpp"
 #include "brimstone/support/kernels/kernels.hpp"
 
 namespace brimstone {
-
-/// A sparse matrix in compressed columns, as SciPy's csc_matrix holds it. Not owned.
-template <class Index>
-struct CompressedColumns {
-    std::size_t rows = 0;
-    std::size_t columns = 0;
-    const std::int64_t* column_start = nullptr; ///< columns + 1 entries
-    const Index* row = nullptr;
-    const float* value = nullptr;
-};
-
-/// sum[column][k] = Σ_row weight[row][k] · value: mean doses of structures, for one, before anything is
-/// built.
-template <class Index>
-std::vector<double> weighted_column_sums(const CompressedColumns<Index>& source, const double* weight,
-                                         std::size_t n_weights, int threads);
 
 /// One column on its way into a matrix: rows in any order, each at most once.
 struct ColumnEntries {

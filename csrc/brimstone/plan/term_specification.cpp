@@ -1,6 +1,8 @@
 #include "brimstone/plan/term_specification.hpp"
 
+#include "brimstone/terms/dose_limit_term.hpp"
 #include "brimstone/terms/kl_divergence.hpp"
+#include "brimstone/terms/mean_dose_term.hpp"
 
 namespace brimstone {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "brimstone/terms/bin_settings.hpp"
-#include "brimstone/terms/dose_terms.hpp"
+#include "brimstone/terms/function_term.hpp"
 #include "brimstone/terms/target_dvh.hpp"
 
 namespace brimstone {

@@ -1,5 +1,7 @@
 #include "brimstone/search/conjugate_gradient.hpp"
 
+#include <cmath>
+
 #include "brimstone/support/vector_math.hpp"
 
 namespace brimstone {
@@ -22,11 +24,12 @@ void ConjugateGradientSearch::begin() {
 
 /// From the last direction and the gradient to the next direction.
 void ConjugateGradientSearch::choose_direction(double beta) {
-    steepest_ = beta <= 0.0;
+    steepest_ = !(beta > 0.0);
     if (!steepest_) {
         scale(beta, direction_);
         add_scaled(-1.0, gradient_, direction_);
-        steepest_ = dot(gradient_, direction_) >= 0.0;
+        const double slope = dot(gradient_, direction_);
+        steepest_ = !(slope < 0.0 && std::isfinite(slope));
     }
     if (steepest_) {
         direction_ = negated(gradient_);
@@ -49,7 +52,7 @@ Search::Progress ConjugateGradientSearch::iterate(int) {
     objective_.add_searched_direction(unit);
     // The variance has changed, and with it the cost.
     const std::vector<double> previous = gradient_;
-    cost_ = objective_.cost_and_gradient(parameter_, gradient_);
+    evaluate();
     choose_direction(moved ? polak_ribiere(gradient_, previous) : 0.0);
     return {minimum.cost, converged};
 }

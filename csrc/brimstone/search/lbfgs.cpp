@@ -42,7 +42,7 @@ bool LbfgsSearch::full_step(Step& step) {
     constexpr double enough = 1e-4; // of the decrease that the slope promises (L. Armijo, 1966)
     const std::vector<double> along = direction();
     const double slope = dot(along, gradient_);
-    if (!(slope < 0.0)) {
+    if (!(slope < 0.0 && std::isfinite(slope))) {
         return false;
     }
     double length = std::min(1.0, longest_step / largest_magnitude(along));
@@ -56,7 +56,7 @@ bool LbfgsSearch::full_step(Step& step) {
             return true;
         }
         const double vertex = -slope * length * length / (2.0 * (step.cost - cost_ - slope * length));
-        length = std::clamp(vertex, 0.1 * length, 0.5 * length);
+        length = std::isnan(vertex) ? 0.1 * length : std::clamp(vertex, 0.1 * length, 0.5 * length);
     }
     return false;
 }
@@ -72,12 +72,13 @@ bool LbfgsSearch::steepest_step(Step& step) {
     std::vector<double> point = parameter_;
     add_scaled(1.0, step.change, point);
     step.cost = objective_.cost_and_gradient(point, step.gradient);
+    check_finite(step.cost);
     return minimum.step > 0.0;
 }
 
 void LbfgsSearch::remember(const std::vector<double>& step, const std::vector<double>& gradient_change) {
     constexpr double least_curvature = 1e-10;
-    if (dot(step, gradient_change) <= least_curvature * norm(step) * norm(gradient_change)) {
+    if (!(dot(step, gradient_change) > least_curvature * norm(step) * norm(gradient_change))) {
         return;
     }
     steps_.push_back(step);
@@ -93,7 +94,7 @@ void LbfgsSearch::adapt_variance() {
         objective_.add_searched_direction(direction);
     }
     searched_.clear();
-    cost_ = objective_.cost_and_gradient(parameter_, gradient_);
+    evaluate();
     reference_cost_ = cost_;
 }
 
@@ -104,7 +105,7 @@ Search::Progress LbfgsSearch::iterate(int number) {
         if (!steps_.empty()) {
             steps_.clear();
             gradient_changes_.clear();
-            cost_ = objective_.cost_and_gradient(parameter_, gradient_); // the line search starts from here
+            evaluate(); // the line search starts from here
         }
         moved = steepest_step(step);
     }

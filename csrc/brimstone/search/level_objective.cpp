@@ -1,8 +1,12 @@
 #include "brimstone/search/level_objective.hpp"
 
+#include <cmath>
+#include <limits>
 #include <utility>
 
+#include "brimstone/search/slope_variance.hpp"
 #include "brimstone/support/parallel.hpp"
+#include "brimstone/support/vector_math.hpp"
 
 namespace brimstone {
 
@@ -81,7 +85,8 @@ double LevelObjective::cost_and_gradient(const std::vector<double>& parameter,
     for (std::size_t i = 0; i < gradient.size(); ++i) {
         gradient[i] *= transform_.slope(weight_[i]);
     }
-    return cost;
+    // Neither a cost without a slope nor the reverse is of use to a search.
+    return all_finite(gradient) && std::isfinite(cost) ? cost : std::numeric_limits<double>::infinity();
 }
 
 void LevelObjective::add_searched_direction(const std::vector<double>& direction) {

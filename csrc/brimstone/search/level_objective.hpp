@@ -5,23 +5,12 @@
 #include <vector>
 
 #include "brimstone/search/dynamic_covariance.hpp"
-#include "brimstone/search/transform.hpp"
+#include "brimstone/search/parameter_settings.hpp"
+#include "brimstone/search/sigmoid_transform.hpp"
 #include "brimstone/terms/fluence_roughness.hpp"
 #include "brimstone/terms/prescription.hpp"
 
 namespace brimstone {
-
-/// How parameters become weights and variances at a level.
-struct ParameterSettings {
-    double input_scale = 0.5;
-    double weight_limit = 1.0; ///< u S, in MU
-    double variance_min = 0.01;
-    double variance_max = 0.04;
-    bool slope_variance = true;
-    bool dynamic_covariance = true;
-    double covariance_base = 4.0;
-    std::size_t covariance_memory = 12;
-};
 
 /// The cost as a function of the optimizer's parameters at one level.
 class LevelObjective {
@@ -41,6 +30,7 @@ public:
     double cost_of_doses(const std::vector<double>& parameter,
                          const std::function<void(std::size_t begin, std::size_t end, double* dose,
                                                   double* wide_dose)>& write);
+    /// Infinite where the cost or an entry of its gradient is too large for a number.
     double cost_and_gradient(const std::vector<double>& parameter, std::vector<double>& gradient);
 
     /// Narrows the variance along a direction that has been searched; the cost changes.

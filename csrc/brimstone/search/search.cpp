@@ -1,6 +1,7 @@
 #include "brimstone/search/search.hpp"
 
 #include <cmath>
+#include <stdexcept>
 #include <utility>
 
 #include "brimstone/search/conjugate_gradient.hpp"
@@ -11,8 +12,21 @@ namespace brimstone {
 
 void Search::start(std::vector<double> parameter) {
     parameter_ = std::move(parameter);
-    cost_ = objective_.cost_and_gradient(parameter_, gradient_);
+    evaluate();
     begin();
+}
+
+void Search::evaluate() {
+    cost_ = objective_.cost_and_gradient(parameter_, gradient_);
+    check_finite(cost_);
+}
+
+void Search::check_finite(double cost) {
+    if (!std::isfinite(cost)) {
+        throw std::overflow_error(
+            "the cost or its gradient is too large for a number where the search has come: "
+            "a term is too steep or its weight too high");
+    }
 }
 
 SearchResult Search::run(const std::function<bool(const Iteration&)>& on_iteration) {
@@ -50,7 +64,7 @@ void Search::restore(const Archive& archive) {
     objective_.cost_and_gradient(parameter_, gradient_);
     gradient_ = archive.array("gradient", objective_.size());
     cost_ = archive.number("cost");
-    iteration_ = static_cast<int>(archive.number("iteration"));
+    iteration_ = archive.count("iteration");
     if (archive.number("converged") != 0.0) {
         stop_ = Stop::converged;
     }

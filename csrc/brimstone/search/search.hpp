@@ -47,6 +47,11 @@ protected:
         bool converged;
     };
 
+    /// Evaluates the objective where the search stands.
+    /// @throws std::overflow_error  when the cost or its gradient is too large for a number
+    void evaluate();
+    static void check_finite(double cost);
+
     virtual void begin() = 0;
     /// One iteration, from a cost and gradient that are known; leaves the next ones behind, and the objective
     /// evaluated at the new parameters.

@@ -7,9 +7,6 @@
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 namespace brimstone {
 
@@ -62,13 +59,5 @@ private:
     T* data_ = nullptr;
     std::size_t size_ = 0;
 };
-
-/// Gives freed memory back to the system. The C library keeps some for later, and after a large matrix was
-/// built that is a third of its size.
-inline void return_freed_memory() {
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
-}
 
 } // namespace brimstone

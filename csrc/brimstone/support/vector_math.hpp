@@ -18,6 +18,14 @@ inline double norm(const std::vector<double>& a) {
     return std::sqrt(dot(a, a));
 }
 
+inline bool all_finite(const std::vector<double>& a) {
+    bool finite = true;
+    for (const double v : a) {
+        finite = finite && std::isfinite(v);
+    }
+    return finite;
+}
+
 inline double largest_magnitude(const std::vector<double>& a) {
     double largest = 0.0;
     for (const double v : a) {

@@ -37,6 +37,7 @@ KlDivergenceTerm::KlDivergenceTerm(SharedShares shares, const TargetDvh& target,
       wide_(std::sqrt(bins.variance_max), bins.bin_width, bins.kernel_reach),
       narrow_(std::sqrt(bins.variance_min), bins.bin_width, bins.kernel_reach),
       padding_(std::max(wide_.half_width(), narrow_.half_width()) + 1) {
+    check_bins(target.highest_dose());
     const auto top = static_cast<std::ptrdiff_t>(std::ceil(target.highest_dose() / bins.bin_width)) + 1;
     std::vector<double> raw(static_cast<std::size_t>(top + 2 * padding_ + 1), 0.0);
     for (std::size_t k = 0; k < raw.size(); ++k) {
@@ -55,15 +56,18 @@ std::vector<double> KlDivergenceTerm::target(double wide_share) const {
     return q;
 }
 
-std::size_t KlDivergenceTerm::n_bins(const DoseState& state) const {
-    const double bins_needed = state.maximum() / bins_.bin_width;
-    if (!(bins_needed < max_bins)) {
-        throw std::overflow_error("a voxel's dose of " + std::to_string(state.maximum()) +
-                                  " Gy is too high for bins of " + std::to_string(bins_.bin_width) +
-                                  " Gy; the reference dose is " + std::to_string(bins_.reference_dose) +
-                                  " Gy");
+void KlDivergenceTerm::check_bins(double dose) const {
+    if (!(dose / bins_.bin_width < max_bins)) {
+        throw std::overflow_error("a dose of " + std::to_string(dose) + " Gy is too high for bins of " +
+                                  std::to_string(bins_.bin_width) + " Gy; the reference dose is " +
+                                  std::to_string(bins_.reference_dose) + " Gy");
     }
-    return std::max(static_cast<std::size_t>(bins_needed) + 2 + 2 * static_cast<std::size_t>(padding_),
+}
+
+std::size_t KlDivergenceTerm::n_bins(const DoseState& state) const {
+    check_bins(state.maximum());
+    return std::max(static_cast<std::size_t>(state.maximum() / bins_.bin_width) + 2 +
+                        2 * static_cast<std::size_t>(padding_),
                     wide_target_.size());
 }
 

@@ -6,6 +6,7 @@
 #include "brimstone/terms/gaussian_kernel.hpp"
 #include "brimstone/terms/target_dvh.hpp"
 #include "brimstone/terms/term.hpp"
+#include "brimstone/terms/voxel_shares.hpp"
 
 namespace brimstone {
 
@@ -22,6 +23,7 @@ public:
     /// q, the target smoothed with a share of the wide kernel, on as many bins as it needs.
     std::vector<double> target(double wide_share) const;
     int first_bin() const { return padding_; }
+    std::size_t n_voxels() const { return shares_->voxel.size(); }
 
 private:
     class At;
@@ -37,6 +39,7 @@ private:
         double target_slope;     ///< with respect to the target's density
     };
 
+    void check_bins(double dose) const;
     std::size_t n_bins(const DoseState& state) const;
     std::vector<double> smooth(const Deposit& deposit) const;
     double target_wide_share(const Deposit& deposit) const;

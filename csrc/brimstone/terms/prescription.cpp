@@ -1,10 +1,9 @@
 #include "brimstone/terms/prescription.hpp"
 
-#include <algorithm>
 #include <utility>
 
-#include "brimstone/support/kernels/kernels.hpp"
-#include "brimstone/support/parallel.hpp"
+#include "brimstone/support/vector_math.hpp"
+#include "brimstone/terms/term_sum.hpp"
 
 namespace brimstone {
 
@@ -46,9 +45,17 @@ double Prescription::cost_and_gradient(const DoseState& state, const std::vector
     const TermSum sum(term_list_, state, true, threads_);
     std::vector<double> pair(2 * weight.size());
     // Block by block, a residual is used as soon as it is known, and never written to memory.
-    matrix_->multiply_transposed([&](std::size_t begin, std::size_t end,
-                                     double* const* rows) { sum.residual({begin, rows[0], rows[1]}, end); },
-                                 2, pair.data(), precision_, threads_);
+    const auto multiply = [&](Precision precision) {
+        matrix_->multiply_transposed(
+            [&](std::size_t begin, std::size_t end, double* const* rows) {
+                sum.residual({begin, rows[0], rows[1]}, end);
+            },
+            2, pair.data(), precision, threads_);
+    };
+    multiply(precision_);
+    if (precision_ == Precision::fast && !all_finite(pair)) {
+        multiply(Precision::reference); // steep terms need more than single precision's range
+    }
     gradient.resize(weight.size());
     for (std::size_t i = 0; i < weight.size(); ++i) {
         gradient[i] = pair[2 * i] + (wide_share[i] + weight[i] * wide_slope[i]) * pair[2 * i + 1];

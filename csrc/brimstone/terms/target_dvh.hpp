@@ -1,10 +1,11 @@
 #pragma once
 
+#include <utility>
 #include <vector>
 
 namespace brimstone {
 
-/// A cumulative dose-volume histogram as falling, piecewise linear points from volume share 1 to 0.
+/// A cumulative dose-volume histogram as non-increasing, piecewise linear points from volume share 1 to 0.
 class TargetDvh {
 public:
     struct Point {
@@ -12,7 +13,7 @@ public:
         double volume; ///< share of the structure that gets at least this dose
     };
 
-    /// @param points at least two, doses ascending, volumes falling from 1 to 0
+    /// @param points at least two, doses ascending, volumes non-increasing from 1 to 0
     explicit TargetDvh(std::vector<Point> points) : points_(std::move(points)) {}
 
     double lowest_dose() const { return points_.front().dose; }

@@ -117,7 +117,7 @@ struct Kernels {
     void (*interpolate)(const LineNodes& nodes, std::size_t begin, std::size_t end, double* dose,
                         double* wide_dose);
 
-    /// The highest of some numbers that are not negative.
+    /// The highest of some numbers that are not negative; NaN when one is not finite.
     double (*highest)(const double* value, std::size_t size);
 
     /// A block's rows of one right-hand side, every `tile_rows` of them `stride` numbers apart, and back.

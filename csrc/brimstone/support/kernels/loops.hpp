@@ -287,20 +287,28 @@ public:
 
     void add(const double* eight) {
         for (std::size_t l = 0; l < lanes; ++l) {
-            lane_[l] = eight[l] > lane_[l] ? eight[l] : lane_[l];
+            add_to(l, eight[l]);
         }
     }
-    void add_one(double value) { lane_[0] = value > lane_[0] ? value : lane_[0]; }
+    void add_one(double value) { add_to(0, value); }
     double value() const {
         double highest = 0.0;
-        for (const double l : lane_) {
-            highest = l > highest ? l : highest;
+        double rest = 0.0;
+        for (std::size_t l = 0; l < lanes; ++l) {
+            highest = lane_[l] > highest ? lane_[l] : highest;
+            rest += rest_[l];
         }
-        return highest;
+        return highest + rest;
     }
 
 private:
+    void add_to(std::size_t l, double value) {
+        lane_[l] = value > lane_[l] ? value : lane_[l];
+        rest_[l] += value - value;
+    }
+
     double lane_[lanes] = {};
+    double rest_[lanes] = {}; ///< 0, or NaN once a number was not finite
 };
 
 double highest(const double* value, std::size_t size) {

@@ -1,12 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
-
-#include "brimstone/matrix/dose_matrix.hpp"
-#include "brimstone/terms/fluence_roughness.hpp"
-#include "brimstone/terms/term.hpp"
 
 namespace brimstone {
 
@@ -24,17 +20,8 @@ struct Coarsening {
     std::size_t n_beamlets = 0;
 };
 
-/// A plan on one grid: grid 0 is the finest.
-struct PlanGrid {
-    std::shared_ptr<const DoseMatrix> matrix;
-    std::vector<SharedShares> structures;
-    std::shared_ptr<const std::vector<double>> base_dose; ///< Gy per voxel, or empty
-    Coarsening from_finer;                                ///< unused on the finest grid
-    std::shared_ptr<const FluenceRoughness> roughness;    ///< or null
-};
-
-/// D_coarse = R D P, with the structures' shares summed and the base dose averaged over each block.
-PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads);
+/// For each voxel here one over the finer rows that are averaged in it; 0 for one without any.
+std::vector<double> block_weights(const Coarsening& coarsening);
 
 /// The inverse filter: weights of the finer grid that give the same dose, w = P w_coarse.
 std::vector<double> interpolate_weights(const Coarsening& coarsening, const std::vector<double>& coarse);

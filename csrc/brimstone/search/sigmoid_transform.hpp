@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace brimstone {
 
@@ -26,24 +27,24 @@ public:
         return std::log(share / (1.0 - share)) / input_scale_;
     }
 
+    std::vector<double> weights(std::vector<double> parameters) const {
+        for (double& value : parameters) {
+            value = weight(value);
+        }
+        return parameters;
+    }
+    std::vector<double> parameters(std::vector<double> weights) const {
+        for (double& value : weights) {
+            value = parameter(value);
+        }
+        return weights;
+    }
+
     double weight_limit() const { return weight_limit_; }
 
 private:
     double input_scale_;
     double weight_limit_;
-};
-
-/// [4 ŵ (1 − ŵ)]² [2 ŵ]² and its derivative: how the slope of the transform narrows a parameter's variance.
-struct SlopeVariance {
-    double factor;
-    double slope; ///< with respect to ŵ
-
-    explicit SlopeVariance(double relative_weight) {
-        const double rest = 1.0 - relative_weight;
-        const double cube = relative_weight * relative_weight * relative_weight;
-        factor = 64.0 * cube * relative_weight * rest * rest;
-        slope = 128.0 * cube * rest * (2.0 - 3.0 * relative_weight);
-    }
 };
 
 } // namespace brimstone

@@ -1,10 +1,9 @@
-#include "brimstone/plan/pyramid.hpp"
+#include "brimstone/plan/coarse_matrix.hpp"
 
 #include <algorithm>
 #include <mutex>
 #include <numeric>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "brimstone/support/parallel.hpp"
@@ -40,40 +39,6 @@ Neighbors transpose(const Coarsening& coarsening) {
         }
     }
     return result;
-}
-
-std::vector<double> block_weights(const Coarsening& coarsening) {
-    std::vector<double> weight(coarsening.n_voxels, 0.0);
-    for (const std::uint32_t voxel : coarsening.voxel) {
-        if (voxel != Coarsening::none) {
-            weight[voxel] += 1.0;
-        }
-    }
-    for (double& w : weight) {
-        w = w > 0.0 ? 1.0 / w : 0.0;
-    }
-    return weight;
-}
-
-SharedShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
-    std::vector<double> sum(coarsening.n_voxels, 0.0);
-    for (std::size_t i = 0; i < finer.voxel.size(); ++i) {
-        const std::uint32_t voxel = coarsening.voxel[finer.voxel[i]];
-        if (voxel == Coarsening::none) {
-            throw std::invalid_argument("row " + std::to_string(finer.voxel[i]) +
-                                        " has a share of a structure, but no voxel on the coarser grid");
-        }
-        sum[voxel] += finer.share[i];
-    }
-    std::vector<std::uint32_t> coarse_voxel;
-    std::vector<double> share;
-    for (std::size_t j = 0; j < sum.size(); ++j) {
-        if (sum[j] > 0.0) {
-            coarse_voxel.push_back(static_cast<std::uint32_t>(j));
-            share.push_back(sum[j]);
-        }
-    }
-    return std::make_shared<const VoxelShares>(std::move(coarse_voxel), std::move(share));
 }
 
 /// R D, a pair of columns at a time.
@@ -112,6 +77,9 @@ public:
         const float step[tile_columns] = {finer_.step(pair * tile_columns),
                                           finer_.step(pair * tile_columns + 1)};
         const auto add = [&](std::uint32_t voxel, float left, float right) {
+            if (voxel == Coarsening::none) {
+                throw std::invalid_argument("a row with dose has no voxel on the coarser grid");
+            }
             float* const at = sum.data() + std::size_t{voxel} * tile_columns;
             if (at[0] == 0.0F && at[1] == 0.0F) {
                 desk.touched.push_back(voxel);
@@ -293,63 +261,14 @@ private:
     Desks desks_;
 };
 
+} // namespace
+
 std::shared_ptr<const DoseMatrix> coarsen_matrix(const DoseMatrix& finer, const Coarsening& coarsening,
                                                  int threads) {
     const CoarseColumns columns(finer, coarsening, threads);
     return std::make_shared<const DoseMatrix>(
         coarsening.n_voxels, coarsening.n_beamlets,
         [&](std::size_t column, ColumnEntries& entries) { entries = columns[column]; }, threads);
-}
-
-} // namespace
-
-PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
-    PlanGrid result;
-    result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
-    for (const SharedShares& shares : finer.structures) {
-        result.structures.push_back(sum_shares(*shares, coarsening));
-    }
-    auto base_dose = std::make_shared<std::vector<double>>();
-    if (!finer.base_dose->empty()) {
-        const std::vector<double> block_weight = block_weights(coarsening);
-        base_dose->assign(coarsening.n_voxels, 0.0);
-        for (std::size_t j = 0; j < finer.base_dose->size(); ++j) {
-            const std::uint32_t voxel = coarsening.voxel[j];
-            if (voxel != Coarsening::none) {
-                (*base_dose)[voxel] += (*finer.base_dose)[j] * block_weight[voxel];
-            }
-        }
-    }
-    result.base_dose = std::move(base_dose);
-    result.from_finer = std::move(coarsening);
-    return result;
-}
-
-std::vector<double> interpolate_weights(const Coarsening& coarsening, const std::vector<double>& coarse) {
-    std::vector<double> finer(coarsening.row_start.size() - 1, 0.0);
-    for (std::size_t i = 0; i < finer.size(); ++i) {
-        for (auto p = static_cast<std::size_t>(coarsening.row_start[i]);
-             p < static_cast<std::size_t>(coarsening.row_start[i + 1]); ++p) {
-            finer[i] += coarsening.share[p] * coarse[coarsening.beamlet[p]];
-        }
-    }
-    return finer;
-}
-
-std::vector<double> average_weights(const Coarsening& coarsening, const std::vector<double>& finer) {
-    std::vector<double> sum(coarsening.n_beamlets, 0.0);
-    std::vector<double> share(coarsening.n_beamlets, 0.0);
-    for (std::size_t i = 0; i < finer.size(); ++i) {
-        for (auto p = static_cast<std::size_t>(coarsening.row_start[i]);
-             p < static_cast<std::size_t>(coarsening.row_start[i + 1]); ++p) {
-            sum[coarsening.beamlet[p]] += coarsening.share[p] * finer[i];
-            share[coarsening.beamlet[p]] += coarsening.share[p];
-        }
-    }
-    for (std::size_t c = 0; c < sum.size(); ++c) {
-        sum[c] = share[c] > 0.0 ? sum[c] / share[c] : 0.0;
-    }
-    return sum;
 }
 
 } // namespace brimstone

@@ -1,47 +1,10 @@
-#include "brimstone/terms/term.hpp"
+#include "brimstone/terms/term_sum.hpp"
 
 #include <algorithm>
-#include <utility>
 
-#include "brimstone/support/kernels/kernels.hpp"
 #include "brimstone/support/parallel.hpp"
 
 namespace brimstone {
-
-VoxelShares::VoxelShares(std::vector<std::uint32_t> voxels, std::vector<double> shares)
-    : voxel(std::move(voxels)), share(std::move(shares)) {
-    for (std::size_t i = 0; i < voxel.size(); ++i) {
-        while (block_position_.size() * block <= voxel[i]) {
-            block_position_.push_back(static_cast<std::uint32_t>(i));
-        }
-    }
-}
-
-std::size_t VoxelShares::position(std::size_t first_voxel) const {
-    const std::size_t number = first_voxel / block;
-    if (number >= block_position_.size()) {
-        return voxel.size();
-    }
-    const std::size_t next = number + 1;
-    const std::size_t end = next < block_position_.size() ? block_position_[next] : voxel.size();
-    const std::uint32_t* const first = voxel.data();
-    return static_cast<std::size_t>(
-        std::lower_bound(first + block_position_[number], first + end, first_voxel) - first);
-}
-
-void DoseState::find_maximum(int threads) {
-    constexpr std::size_t blocks_per_piece = 16;
-    const std::size_t n_blocks = (voxels() + block - 1) / block;
-    block_maximum_.resize(n_blocks);
-    parallel_pieces(n_blocks, blocks_per_piece, threads,
-                    [&](std::size_t, std::size_t begin, std::size_t end) {
-                        for (std::size_t b = begin; b < end; ++b) {
-                            block_maximum_[b] =
-                                kernels().highest(dose() + b * block, std::min(block, voxels() - b * block));
-                        }
-                    });
-    maximum_ = n_blocks == 0 ? 0.0 : *std::max_element(block_maximum_.begin(), block_maximum_.end());
-}
 
 TermSum::TermSum(const std::vector<const Term*>& terms, const DoseState& state, bool with_residual,
                  int threads) {

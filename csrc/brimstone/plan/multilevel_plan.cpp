@@ -1,0 +1,78 @@
+#include "brimstone/plan/multilevel_plan.hpp"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace brimstone {
+
+MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
+                               Precision precision, int threads)
+    : terms_(std::move(terms)), cost_offset_(cost_offset), precision_(precision), threads_(threads) {
+    grids_.push_back(std::move(finest));
+}
+
+void MultilevelPlan::add_coarser_grid(Coarsening coarsening) {
+    grids_.push_back(coarsen(grids_.back(), std::move(coarsening), threads_));
+}
+
+void MultilevelPlan::penalize_roughness(std::size_t index, FluenceRoughness roughness) {
+    static_cast<void>(grid(index));
+    grids_[index].roughness = std::make_shared<const FluenceRoughness>(std::move(roughness));
+}
+
+const PlanGrid& MultilevelPlan::grid(std::size_t index) const {
+    if (index >= grids_.size()) {
+        throw std::invalid_argument("grid " + std::to_string(index) + " is not one of the plan's " +
+                                    std::to_string(grids_.size()) + ", counted from 0");
+    }
+    return grids_[index];
+}
+
+const std::shared_ptr<const DoseMatrix>& MultilevelPlan::matrix(std::size_t index) const {
+    const std::shared_ptr<const DoseMatrix>& matrix = grid(index).matrix;
+    if (matrix == nullptr) {
+        throw std::logic_error("an optimization has left grid " + std::to_string(index) +
+                               ", and its matrix is gone");
+    }
+    return matrix;
+}
+
+std::size_t MultilevelPlan::n_beamlets(std::size_t index) const {
+    return index == 0 ? grids_[0].matrix->columns() : grid(index).from_finer.n_beamlets;
+}
+
+void MultilevelPlan::leave_coarser_than(std::size_t grid) {
+    while (++grid < grids_.size()) {
+        grids_[grid].matrix.reset();
+    }
+}
+
+std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t index,
+                                                                 const BinSettings& bins) const {
+    const PlanGrid& plan = grid(index);
+    std::vector<std::unique_ptr<Term>> terms;
+    for (const TermSpecification& term : terms_) {
+        terms.push_back(make_term(term, plan.structures.at(term.structure), bins));
+    }
+    return std::make_shared<const Prescription>(matrix(index), std::move(terms), plan.base_dose, cost_offset_,
+                                                precision_, threads_);
+}
+
+std::unique_ptr<LevelObjective> MultilevelPlan::objective(const LevelSettings& level) const {
+    return std::make_unique<LevelObjective>(prescription(level.grid, level.bins), level.parameters,
+                                            grid(level.grid).roughness);
+}
+
+std::vector<double> MultilevelPlan::transfer(std::vector<double> weights, std::size_t from,
+                                             std::size_t to) const {
+    for (; from < to; ++from) {
+        weights = average_weights(grid(from + 1).from_finer, weights);
+    }
+    for (; from > to; --from) {
+        weights = interpolate_weights(grid(from).from_finer, weights);
+    }
+    return weights;
+}
+
+} // namespace brimstone

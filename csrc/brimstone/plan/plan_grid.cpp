@@ -1,0 +1,58 @@
+#include "brimstone/plan/plan_grid.hpp"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "brimstone/plan/coarse_matrix.hpp"
+
+namespace brimstone {
+
+namespace {
+
+SharedShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) {
+    std::vector<double> sum(coarsening.n_voxels, 0.0);
+    for (std::size_t i = 0; i < finer.voxel.size(); ++i) {
+        const std::uint32_t voxel = coarsening.voxel[finer.voxel[i]];
+        if (voxel == Coarsening::none) {
+            throw std::invalid_argument("row " + std::to_string(finer.voxel[i]) +
+                                        " has a share of a structure, but no voxel on the coarser grid");
+        }
+        sum[voxel] += finer.share[i];
+    }
+    std::vector<std::uint32_t> coarse_voxel;
+    std::vector<double> share;
+    for (std::size_t j = 0; j < sum.size(); ++j) {
+        if (sum[j] > 0.0) {
+            coarse_voxel.push_back(static_cast<std::uint32_t>(j));
+            share.push_back(sum[j]);
+        }
+    }
+    return std::make_shared<const VoxelShares>(std::move(coarse_voxel), std::move(share));
+}
+
+} // namespace
+
+PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
+    PlanGrid result;
+    result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
+    for (const SharedShares& shares : finer.structures) {
+        result.structures.push_back(sum_shares(*shares, coarsening));
+    }
+    auto base_dose = std::make_shared<std::vector<double>>();
+    if (!finer.base_dose->empty()) {
+        const std::vector<double> block_weight = block_weights(coarsening);
+        base_dose->assign(coarsening.n_voxels, 0.0);
+        for (std::size_t j = 0; j < finer.base_dose->size(); ++j) {
+            const std::uint32_t voxel = coarsening.voxel[j];
+            if (voxel != Coarsening::none) {
+                (*base_dose)[voxel] += (*finer.base_dose)[j] * block_weight[voxel];
+            }
+        }
+    }
+    result.base_dose = std::move(base_dose);
+    result.from_finer = std::move(coarsening);
+    return result;
+}
+
+} // namespace brimstone
