@@ -1,5 +1,5 @@
-# Types of the compiled core. It checks every number that it is given and raises ValueError; the Python layer checks first,
-# in the words of its users.
+# Types of the compiled core. It checks every number that it is given and raises ValueError; the Python layer checks
+# first, in the words of its users.
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

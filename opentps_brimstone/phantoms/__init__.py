@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from opentps_brimstone.phantoms.c_shape import C_SHAPE, C_SHAPE_HARD, CShape, c_shape, c_shape_hard
+from opentps_brimstone.phantoms.c_shape import C_SHAPE, C_SHAPE_HARD, CShape
 from opentps_brimstone.phantoms.case import Phantom
-from opentps_brimstone.phantoms.head_neck import HEAD_NECK, HeadNeck, head_neck
-from opentps_brimstone.phantoms.multi_target import MULTI_TARGET, MultiTarget, multi_target
-from opentps_brimstone.phantoms.prostate import PROSTATE, Prostate, prostate
+from opentps_brimstone.phantoms.design import Design
+from opentps_brimstone.phantoms.head_neck import HEAD_NECK, HeadNeck
+from opentps_brimstone.phantoms.multi_target import MULTI_TARGET, MultiTarget
+from opentps_brimstone.phantoms.prostate import PROSTATE, Prostate
 from opentps_brimstone.phantoms.shapes import AIR_HU, WATER_HU, centered_grid, prism_share
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PROSTATE",
     "WATER_HU",
     "CShape",
+    "Design",
     "HeadNeck",
     "MultiTarget",
     "Phantom",
@@ -38,18 +40,21 @@ __all__ = [
     "prostate",
 ]
 
+# Each makes its case's phantom from the grid spacing in mm.
+multi_target = MULTI_TARGET.phantom
+prostate = PROSTATE.phantom
+head_neck = HEAD_NECK.phantom
+c_shape = C_SHAPE.phantom
+c_shape_hard = C_SHAPE_HARD.phantom
+
 PHANTOMS: dict[str, Callable[[float], Phantom]] = {
-    "multitarget": multi_target,
-    "prostate": prostate,
-    "head-neck": head_neck,
-    "c-shape": c_shape,
-    "c-shape-hard": c_shape_hard,
+    design.name: design.phantom for design in (MULTI_TARGET, PROSTATE, HEAD_NECK, C_SHAPE, C_SHAPE_HARD)
 }
 """Every case by name, made from the grid spacing in mm."""
 
 
 def make_phantom(name: str, grid_mm: float = 4.0) -> Phantom:
-    """Phantom of a name.
+    """Make the phantom of a case.
 
     Parameters
     ----------
@@ -65,7 +70,7 @@ def make_phantom(name: str, grid_mm: float = 4.0) -> Phantom:
     Raises
     ------
     ValueError
-        When there is none of that name, or the spacing does not suit it.
+        If the case is unknown or the spacing does not suit it.
     """
     if name not in PHANTOMS:
         raise ValueError(f"case {name!r} is unknown; it may be {', '.join(PHANTOMS)}")

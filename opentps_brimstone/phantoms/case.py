@@ -1,4 +1,4 @@
-"""What a planning case is made of."""
+"""A planning case: CT, structures, fields and goals."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Phantom"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Phantom:
-    """A planning case.
+    """A planning case: CT, structures, fields and goals.
 
     Attributes
     ----------
     name : str
         Name in `PHANTOMS`.
     title : str
-        What it is, for people.
+        Name for people.
     ct_hu : ndarray, shape (nx, ny, nz)
-        HU; not writeable.
+        HU; read-only.
     grid : VoxelGrid
         Of the CT, and of the dose.
     structures : tuple of Structure
@@ -45,8 +45,8 @@ class Phantom:
     lower_prescriptions_gy : mapping of str to float
         Dose prescribed to targets that get less than `prescription_gy`.
     objectives : tuple of (str, ObjectiveTerm)
-        A fixed prescription, for comparisons that leave the goals aside: name of the structure, and what is asked of
-        it. Empty where there is none.
+        A fixed prescription, for comparisons that do not use the goals: structure names and terms. Empty if there is
+        none.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Phantom:
         return self.grid.origin_mm
 
     def structure(self, name: str) -> Structure:
-        """Structure of a name.
+        """Find a structure by name.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Phantom:
         Raises
         ------
         ValueError
-            When there is none of that name.
+            If the name is unknown.
         """
         for structure in self.structures:
             if structure.name == name:
@@ -96,7 +96,7 @@ class Phantom:
         raise ValueError(f"phantom {self.name!r} has no structure {name!r}; it has {names}")
 
     def prescription_of(self, target: str) -> float:
-        """Dose prescribed to a target.
+        """Return the dose prescribed to a target.
 
         Parameters
         ----------
@@ -111,8 +111,8 @@ class Phantom:
         Raises
         ------
         ValueError
-            When there is no structure of that name, or it is no target.
+            If the structure is unknown or not a target.
         """
         if not self.structure(target).is_target:
-            raise ValueError(f"{target!r} of phantom {self.name!r} is no target; nothing is prescribed to it")
+            raise ValueError(f"{target!r} of phantom {self.name!r} is not a target; nothing is prescribed to it")
         return self.lower_prescriptions_gy.get(target, self.prescription_gy)

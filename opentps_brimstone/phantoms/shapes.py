@@ -20,6 +20,8 @@ __all__ = [
     "disc",
     "ellipse",
     "ellipsoid",
+    "grown",
+    "half",
     "prism_share",
     "rest_of_body",
     "rounded_box",
@@ -27,6 +29,7 @@ __all__ = [
     "water_ct",
 ]
 
+Size = tuple[float, float, float]
 Outline = Callable[[FloatArray, FloatArray], BoolArray]
 Solid = Callable[[FloatArray, FloatArray, FloatArray], BoolArray]
 
@@ -35,12 +38,12 @@ AIR_HU = -1024.0
 
 # Sub-samples of a voxel along x and along y for the volume share of a prism: shares are multiples of 1/256.
 _SUBSAMPLES = 16
-# The same along each of the three axes for that of a solid: shares are multiples of 1/512.
+# Sub-samples along each of the three axes for a solid: shares are multiples of 1/512.
 _SOLID_SUBSAMPLES = 8
 
 
-def centered_grid(extent_mm: tuple[float, float, float], margin_mm: float, spacing_mm: float) -> VoxelGrid:
-    """Grid of cubic voxels around the origin, which lies on a corner of voxels.
+def centered_grid(extent_mm: Size, margin_mm: float, spacing_mm: float) -> VoxelGrid:
+    """Make a grid of cubic voxels around the origin, which lies on a corner of voxels.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ def centered_grid(extent_mm: tuple[float, float, float], margin_mm: float, spaci
     Raises
     ------
     ValueError
-        When the spacing is not positive, or so large that a voxel holds the whole extent.
+        If the spacing is not positive or larger than the smallest extent.
     """
     if not (math.isfinite(spacing_mm) and 0 < spacing_mm <= min(extent_mm)):
         raise ValueError(f"the grid spacing is {spacing_mm:g} mm; it must be above 0 and at most {min(extent_mm):g} mm")
@@ -73,7 +76,7 @@ def prism_share(
     length_mm: float,
     center_z_mm: float = 0.0,
 ) -> FloatArray:
-    """Volume share of every voxel that lies in a prism along z.
+    """Compute the share of every voxel's volume that lies in a prism along z.
 
     Parameters
     ----------
@@ -106,10 +109,10 @@ def prism_share(
 def solid_share(
     grid: VoxelGrid,
     inside: Solid,
-    half_mm: tuple[float, float, float],
-    center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    half_mm: Size,
+    center_mm: Size = (0.0, 0.0, 0.0),
 ) -> FloatArray:
-    """Volume share of every voxel that lies in a solid.
+    """Compute the share of every voxel's volume that lies in a solid.
 
     Parameters
     ----------
@@ -165,7 +168,7 @@ def ellipse(half_x: float, half_y: float) -> Outline:
     return lambda x, y: np.asarray((x / half_x) ** 2 + (y / half_y) ** 2 <= 1)
 
 
-def ellipsoid(half_mm: tuple[float, float, float], center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Solid:
+def ellipsoid(half_mm: Size, center_mm: Size = (0.0, 0.0, 0.0)) -> Solid:
     """Surface of an ellipsoid with axes along x, y and z, in mm."""
 
     def inside(x: FloatArray, y: FloatArray, z: FloatArray) -> BoolArray:
@@ -176,8 +179,18 @@ def ellipsoid(half_mm: tuple[float, float, float], center_mm: tuple[float, float
     return inside
 
 
+def half(size_mm: Size) -> Size:
+    """Half of a size along x, y and z."""
+    return size_mm[0] / 2, size_mm[1] / 2, size_mm[2] / 2
+
+
+def grown(half_mm: Size, margin_mm: float) -> Size:
+    """Half a size with a margin on each side."""
+    return half_mm[0] + margin_mm, half_mm[1] + margin_mm, half_mm[2] + margin_mm
+
+
 def water_ct(body: FloatArray) -> FloatArray:
-    """HU of a body of water in air.
+    """Compute the HU of a body of water in air.
 
     Parameters
     ----------
@@ -195,13 +208,13 @@ def water_ct(body: FloatArray) -> FloatArray:
 
 
 def rest_of_body(body: FloatArray, targets: Iterable[FloatArray], organs: Iterable[FloatArray]) -> FloatArray:
-    """Share of every voxel that is body and neither target nor organ.
+    """Compute the share of every voxel that is body and neither target nor organ.
 
     Parameters
     ----------
     body : ndarray, shape (nx, ny, nz)
     targets, organs : iterable of ndarray, shape (nx, ny, nz)
-        Shares. A voxel that is in part target is no rest: its dose is the target's.
+        Shares. A voxel that is partly target is not rest: its dose is the target's.
 
     Returns
     -------

@@ -119,7 +119,7 @@ def test_each_phantom_has_terms_of_its_own():
 
 
 def test_numbers_may_be_changed():
-    wide = c_shape(4.0, dataclasses.replace(C_SHAPE, opening_degrees=180.0))
+    wide = dataclasses.replace(C_SHAPE, opening_degrees=180.0).phantom(4.0)
     assert volume_cm3(wide, "PTV") == pytest.approx(TARGET_CM3 / 0.75 * 0.5, rel=0.005)
 
 
@@ -164,7 +164,7 @@ def test_cases_are_whole(case):
     assert phantom.prescription_gy == max(phantom.prescription_of(s.name) for s in phantom.structures if s.is_target)
     fields, step = (7, 50.0) if case in ("multitarget", "prostate") else (9, 40.0)
     assert phantom.gantry_angles == tuple(step * i for i in range(fields))
-    with pytest.raises(ValueError, match=f"'Body' of phantom '{case}' is no target; nothing is prescribed"):
+    with pytest.raises(ValueError, match=f"'Body' of phantom '{case}' is not a target; nothing is prescribed"):
         phantom.prescription_of("Body")
 
 
@@ -211,7 +211,7 @@ def test_the_ptv_of_the_neck_keeps_its_distances():
     ptv = phantom.structure("PTV").share > 0.5
     from_cord = np.hypot(x, y - HEAD_NECK.cord_y_mm)[ptv].min() - HEAD_NECK.cord_radius_mm
     assert from_cord == pytest.approx(HEAD_NECK.cord_gap_mm, abs=2.0)
-    half_x, half_y = HEAD_NECK.neck_mm[0] / 2, HEAD_NECK.neck_mm[1] / 2
+    half_x, half_y = HEAD_NECK.body_mm[0] / 2, HEAD_NECK.body_mm[1] / 2
     assert ((x / (half_x - 6)) ** 2 + (y / (half_y - 6)) ** 2)[ptv].max() <= 1.05
     for name in ("Left parotid", "Right parotid"):
         parotid = phantom.structure(name).share
@@ -226,7 +226,8 @@ def test_registry():
     assert "c-shape" in PHANTOMS
     assert make_phantom("c-shape", 8.0).name == "c-shape"
     with pytest.raises(
-        ValueError, match="case 'd-shape' is unknown; it may be multitarget, prostate, head-neck, c-shape, c-shape-hard"
+        ValueError,
+        match="case 'd-shape' is unknown; it may be multitarget, prostate, head-neck, c-shape, c-shape-hard",
     ):
         make_phantom("d-shape")
 
@@ -255,9 +256,9 @@ def test_phantoms_need_no_opentps():
 @pytest.mark.parametrize(
     ("make", "grid_mm", "complaint"),
     [
-        (multi_target, 21.0, "the multi-target case needs 20 mm or finer"),
-        (prostate, 16.0, "the mock prostate needs 15 mm or finer"),
-        (head_neck, 13.0, "the mock head and neck needs 12 mm or finer"),
+        (multi_target, 21.0, "TG-119 multi-target needs 20 mm or finer"),
+        (prostate, 16.0, "TG-119 mock prostate needs 15 mm or finer"),
+        (head_neck, 13.0, "TG-119 mock head and neck needs 12 mm or finer"),
         (head_neck, 0.0, "grid spacing is 0 mm; it must be above 0"),
     ],
 )
