@@ -8,7 +8,7 @@ namespace brimstone::bindings {
 namespace {
 
 std::string compiler() {
-#if defined(__clang__)
+#ifdef __clang__
     return "Clang " __clang_version__;
 #elif defined(__GNUC__)
     return "GCC " __VERSION__;

@@ -51,13 +51,22 @@ private:
     const LevelProgress* progress_;
 };
 
+/// Python may keep a view; what it looks at is gone when its callback has returned or thrown.
+class ViewExpiry {
+public:
+    explicit ViewExpiry(ProgressView& view) : view_(view) {}
+    ViewExpiry(const ViewExpiry&) = delete;
+    ViewExpiry& operator=(const ViewExpiry&) = delete;
+    ~ViewExpiry() { view_.expire(); }
+
+private:
+    ProgressView& view_;
+};
+
 bool report(const py::function& callback, const LevelProgress& progress) {
     const py::gil_scoped_acquire acquire;
     const auto view = std::make_shared<ProgressView>(progress);
-    struct Expiry {
-        ProgressView& view;
-        ~Expiry() { view.expire(); }
-    } const expiry{*view};
+    const ViewExpiry expiry(*view);
     return callback(view).cast<bool>();
 }
 

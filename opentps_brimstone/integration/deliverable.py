@@ -316,10 +316,9 @@ def make_deliverable(
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
     from opentps_brimstone.integration.photon_plan import plan_terms
 
-    check_mu_limits(minimum_mu, step_mu)
-    options = RunOptions(processes, cache, progress)
-    engine = {**options.keywords(), **engine_options}
-    clock = StageTimes()
+    check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
+    engine_options = {"progress": progress, **engine_options}
+    work = _Work(photon_plan, ct, engine_options, cache, say)
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     layout = layout_from_opentps(photon_plan)
@@ -337,7 +336,11 @@ def make_deliverable(
     beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
 
-    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, engine), beams)
+    limits = {
+        name: float(delivered.engine_mu(mu))
+        for name, mu in (("minimum_engine_mu", minimum_mu), ("step_engine_mu", step_mu))
+    }
+    segments = work.segment_doses(beams)
     weights = optimize_segment_weights(
         segments,
         terms,
@@ -349,6 +352,8 @@ def make_deliverable(
         settings=settings,
         callback=callback,
         progress=progress,
+        minimum_engine_mu=float(delivered.engine_mu(minimum_mu)),
+        step_engine_mu=float(delivered.engine_mu(step_mu)),
     )
     beams = _with_mu(beams, weights.mu)
     took = clock.lap("weights")

@@ -1,4 +1,4 @@
-"""Beamlet rows and leaves: which leaves lie over a row, and rows that sit on the leaves."""
+"""Beamlet rows and leaves: which leaves cover a row, and rows that coincide with leaves."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM
 
 
 def leaf_pairs_of_rows(mlc: MLC, rows_mm: npt.ArrayLike, height_mm: float) -> IntArray:
-    """Leaf pairs over beamlet rows.
+    """Find the leaf pairs that cover beamlet rows.
 
     Parameters
     ----------
     mlc : MLC
     rows_mm : array_like, shape (n_rows,)
-        Middles of the rows in y.
+        Centers of the rows in y.
     height_mm : float
         Size of the beamlets in y.
 
     Returns
     -------
     ndarray of int, shape (n_rows, 2)
-        First leaf pair over each row, and the one after the last. Rows that together fill one wide leaf have it in
-        common.
+        First leaf pair over each row, and the one after the last. Rows that together fill one wide leaf share it.
 
     Raises
     ------
     ValueError
-        When a row's edges are no leaf edges, naming the offset and what to do.
+        If a row's edges are not leaf edges; the message has the offset and what to do.
     """
     rows = np.asarray(rows_mm, dtype=np.float64)
     boundaries = np.asarray(mlc.leaf_boundaries_mm)
@@ -57,13 +56,13 @@ def leaf_pairs_of_rows(mlc: MLC, rows_mm: npt.ArrayLike, height_mm: float) -> In
 
 
 def _rows_fill(low: float, high: float, leaf_low: float, leaf_high: float) -> bool:
-    """Whether rows on the grid of the one from low to high fill a leaf that is wider."""
+    """Whether the grid of rows that this one belongs to fills a leaf that is wider."""
     offsets = np.array([low - leaf_low, leaf_high - high]) / (high - low)
     return bool((offsets > -0.5).all() and (np.abs(offsets - np.round(offsets)) * (high - low) <= TOLERANCE_MM).all())
 
 
 def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | None = None) -> tuple[FloatArray, float]:
-    """Beamlet rows that sit on the leaves and cover an interval.
+    """Place beamlet rows on the leaves so that they cover an interval.
 
     Parameters
     ----------
@@ -71,18 +70,19 @@ def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | Non
     y_min_mm, y_max_mm : float
         Ends of the interval.
     height_mm : float, optional
-        Height of the rows, as several narrow leaves; by default the width of the widest leaf over the interval.
+        Height of the rows, such as that of several narrow leaves; by default the width of the widest leaf over the
+        interval.
 
     Returns
     -------
     rows_mm : ndarray, shape (n_rows,)
-        Middles of the rows, rising.
+        Centers of the rows, ascending.
     height_mm : float
 
     Raises
     ------
     ValueError
-        When the interval is empty or not wholly under the leaves, or no rows of this height sit on them.
+        If the interval is empty or not entirely under the leaves, or no rows of this height coincide with leaves.
     """
     if not (np.isfinite([y_min_mm, y_max_mm]).all() and y_min_mm <= y_max_mm):
         raise ValueError(f"beamlet rows cannot cover {y_min_mm} to {y_max_mm} mm")
@@ -115,7 +115,7 @@ def leaf_aligned_beamlets(
     row_height_mm: float | None = None,
     margin_mm: float = 0.0,
 ) -> tuple[FloatArray, tuple[float, float]]:
-    """Beamlets over a target, their rows on the leaves.
+    """Place beamlets over a target, with their rows on the leaves.
 
     Parameters
     ----------
@@ -123,9 +123,9 @@ def leaf_aligned_beamlets(
     points_mm : array_like, shape (n_points, 2)
         Points of the target or its outline in the beam's eye view (x, y), no further apart than the rows are high.
     x_spacing_mm : float
-        Beamlet size along the leaves' travel.
+        Beamlet size along the travel of the leaves.
     row_height_mm : float, optional
-        As `leaf_rows`.
+        As for `leaf_rows`.
     margin_mm : float
         Added around the points.
 
@@ -140,7 +140,7 @@ def leaf_aligned_beamlets(
     Raises
     ------
     ValueError
-        As `leaf_rows`, and when points, spacing or margin are none.
+        As for `leaf_rows`, and if points, spacing or margin are invalid.
     """
     points = np.asarray(points_mm, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():

@@ -1,6 +1,6 @@
 """Integer fluence matrices as sums of weighted leaf openings.
 
-A row of an opening is a pair of column edges (left, right): cells left to right - 1 are open, none where the two are
+A row of an opening is a pair of column edges (left, right): cells left to right - 1 are open, and none if the two are
 equal. Rows are leaf pairs, columns beamlets.
 """
 
@@ -21,9 +21,9 @@ class Decomposition:
     Attributes
     ----------
     weights : ndarray of int, shape (n_openings,)
-        Levels given through each opening.
+        Levels delivered through each opening.
     left, right : ndarray of int, shape (n_openings, n_rows)
-        Column edges of each row's opening; equal where the row is closed.
+        Column edges of each row's opening; equal if the row is closed.
     n_columns : int
     """
 
@@ -51,7 +51,7 @@ class Decomposition:
         return total
 
     def merged(self) -> Decomposition:
-        """Give equal openings as one, with the sum of their weights.
+        """Merge equal openings; their weights are added.
 
         Returns
         -------
@@ -66,7 +66,7 @@ class Decomposition:
 
 
 def check_matrix(matrix: npt.ArrayLike) -> IntArray:
-    """Whole, non-negative numbers in a matrix that is not empty.
+    """Check that a matrix is not empty and holds whole, non-negative numbers.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def check_matrix(matrix: npt.ArrayLike) -> IntArray:
     Raises
     ------
     ValueError
-        When it is none.
+        If it does not.
     """
     given = np.asarray(matrix)
     if given.ndim != 2 or not given.size:
@@ -88,12 +88,12 @@ def check_matrix(matrix: npt.ArrayLike) -> IntArray:
         raise ValueError("a fluence matrix to decompose must hold whole numbers; quantize the fluence first")
     if given.min() < 0:
         at = tuple(int(k) for k in np.unravel_index(given.argmin(), given.shape))
-        raise ValueError(f"the fluence matrix is {given.min()} at row {at[0]}, column {at[1]}; it cannot be negative")
+        raise ValueError(f"the fluence matrix is {given.min()} at row {at[0]}, column {at[1]}; it must not be negative")
     return given.astype(np.int64)
 
 
 def rises(matrix: IntArray) -> IntArray:
-    """Differences of neighboring cells along the rows, with zero outside.
+    """Compute the differences of neighboring cells along the rows, with zero outside.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Least monitor units through few openings, when leaves may interdigitate.
+"""Minimal monitor units with few openings, for leaves that may interdigitate.
 
-K. Engel, A new algorithm for optimal multileaf collimator field segmentation, Discrete Appl. Math. 152 (2005) 35: take
-off the matrix, again and again, an opening with the greatest weight that lowers the least total by all of itself, among
-these one that leaves the fewest places where a row's fluence changes. Engel leaves further ties open; a wide opening
-proves best, and other choices are tried for decompositions with fewer openings.
+K. Engel, A new algorithm for optimal multileaf collimator field segmentation, Discrete Appl. Math. 152 (2005) 35: subtract,
+repeatedly, an opening of the greatest weight that lowers the minimal total by its whole weight, and among these one that
+leaves the fewest places where a row's fluence changes. Engel leaves further ties open; a wide opening proves best, and
+other choices are tried for decompositions with fewer openings.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from opentps_brimstone.sequencing.decomposition import Decomposition, check_matr
 
 
 def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:
-    """Greatest weight of each row's openings that takes nothing off any row's reserve.
+    """Find the greatest weight that each opening may have without exceeding its row's reserve.
 
-    A row needs at least the sum of its rises; what the total has more is its reserve. An opening of weight u that
-    starts at a rise p and ends at a drop q takes (u - p)⁺ + (u - q)⁺ of it, and u where the row stays closed.
+    A row needs at least the sum of its rises; what the total exceeds it by is its reserve. An opening of weight u that
+    starts at a rise p and ends at a drop q takes (u - p)⁺ + (u - q)⁺ of it, and u if the row stays closed.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:
     Returns
     -------
     ndarray of int, shape (n_rows, n_columns + 1, n_columns + 1)
-        By row, left and right edge; on the diagonal that of a closed row, -1 below it.
+        By row, left and right edge; a closed row on the diagonal, -1 below it.
     """
     n_rows, n_columns = matrix.shape
     steps = rises(matrix)
@@ -49,7 +49,7 @@ def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:
 
 
 def changes_removed(matrix: IntArray, weight: int | IntArray) -> IntArray:
-    """By how many places where a row's fluence changes each opening of a weight makes them fewer.
+    """Count the fluence changes along its row that each opening of a weight removes.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def changes_removed(matrix: IntArray, weight: int | IntArray) -> IntArray:
 
 
 def _tie_breaks(n_columns: int, attempts: int) -> FloatArray:
-    """Preferences among openings that are otherwise equal, each below 1: first for wide ones, then for any."""
+    """Preferences among openings that are otherwise equal, each below 1: the first for wide ones, the others random."""
     edges = np.arange(n_columns + 1)
     width = np.maximum(edges[None, :] - edges[:, None], 0) / (n_columns + 1)
     random = np.random.default_rng(0).random((attempts, *width.shape))
@@ -86,8 +86,8 @@ def engel(matrix: npt.ArrayLike, *, attempts: int = 8) -> Decomposition:
     ----------
     matrix : array_like of int, shape (n_rows, n_columns)
     attempts : int
-        How many ways to break ties are tried, side by side; the decomposition with the fewest openings is kept. The
-        first is for a wide opening, as if there were no others.
+        Number of ways to break ties that are tried; the decomposition with the fewest openings is kept. The first
+        prefers wide openings.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def engel(matrix: npt.ArrayLike, *, attempts: int = 8) -> Decomposition:
 def _fewest(
     taken: list[tuple[IntArray, IntArray, IntArray]], attempts: int, n_rows: int, n_columns: int
 ) -> Decomposition:
-    """Keep the attempt that took the fewest openings; one that has ended takes some of weight 0."""
+    """Keep the attempt with the fewest openings; an attempt that has finished adds openings of weight 0."""
     weights = np.array([weight for weight, _, _ in taken], dtype=np.int64).reshape(len(taken), attempts)
     winner = int((weights > 0).sum(axis=0).argmin())
     steps = np.flatnonzero(weights[:, winner])

@@ -1,11 +1,12 @@
-"""Least monitor units through few openings, when opposing leaves of neighboring rows must not pass each other.
+"""Minimal monitor units with few openings, for leaves that must not pass the opposing leaves of neighboring rows.
 
 T. Kalinowski, A duality based algorithm for multileaf collimator field segmentation with interleaf collision
-constraint, Discrete Appl. Math. 152 (2005) 52: take off the matrix, again and again, an opening with the greatest
-weight that lowers the least total by all of itself. The least total is a longest path now, that runs through several
-rows, so rows cannot choose their openings alone. Here they are chosen by dynamic programming over the rows, in which
-the paths found too long so far put a price on what lengthens them: a Lagrangian search for the opening that leaves the
-shortest longest path. The longest path itself decides. When no trial succeeds, an opening of a sweep does.
+constraint, Discrete Appl. Math. 152 (2005) 52: repeatedly subtract an opening of the greatest weight
+that lowers the minimal total by its whole weight. The minimal total is a longest path that runs through several rows,
+so openings cannot be chosen row by row. Here they are chosen by dynamic programming over the rows, in which the paths
+that were too long so far put a price on what lengthens them: a Lagrangian search for the opening that leaves the
+shortest longest path. A choice is accepted if the longest path confirms it. If no trial succeeds, an opening of a sweep
+is used, which always does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SLACK_MERIT = 0.3
 
 
 class _Prices:
-    """How often paths that were too long ran through each arc."""
+    """Counts of the paths that were too long, for each arc that they ran through."""
 
     def __init__(self, n_rows: int, n_columns: int) -> None:
         self._into_column = np.zeros((n_rows, n_columns + 1))
@@ -46,10 +47,10 @@ class _Prices:
                 self._out_of_row[row, last] += 1.0
 
     def of_openings(self, steps: IntArray, weight: int) -> FloatArray:
-        """How much an opening lengthens the paths counted, in its weight: by row, left and right edge.
+        """Compute how much each opening lengthens the counted paths, relative to its weight; by row and edges.
 
         It shortens the step into its first column by no more than that step's rise, lengthens the step out of its
-        last one but for a drop, and lengthens every way out of its row.
+        last one except for a drop, and lengthens every way out of its row.
         """
         n_columns = steps.shape[1] - 1
         shorter = np.minimum(weight, np.maximum(steps, 0)) / weight
@@ -65,7 +66,7 @@ class _Prices:
 
 
 def _best_without_collision(scores: FloatArray) -> tuple[IntArray, IntArray] | None:
-    """Edges with the greatest sum of scores of which none lies beyond a neighboring row's opposing edge."""
+    """Find the edges with the greatest sum of scores so that none passes a neighboring row's opposing edge."""
     reached = [scores[0]]
     for score in scores[1:]:
         at_most = np.maximum.accumulate(reached[-1], axis=0)
@@ -97,9 +98,9 @@ def _longest_of_sweep(matrix: IntArray, times: IntArray) -> Opening:
 
 
 def _find_opening(matrix: IntArray, total: int, prices: _Prices, fallback: Opening, trials: int) -> Opening:
-    """Search the greatest weight of which an opening lowers the least total by all of it.
+    """Search for the greatest weight with an opening that lowers the minimal total by all of it.
 
-    What is possible with one weight is possible with every smaller one, since the least total is convex in the matrix.
+    If one weight is possible, so is every smaller one, since the minimal total is convex in the matrix.
     """
     greatest = greatest_weights(matrix, total)
     edges = np.arange(matrix.shape[1] + 1)
@@ -122,7 +123,7 @@ def _find_opening(matrix: IntArray, total: int, prices: _Prices, fallback: Openi
 def _try_weight(
     matrix: IntArray, weight: int, total: int, merit: FloatArray, prices: _Prices, trials: int
 ) -> tuple[IntArray, IntArray] | None:
-    """Search an opening that lowers the least total by the weight, one of great merit."""
+    """Search for an opening of high merit that lowers the minimal total by its weight."""
     steps = rises(matrix)
     for _ in range(trials):
         chosen = _best_without_collision(merit - _PRICE * prices.of_openings(steps, weight))
@@ -137,13 +138,13 @@ def _try_weight(
 
 
 def kalinowski(matrix: npt.ArrayLike, *, trials: int = 4) -> Decomposition:
-    """Least total, few openings, opposing leaves of neighboring rows do not pass each other.
+    """Decompose with the minimal total and few openings; opposing leaves of neighboring rows do not pass each other.
 
     Parameters
     ----------
     matrix : array_like of int, shape (n_rows, n_columns)
     trials : int
-        How many openings are tried of each weight. The total is least whatever their number.
+        Number of openings that are tried for each weight. The total is minimal for any number.
 
     Returns
     -------

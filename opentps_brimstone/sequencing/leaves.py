@@ -1,4 +1,4 @@
-"""Where the jaws and all leaves stand for an opening: those that have no part in it are closed and parked."""
+"""Positions of the jaws and all leaves for an opening; leaf pairs outside it are closed and parked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM, JawTravel
 from opentps_brimstone.sequencing.segments import JawPositions
 
 PARKING_DEPTH_MM = 10.0
-"""How far outside the field closed leaves meet, where they can: their rounded ends leak."""
+"""How far outside the field closed leaves meet if they can: their rounded ends leak."""
 
 
 def _jaw_pair(travel: JawTravel | None, low: float, high: float, axis: str, beam: int) -> tuple[float, float] | None:
@@ -26,7 +26,7 @@ def _jaw_pair(travel: JawTravel | None, low: float, high: float, axis: str, beam
 def place_jaws(
     mlc: MLC, bands: IntArray, x_mm: FloatArray, width_mm: float, wanted: BoolArray, beam: int
 ) -> JawPositions:
-    """Jaws close around a field.
+    """Close the jaws around a field.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ def place_jaws(
     bands : ndarray of int, shape (n_bands, 2)
         First leaf pair of each row of the field and the one after its last.
     x_mm : ndarray, shape (n_columns,)
-        Middles of the columns.
+        Centers of the columns.
     width_mm : float
         Of the columns.
     wanted : ndarray of bool, shape (n_bands, n_columns)
-        Cells with fluence; none: the jaws go around all.
+        Cells with fluence; without any, the jaws enclose the whole grid.
     beam : int
         Named in errors.
 
@@ -49,7 +49,7 @@ def place_jaws(
     Raises
     ------
     ValueError
-        When the field is wider than leaves or jaws can open.
+        If the field is wider than leaves or jaws can open.
     """
     if not wanted.any():
         wanted = np.ones_like(wanted)
@@ -71,11 +71,11 @@ def place_jaws(
 def place_leaves(
     mlc: MLC, jaws: JawPositions, bands: IntArray, left_mm: FloatArray, right_mm: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """All leaf pairs for the openings of some.
+    """Place all leaf pairs for the openings of the field's rows.
 
-    Closed pairs of an MLC that interdigitates meet outside the field on the side that is nearer, under the X jaws if
-    there are any, as far as travel and span allow. Those of an MLC that does not stay where the decomposition put
-    them, and pairs beyond its rows meet in front of the outermost one.
+    With interdigitation, closed pairs meet outside the field on the nearer side, under the X jaws if there are any, as
+    far as travel and span allow. Without it, they stay where the decomposition put them, and pairs beyond its rows meet
+    in front of the outermost one.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def place_leaves(
     bands : ndarray of int, shape (n_bands, 2)
         First leaf pair of each row and the one after its last.
     left_mm, right_mm : ndarray, shape (n_bands,)
-        Edges of each row's opening; equal where it is closed.
+        Edges of each row's opening; equal if it is closed.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def place_leaves(
     Raises
     ------
     ValueError
-        When closed leaves that cannot touch would stand open inside the field.
+        If closed leaves that cannot touch would leave a gap inside the field.
     """
     left, right = np.full(mlc.n_pairs, np.nan), np.full(mlc.n_pairs, np.nan)
     for (first, last), low, high in zip(bands, left_mm, right_mm, strict=True):
@@ -113,7 +113,7 @@ def place_leaves(
 
 
 def _parking_tip(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArray) -> float:
-    """Where the left tips of closed pairs stand."""
+    """Position of the left tips of closed pairs."""
     gap, span = mlc.minimum_gap_mm, mlc.maximum_leaf_span_mm or np.inf
     lowest = max(left.max() - span, right.max() - span - gap, mlc.left_travel_mm[0], mlc.right_travel_mm[0] - gap)
     highest = min(left.min() + span, right.min() + span - gap, mlc.left_travel_mm[1], mlc.right_travel_mm[1] - gap)
@@ -126,7 +126,7 @@ def _parking_tip(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArr
 
 
 def _check_closed(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatArray, closed: BoolArray) -> None:
-    """Raise when a closed pair stands open where no jaw covers it."""
+    """Raise if a closed pair leaves a gap where no jaw covers it."""
     boundaries = np.asarray(mlc.leaf_boundaries_mm)
     uncovered = closed & (right - left > TOLERANCE_MM)
     if jaws.x_mm is not None:
@@ -136,6 +136,6 @@ def _check_closed(mlc: MLC, jaws: JawPositions, left: FloatArray, right: FloatAr
     if uncovered.any():
         pair = int(uncovered.argmax())
         raise ValueError(
-            f"the closed leaf pair {pair} of {mlc.name}, at y = {mlc.leaf_centers_mm[pair]:g} mm, would stand "
+            f"the closed leaf pair {pair} of {mlc.name}, at y = {mlc.leaf_centers_mm[pair]:g} mm, would leave "
             f"{mlc.minimum_gap_mm:g} mm open where no jaw covers it"
         )

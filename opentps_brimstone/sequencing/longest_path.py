@@ -1,11 +1,11 @@
-"""The least total of a decomposition, as a longest path.
+"""The minimal total of a decomposition, as a longest path.
 
 Let the left leaf of a row cover cell (i, j) at the beam-on time t(i, j) of a sweep to the right, and the right leaf
-uncover it at t(i, j) - a(i, j), a being the fluence. Leaves that only move right demand
+uncover it at t(i, j) - a(i, j), a being the fluence. Leaves that only move right require
 t(i, j) >= t(i, j-1) + max(0, a(i, j) - a(i, j-1)). A left leaf that never passes the right leaf of a neighboring row
-k = i - 1, i + 1 demands t(i, j) >= t(k, j) - a(k, j). Without tongue and groove, the cell with less fluence of two
-neighbors is open only while the other is: both t and t - a of the one lie between those of the other. The least t that
-fulfils these is a longest path from the left edge, and no decomposition whatever needs less than its greatest value:
+k = i - 1, i + 1 requires t(i, j) >= t(k, j) - a(k, j). Without tongue and groove, the cell with less fluence of two
+neighbors is open only while the other is: both t and t - a of the one lie between those of the other. The smallest t
+that satisfies these is a longest path from the left edge, and no decomposition needs less than its greatest value:
 
 - D. Baatar, H. Hamacher, M. Ehrgott and G. Woeginger, Decomposition of integer matrices and multileaf collimator
   sequencing, Discrete Appl. Math. 152 (2005) 6
@@ -25,9 +25,9 @@ from opentps_brimstone.sequencing.decomposition import check_matrix, rises
 
 
 def _spread(times: IntArray, below: IntArray) -> IntArray:
-    """Raise each row's time to every other row's, less the fluence of the rows left on the way.
+    """Raise each row's time to every other row's, minus the fluence of the rows that are left on the way.
 
-    `below` is the sum of the fluence of the rows before each.
+    `below` is the total fluence of the rows before each.
     """
     first, last = below[:-1], below[1:]
     down = np.maximum.accumulate(times + first)
@@ -38,7 +38,7 @@ def _spread(times: IntArray, below: IntArray) -> IntArray:
 
 
 def _spread_without_tongue_and_groove(times: IntArray, cells: IntArray) -> IntArray:
-    """Raise times so that of two neighboring cells the one with less is open only while the other is.
+    """Raise times so that the cell with less fluence of two neighbors is open only while the other is.
 
     A row waits for a neighbor with less fluence to close, and opens no earlier than a neighbor with more.
     """
@@ -53,7 +53,7 @@ def _spread_without_tongue_and_groove(times: IntArray, cells: IntArray) -> IntAr
 
 
 def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groove: bool = False) -> IntArray:
-    """Earliest beam-on time at which the left leaves of a sweep to the right may cover each cell.
+    """Compute the earliest beam-on time at which the left leaves of a sweep to the right may cover each cell.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groo
     Returns
     -------
     ndarray of int, shape (n_rows, n_columns)
-        The greatest is the least total of a decomposition.
+        The greatest is the minimal total of a decomposition.
     """
     rising = np.maximum(rises(matrix)[:, :-1], 0)
     if not (collisions or tongue_and_groove):
@@ -87,13 +87,13 @@ def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groo
 
 
 def least_total(matrix: npt.ArrayLike, *, collisions: bool = False, tongue_and_groove: bool = False) -> int:
-    """Least sum of weights of any decomposition.
+    """Compute the minimal sum of weights of any decomposition.
 
     Parameters
     ----------
     matrix : array_like of int, shape (n_rows, n_columns)
     collisions, tongue_and_groove : bool
-        As `closing_times`.
+        As for `closing_times`.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def least_total(matrix: npt.ArrayLike, *, collisions: bool = False, tongue_and_g
 
 
 def critical_path(matrix: IntArray, times: IntArray) -> list[tuple[int, int, int]]:
-    """Follow a path of greatest length from its end back to the left edge, where leaves must not collide.
+    """Follow a longest path from its end back to the left edge, for leaves that must not collide.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def critical_path(matrix: IntArray, times: IntArray) -> list[tuple[int, int, int
 
 
 def _row_before(cells: IntArray, times: IntArray, from_left: BoolArray, row: int) -> int:
-    """Row from which a path comes within a column, and which it reached from the left."""
+    """Find the row from which a path comes within a column and that it reached from the left."""
     below = np.concatenate([[0], np.cumsum(cells)])
     rows = np.arange(len(cells))
     cost = np.where(rows < row, below[row] - below[:-1], below[1:] - below[row + 1])

@@ -1,4 +1,4 @@
-"""The ways to decompose a fluence matrix, by identifier."""
+"""Methods to decompose a fluence matrix, by identifier."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Decompose = Callable[[IntArray], Decomposition]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to decompose.
+    """A method to decompose a fluence matrix.
 
     Attributes
     ----------
     identifier : str
     interdigitating : callable or None
-        From a matrix to its decomposition by leaves that may pass the tips of the opposing leaves' neighbors; None:
-        it has no such, and that of leaves kept apart serves.
+        From a matrix to its decomposition for leaves that may pass the tips of the opposing leaves' neighbors; None if
+        there is no separate one, and `kept_apart` is used.
     kept_apart : callable or None
-        The same for leaves that must not; None: it cannot.
+        The same for leaves that must not; None if the method cannot.
     without_tongue_and_groove : callable or None
-        The same without tongue-and-groove underdosage, which also keeps leaves apart; None: it cannot.
+        The same without tongue-and-groove underdosage, which also keeps leaves apart; None if the method cannot.
     """
 
     identifier: str
@@ -38,7 +38,7 @@ class Method:
     without_tongue_and_groove: Decompose | None = None
 
     def choose(self, *, interdigitation: bool, tongue_and_groove: bool) -> Decompose:
-        """Choose what suits an MLC.
+        """Choose the decomposition for an MLC.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class Method:
         Raises
         ------
         ValueError
-            When the method cannot; names those that can.
+            If the method cannot; the message names those that can.
         """
         if tongue_and_groove:
             return self._known(self.without_tongue_and_groove, "avoid tongue-and-groove underdosage")
@@ -89,7 +89,7 @@ METHODS = {
 
 
 def get_method(identifier: str) -> Method:
-    """Find the method of an identifier.
+    """Find a method by its identifier.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def get_method(identifier: str) -> Method:
     Raises
     ------
     ValueError
-        When there is none; names those there are.
+        If the identifier is unknown; the message lists the known ones.
     """
     if identifier not in METHODS:
         raise ValueError(f"there is no sequencing method {identifier!r}; there are {', '.join(METHODS)}")

@@ -1,4 +1,4 @@
-"""Multileaf collimators: where the leaves are and how they may move.
+"""Multileaf collimators: positions of the leaves and their limits of motion.
 
 Lengths are in mm in the plane of the isocenter, in the IEC beam limiting device frame: leaves travel along x and lie
 side by side along y, as the beamlets' beam's eye view. The left bank (X1, Elekta's and Varian's at negative x) opens a
@@ -7,15 +7,15 @@ field on its negative side, the right bank (X2) on its positive side.
 Dimensions of the presets:
 
 - Varian Millennium 120 and HD120: Varian's product data as used by Heath and Seuntjens, Phys. Med. Biol. 48 (2003) 4045
-  (Millennium) and Borges et al., Med. Phys. 39 (2012) 415 (HD120). A bank's carriage lets its leaves lie at most 150 mm
-  apart. Leaves may touch and pass their neighbors; Varian's least gap of 0.5 mm binds leaves that move with the beam
-  on, and step-and-shoot segments do not.
+  (Millennium) and Borges et al., Med. Phys. 39 (2012) 415 (HD120). A bank's carriage allows its leaves at most 150 mm
+  apart. Leaves may touch and pass their neighbors; Varian's minimum gap of 0.5 mm applies to leaves that move with the
+  beam on, which those of step-and-shoot segments do not.
 - Elekta Agility: Cosgrove et al., Physical characterisation of a new concept design of an Elekta radiation head with
   integrated 160-leaf multi-leaf collimator, ASTRO meeting 2009, and Bedford, Thomas and Smyth, J. Appl. Clin. Med.
   Phys. 14-2 (2013) 172. Leaf guides move 150 mm over the axis, and leaves extend 200 mm out of them. The prototype's
-  diaphragms crossed the axis by 150 mm; 120 mm is what is relied on here.
+  diaphragms crossed the axis by 150 mm; 120 mm is assumed here.
 
-They describe the machine type: a department's own limits are given with `dataclasses.replace`.
+They describe the machine type; set a department's own limits with `dataclasses.replace`.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 
 TOLERANCE_MM = 0.01
-"""Positions nearer than this are the same: what a plan file resolves."""
+"""Positions closer than this are equal: the resolution of a plan file."""
 
 
 @dataclass(frozen=True)
 class JawTravel:
-    """How far a pair of jaws travels.
+    """Travel of a pair of jaws.
 
     Attributes
     ----------
     outer_mm : float
-        Distance from the axis of a jaw that is wholly open.
+        Distance of a fully open jaw from the axis.
     over_axis_mm : float
         How far a jaw may cross the axis.
     """
@@ -68,19 +68,19 @@ class MLC:
     ----------
     name : str
     leaf_boundaries_mm : tuple of float, length n_pairs + 1
-        Rising edges of the leaves in y.
+        Ascending edges of the leaves in y.
     minimum_position_mm, maximum_position_mm : float
         Travel of the leaf tips in x, both banks.
     maximum_leaf_span_mm : float or None
-        How far the tips of one bank may lie apart; None: no limit.
+        Maximum distance between the tips of one bank; None for no limit.
     minimum_gap_mm : float
-        Least distance of opposing tips.
+        Minimum distance between opposing tips.
     interdigitation : bool
         Whether a leaf may pass the tips of the opposing leaf's neighbors.
     maximum_over_axis_mm : float or None
-        How far a tip may cross the axis (x = 0); None: to the other end of the travel.
+        How far a tip may cross the axis (x = 0); None for the whole travel.
     x_jaws, y_jaws : JawTravel or None
-        Jaws that move along x and y; None: there are none.
+        Jaws that move along x and y; None if the machine has none.
     """
 
     name: str
@@ -99,7 +99,7 @@ class MLC:
         if boundaries.ndim != 1 or len(boundaries) < 2:
             raise ValueError(f"the MLC {self.name!r} needs at least two leaf boundaries, not {boundaries.size}")
         if not np.isfinite(boundaries).all() or (np.diff(boundaries) <= 0).any():
-            raise ValueError(f"the leaf boundaries of the MLC {self.name!r} must be finite and rise")
+            raise ValueError(f"the leaf boundaries of the MLC {self.name!r} must be finite and ascending")
         low, high = self.minimum_position_mm, self.maximum_position_mm
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(f"the leaves of the MLC {self.name!r} cannot travel from {low} to {high} mm")
@@ -125,7 +125,7 @@ class MLC:
 
     @property
     def leaf_centers_mm(self) -> FloatArray:
-        """Middle of each leaf in y, shape (n_pairs,)."""
+        """Center of each leaf in y, shape (n_pairs,)."""
         centers: FloatArray = np.asarray(self.leaf_boundaries_mm)[:-1] + self.leaf_widths_mm / 2
         return centers
 
@@ -142,7 +142,7 @@ class MLC:
         return max(self.minimum_position_mm, -over), self.maximum_position_mm
 
     def pair_at(self, y_mm: float) -> int:
-        """Leaf pair at a position.
+        """Find the leaf pair at a position.
 
         Parameters
         ----------
@@ -151,12 +151,12 @@ class MLC:
         Returns
         -------
         int
-            From 0 at the lowest y; at a boundary the pair above it, at the bank's upper end the last.
+            From 0 at the lowest y; at a boundary the pair above it, at the bank's upper end the last one.
 
         Raises
         ------
         ValueError
-            When no leaf is there.
+            If there is no leaf.
         """
         low, high = self.leaf_boundaries_mm[0], self.leaf_boundaries_mm[-1]
         if not low <= y_mm <= high:
@@ -164,7 +164,7 @@ class MLC:
         return min(int(np.searchsorted(self.leaf_boundaries_mm, y_mm, side="right")) - 1, self.n_pairs - 1)
 
     def violations(self, left_mm: npt.ArrayLike, right_mm: npt.ArrayLike) -> Iterator[str]:
-        """Say what keeps the leaves from standing so.
+        """Report the limits that leaf positions violate.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class MLC:
         Yields
         ------
         str
-            A sentence for the first leaf pair that breaks a rule, with its figures; nothing when the MLC can do it.
+            For each limit, a sentence on the first leaf pair that violates it; nothing if the positions are possible.
         """
         left, right = np.asarray(left_mm, dtype=np.float64), np.asarray(right_mm, dtype=np.float64)
         for bank, tips, travel in (("left", left, self.left_travel_mm), ("right", right, self.right_travel_mm)):
@@ -186,13 +186,13 @@ class MLC:
             span = tips.max() - tips.min()
             if self.maximum_leaf_span_mm is not None and span > self.maximum_leaf_span_mm + TOLERANCE_MM:
                 yield (
-                    f"the {bank} leaves of {self.name} would lie {span:.2f} mm apart; "
+                    f"the {bank} leaves of {self.name} would be {span:.2f} mm apart; "
                     f"{self.maximum_leaf_span_mm:g} mm are possible"
                 )
         for pair in np.flatnonzero(right - left < self.minimum_gap_mm - TOLERANCE_MM)[:1]:
             yield (
-                f"leaf pair {pair} of {self.name} would stand {right[pair] - left[pair]:.2f} mm open; "
-                f"its least gap is {self.minimum_gap_mm:g} mm"
+                f"leaf pair {pair} of {self.name} would be {right[pair] - left[pair]:.2f} mm open; "
+                f"its minimum gap is {self.minimum_gap_mm:g} mm"
             )
         if not self.interdigitation:
             for pair in np.flatnonzero((left[1:] > right[:-1] + TOLERANCE_MM) | (left[:-1] > right[1:] + TOLERANCE_MM))[
@@ -204,27 +204,27 @@ class MLC:
     def matched(
         cls, rows_mm: npt.ArrayLike, leaf_width_mm: float, *, field_mm: float = 400.0, name: str = "matched"
     ) -> MLC:
-        """MLC whose leaves are a plan's own beamlet rows.
+        """Make an MLC whose leaves are a plan's own beamlet rows.
 
         Parameters
         ----------
         rows_mm : array_like, shape (n_rows,)
-            Middles of the beamlet rows in y, on one grid of `leaf_width_mm`.
+            Centers of the beamlet rows in y, on one grid of `leaf_width_mm`.
         leaf_width_mm : float
-            Distance of neighboring rows.
+            Distance between neighboring rows.
         field_mm : float
-            The leaves go on to both sides until this field is covered, and travel over it.
+            The leaves continue on both sides until this field is covered, and travel over it.
         name : str
 
         Returns
         -------
         MLC
-            Without limits to gap, span and interdigitation, and without jaws.
+            Without limits on gap, span and interdigitation, and without jaws.
 
         Raises
         ------
         ValueError
-            When rows do not lie on one grid.
+            If the rows are not on one grid.
         """
         rows = np.unique(np.asarray(rows_mm, dtype=np.float64))
         if not rows.size or not np.isfinite(rows).all():
@@ -235,7 +235,7 @@ class MLC:
         off = np.abs(steps - np.round(steps)) * leaf_width_mm
         if off.max() > TOLERANCE_MM:
             raise ValueError(
-                f"the beamlet row at {rows[off.argmax()]:g} mm lies {off.max():.3g} mm off the grid of "
+                f"the beamlet row at {rows[off.argmax()]:g} mm is {off.max():.3g} mm off the grid of "
                 f"{leaf_width_mm:g} mm from {rows[0]:g} mm"
             )
         half = max(field_mm / 2, np.abs(rows).max() + leaf_width_mm / 2)
@@ -282,7 +282,7 @@ MLCS = {"millennium-120": MILLENNIUM_120, "hd-120": HD_120, "agility": AGILITY}
 
 
 def get_mlc(identifier: str) -> MLC:
-    """MLC of an identifier.
+    """Find an MLC by its identifier.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def get_mlc(identifier: str) -> MLC:
     Raises
     ------
     ValueError
-        When there is none; names those there are.
+        If the identifier is unknown; the message lists the known ones.
     """
     if identifier not in MLCS:
         raise ValueError(f"there is no MLC {identifier!r}; there are {', '.join(MLCS)}")

@@ -1,4 +1,4 @@
-"""Fluence in whole levels, as decompositions need it."""
+"""Fluence in whole levels, as decompositions require."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from opentps_brimstone._typing import FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """A fluence in whole levels.
+    """Fluence in whole levels.
 
     Attributes
     ----------
     matrix : ndarray of int, shape (n_rows, n_columns)
         Levels.
     step_mu : float
-        Monitor units of one level; 0 for a fluence that is 0 everywhere.
+        Monitor units of one level; 0 if the fluence is 0 everywhere.
     rms_error_mu : float
-        Root mean square of what rounding changed, over all cells.
+        Root mean square of the rounding errors of all cells.
     """
 
     matrix: IntArray
@@ -30,7 +30,7 @@ class Quantization:
 
 
 def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
-    """Fluence that is a matrix of finite numbers, none negative.
+    """Check that fluence is a matrix of finite, non-negative numbers.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     ValueError
-        When it is none, naming the first bad cell.
+        If it is not; the message names the first bad cell.
     """
     values = np.asarray(fluence, dtype=np.float64)
     if values.ndim != 2 or not values.size:
@@ -58,7 +58,7 @@ def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
 
 
 def check_levels(levels: int) -> int:
-    """Return a number of levels.
+    """Check a number of levels.
 
     Parameters
     ----------
@@ -71,15 +71,15 @@ def check_levels(levels: int) -> int:
     Raises
     ------
     ValueError
-        When it is not a whole number of at least 2.
+        If it is not a whole number of at least 2.
     """
     if isinstance(levels, bool) or levels != int(levels) or levels < 2:
-        raise ValueError(f"a fluence is sequenced in 2 levels or more, not {levels}")
+        raise ValueError(f"fluence must be sequenced in 2 or more levels, not {levels}")
     return int(levels)
 
 
 def quantize(fluence: npt.ArrayLike, levels: int) -> Quantization:
-    """Round fluence to whole levels, its maximum being the highest.
+    """Round fluence to whole levels; its maximum is the highest level.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def quantize(fluence: npt.ArrayLike, levels: int) -> Quantization:
     Raises
     ------
     ValueError
-        When there are fewer than 2 levels, or the fluence is no matrix, negative or not finite.
+        If there are fewer than 2 levels, or the fluence is not a matrix, negative or not finite.
     """
     levels = check_levels(levels)
     values = check_fluence(fluence)

@@ -1,8 +1,8 @@
-"""Monitor units of segments, found by the same optimizer and objectives as those of beamlets.
+"""Monitor units of segments, optimized with the same optimizer and objectives as beamlets.
 
 The dose of a segment is the sum of the doses of the beamlets that it leaves open, so segments are a plan with fewer,
-larger "beamlets". Each is a fluence map of its own: there is nothing to interpolate between segments, so the pyramid of
-beamlets does not apply and the optimizer runs on a single grid.
+larger "beamlets". Each is a fluence map of its own: segments cannot be interpolated, so the optimizer runs on a single
+grid.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ if TYPE_CHECKING:
 __all__ = ["SegmentWeights", "check_mu_limits", "fitted_mu", "optimize_segment_weights", "segment_influence"]
 
 
+# Share of the maximum above which doses are compared.
 _JUDGED = 0.1
-# Optimized MU may deviate by this much more from the dose of the beamlets than the nearest ones do.
+# Factor by which optimized MU may deviate more from the dose of the beamlets than the MU that are closest to it.
 _LARGEST_DEVIATION = 1.25
 
 
 @dataclass(frozen=True)
 class SegmentWeights:
-    """Monitor units of segments after their optimization.
+    """Optimized monitor units of segments.
 
     Attributes
     ----------
     mu : ndarray, shape (n_segments,)
-        MU per fraction in the order of the segments; 0 for those that vanished.
+        MU per fraction in the order of the segments; 0 for those that were removed.
     cost_before, cost_after : float
-        Cost of the MU to start from and of these, by the same prescription.
+        Cost of the initial MU and of these, with the same prescription.
     iterations : int
         Of all optimizations together.
     """
@@ -56,20 +57,20 @@ class SegmentWeights:
 
 
 def segment_influence(influence: DoseInfluence, beams: Sequence[SequencedBeam]) -> DoseInfluence:
-    """Dose of each segment.
+    """Compute the dose influence of segments.
 
     Parameters
     ----------
     influence : DoseInfluence
-        Of beamlets that are open or closed as a whole in every aperture.
+        Of beamlets, each of which is entirely open or closed in every aperture.
     beams : sequence of SequencedBeam
         One for each fluence map of the layout, in its order.
 
     Returns
     -------
     DoseInfluence
-        One column for each aperture, beam after beam: Gy per MU and fraction. In its layout each is a fluence map of
-        its own.
+        One column for each aperture, beam after beam, in Gy per MU and fraction. In its layout each is a separate
+        fluence map.
 
     Raises
     ------
@@ -98,15 +99,15 @@ def segment_influence(influence: DoseInfluence, beams: Sequence[SequencedBeam]) 
     )
 
 
-def check_mu_limits(minimum_mu: float, step_mu: float) -> None:
-    """Check the least MU of a segment and the step of MU.
+def check_mu_limits(**limits: float) -> None:
+    """Check limits on MU, given by the names that an error shall use.
 
     Raises
     ------
     ValueError
         If one is negative or not finite.
     """
-    for name, value in (("minimum_mu", minimum_mu), ("step_mu", step_mu)):
+    for name, value in limits.items():
         if not (np.isfinite(value) and value >= 0):
             raise ValueError(f"{name} is {value:g}; it must be 0 or more")
 
@@ -118,39 +119,38 @@ def optimize_segment_weights(
     *,
     number_of_fractions: int = 1,
     wanted_dose: npt.ArrayLike | None = None,
-    minimum_mu: float = 0.0,
-    step_mu: float = 0.0,
+    minimum_engine_mu: float = 0.0,
+    step_engine_mu: float = 0.0,
     settings: OptimizerSettings | None = None,
     callback: Any = None,
     progress: bool = False,
 ) -> SegmentWeights:
     """Optimize the MU of segments.
 
-    Many plans with different doses have nearly the same DVHs. So that the segments keep to the dose that the beamlets
-    were optimized to, the search starts, at the finest level, from MU whose dose is nearest to it (`fitted_mu`), if
-    they cost less than those to start from; and of the way from the nearest MU to those it finds only as much is gone
-    as lets the root mean square deviation from that dose rise by a quarter. An optimization that does not lower the
-    cost is not heeded, so without the following limits the result costs no more than the start. Of the segments that
-    come out below the least MU the weaker half vanishes and the others are optimized again, until none is below. Then
-    MU are rounded to the step.
+    Many plans with different doses have nearly the same DVHs. To hold the segments to the dose of the beamlets, the
+    search starts, at the finest level, from the MU whose dose is closest to it (`fitted_mu`), if they cost less than
+    `start_mu`; and the result moves from the closest MU towards those that were found only as far as the root mean
+    square deviation from that dose rises by a quarter. An optimization that does not lower the cost is discarded, so
+    without the following limits the result costs no more than the start. Of the segments below the minimum MU, the
+    weaker half is dropped and the others are optimized again, until none is below. Then MU are rounded to the step.
 
     Parameters
     ----------
     influence : DoseInfluence
         Of segments, as `segment_influence` gives it.
     terms : iterable of (Structure, ObjectiveTerm)
-        What is asked for; copied.
+        The prescription; copied.
     start_mu : array_like, shape (n_segments,)
-        MU per fraction to start from.
+        Initial MU per fraction.
     number_of_fractions : int
     wanted_dose : array_like, shape (nx, ny, nz), optional
         Dose of the beamlets in Gy over all fractions.
-    minimum_mu : float
-        Least MU per fraction of a segment.
-    step_mu : float
-        MU are multiples of this; 0: no rounding.
+    minimum_engine_mu : float
+        Minimum MU per fraction of a segment, in the MU of `influence`.
+    step_engine_mu : float
+        MU are multiples of this; 0 for no rounding.
     settings : OptimizerSettings, optional
-        Constants of the algorithm; by default only the finest level runs. The pyramid is switched off and every segment
+        Constants of the algorithm; by default only the finest level runs. All levels run on one grid and every segment
         takes part.
     callback, progress
         As for `PlanOptimizer.optimize`.
@@ -162,11 +162,11 @@ def optimize_segment_weights(
     Raises
     ------
     ValueError
-        If MU are not one for each segment, a limit is negative, or no segment reaches the least MU.
+        If there is not one MU for each segment, a limit is negative, or no segment reaches the minimum MU.
     """
     from opentps_brimstone.optimization.for_terms import plan_with_terms
 
-    check_mu_limits(minimum_mu, step_mu)
+    check_mu_limits(minimum_engine_mu=minimum_engine_mu, step_engine_mu=step_engine_mu)
     start = influence.check_weights(start_mu)
     chosen = replace(
         (settings or OptimizerSettings(start_level=0)).single_grid(), inclusion_threshold=0.0, roughness_weight=0.0
@@ -192,30 +192,32 @@ def optimize_segment_weights(
             found[alive] = _kept_near(doses[:, alive], wanted, found[alive])
         if prescription.evaluate(found)[0] < prescription.evaluate(mu)[0]:
             mu = found
-        below = alive[(mu[alive] < minimum_mu) | (mu[alive] == 0)]
+        below = alive[(mu[alive] < minimum_engine_mu) | (mu[alive] == 0)]
         if not len(below):
             break
-        # The weaker half: what the others gain may lift the rest over the limit.
+        # Only the weaker half: their MU may lift the others above the minimum.
         gone = below[np.argsort(mu[below], kind="stable")[: (len(below) + 1) // 2]]
         alive = np.setdiff1d(alive, gone)
         if not len(alive):
-            raise ValueError(f"no segment reaches {minimum_mu:g} MU per fraction; lower the least MU of a segment")
+            raise ValueError(
+                f"no segment reaches {minimum_engine_mu:g} MU per fraction; lower the minimum MU of a segment"
+            )
         mu = mu.copy()
         mu[gone] = 0.0
-    if step_mu > 0:
-        mu = _rounded(mu, minimum_mu, step_mu)
+    if step_engine_mu > 0:
+        mu = _rounded(mu, minimum_engine_mu, step_engine_mu)
     return SegmentWeights(mu, cost_before, prescription.evaluate(mu)[0], iterations)
 
 
-def _rounded(mu: FloatArray, minimum_mu: float, step_mu: float) -> FloatArray:
-    """MU as multiples of a step, none but 0 below the least."""
-    # A least MU that is a multiple of the step, such as 0.3 of 0.1, is so to some digits only.
-    least = np.ceil(minimum_mu / step_mu * (1 - 1e-9))
-    return np.where(mu > 0, np.maximum(np.round(mu / step_mu), least) * step_mu, 0.0)
+def _rounded(mu: FloatArray, minimum: float, step: float) -> FloatArray:
+    """Round MU to multiples of a step; those above 0 to no less than the minimum."""
+    # A minimum that is a multiple of the step, such as 0.3 of 0.1, is one only up to rounding.
+    least = np.ceil(minimum / step * (1 - 1e-9))
+    return np.where(mu > 0, np.maximum(np.round(mu / step), least) * step, 0.0)
 
 
 def _kept_near(doses: FloatArray, wanted: FloatArray, found: FloatArray) -> FloatArray:
-    """MU on the way from those whose dose is nearest to the wanted one, as far as the deviation allows."""
+    """Move from the MU whose dose is closest to the wanted one towards those found, as far as the deviation allows."""
     nearest = nnls(doses, wanted)[0]
     off, change = doses @ nearest - wanted, doses @ (found - nearest)
     # The deviation's square is quadratic in the share of the way.
@@ -229,7 +231,7 @@ def _kept_near(doses: FloatArray, wanted: FloatArray, found: FloatArray) -> Floa
 
 
 def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int = 1) -> FloatArray:
-    """MU whose dose is nearest to a given one, where that is above 10 % of its maximum (least squares, none negative).
+    """Fit MU to a dose, where that is above 10 % of its maximum, by non-negative least squares.
 
     Parameters
     ----------
@@ -251,7 +253,7 @@ def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions
 def _least_squares(
     influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Matrix and right side of few rows whose squares are those of the judged voxels' deviations from a dose."""
+    """Reduce the least-squares problem of the compared voxels to a matrix and right side with few rows."""
     wanted = np.asarray(dose, dtype=np.float64).ravel()
     judged = wanted > _JUDGED * wanted.max()
     doses = influence.matrix[judged].toarray().astype(np.float64) * number_of_fractions

@@ -1,4 +1,4 @@
-"""Apertures and beams made of them: what a sequencer gives, and what is written into plans and files."""
+"""Apertures, and beams made of them: the result of sequencing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM
 
 @dataclass(frozen=True)
 class JawPositions:
-    """Where the jaws stand.
+    """Positions of the jaws.
 
     Attributes
     ----------
     x_mm, y_mm : pair of float, or None
-        Edges of the negative and the positive jaw along x and y; None: the machine has no such jaws.
+        Edges of the negative and the positive jaw along x and y; None if the machine has no such jaws.
     """
 
     x_mm: tuple[float, float] | None = None
@@ -27,17 +27,17 @@ class JawPositions:
     def __post_init__(self) -> None:
         for axis, pair in (("X", self.x_mm), ("Y", self.y_mm)):
             if pair is not None and not (np.isfinite(pair).all() and pair[0] < pair[1]):
-                raise ValueError(f"the {axis} jaws cannot stand at {pair[0]} and {pair[1]} mm")
+                raise ValueError(f"the {axis} jaws cannot be at {pair[0]} and {pair[1]} mm")
 
 
 @dataclass(frozen=True, eq=False)
 class Aperture:
-    """One position of the leaves, and the monitor units given through it.
+    """One position of the leaves, and the monitor units delivered through it.
 
     Attributes
     ----------
     left_mm, right_mm : ndarray, shape (n_pairs,)
-        Tips of the left and right banks in x, of all leaf pairs of the MLC from the lowest y.
+        Tips of the left and right banks in x, for all leaf pairs of the MLC from the lowest y.
     mu : float
         Monitor units per fraction.
     """
@@ -53,7 +53,7 @@ class Aperture:
         if not (np.isfinite(left).all() and np.isfinite(right).all()):
             raise ValueError("leaf positions must be finite")
         if not (np.isfinite(self.mu) and self.mu >= 0):
-            raise ValueError(f"an aperture cannot be given {self.mu} MU")
+            raise ValueError(f"an aperture cannot have {self.mu} MU")
         left.flags.writeable = right.flags.writeable = False
         object.__setattr__(self, "left_mm", left)
         object.__setattr__(self, "right_mm", right)
@@ -63,13 +63,13 @@ class Aperture:
 def open_shares(
     aperture: Aperture, mlc: MLC, jaws: JawPositions, xy_mm: npt.ArrayLike, spacing_mm: npt.ArrayLike
 ) -> FloatArray:
-    """Share of each beamlet's area that an aperture leaves open.
+    """Compute the share of each beamlet's area that an aperture leaves open.
 
     Parameters
     ----------
     aperture : Aperture
     mlc : MLC
-        Whose leaves they are.
+        Whose leaves form the aperture.
     jaws : JawPositions
     xy_mm : array_like, shape (n_beamlets, 2)
         Centers in the beam's eye view.
@@ -79,7 +79,7 @@ def open_shares(
     Returns
     -------
     ndarray, shape (n_beamlets,)
-        From 0 to 1. Fluence under the aperture is this times its MU; leakage and penumbra are the dose engine's.
+        From 0 to 1. Fluence under the aperture is this times its MU; leakage and penumbra are left to the dose engine.
     """
     xy = np.asarray(xy_mm, dtype=np.float64)
     width, height = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (2,))
@@ -100,7 +100,7 @@ def open_shares(
 
 @dataclass(frozen=True, eq=False)
 class SequencedBeam:
-    """A beam's fluence as apertures.
+    """A beam sequenced into apertures.
 
     Attributes
     ----------
@@ -112,16 +112,16 @@ class SequencedBeam:
     beam_index : int
         Which fluence map of the plan's beamlet layout it is.
     x_mm, y_mm : ndarray, shapes (n_columns,) and (n_rows,)
-        Middles of the columns and rows of the beamlet grid, rising.
+        Centers of the columns and rows of the beamlet grid, ascending.
     spacing_mm : tuple of float
         Beamlet size in x and y.
     wanted : ndarray, shape (n_rows, n_columns)
-        Fluence to deliver, in MU per fraction; 0 where the grid has no beamlet.
+        Fluence to deliver, in MU per fraction; 0 in cells without a beamlet.
 
     Raises
     ------
     ValueError
-        When an aperture is none of the MLC, naming the aperture and the leaves.
+        If an aperture is not possible with the MLC; the message names aperture and leaves.
     """
 
     apertures: tuple[Aperture, ...]
@@ -145,7 +145,7 @@ class SequencedBeam:
 
     @property
     def mu(self) -> float:
-        """Monitor units of all apertures, per fraction."""
+        """Sum of the monitor units of all apertures, per fraction."""
         return float(sum(aperture.mu for aperture in self.apertures))
 
     def scaled(self, factor: float) -> SequencedBeam:
@@ -170,7 +170,7 @@ class SequencedBeam:
         return np.column_stack([x.ravel(), y.ravel()])
 
     def fluence_at(self, xy_mm: npt.ArrayLike) -> FloatArray:
-        """Fluence that the apertures deliver, read off their leaves.
+        """Compute the fluence that the apertures deliver from their leaf positions.
 
         Parameters
         ----------

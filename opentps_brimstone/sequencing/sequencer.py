@@ -1,4 +1,4 @@
-"""From a beam's fluence to apertures of an MLC."""
+"""Sequencing: from a beam's fluence to apertures of an MLC."""
 
 from __future__ import annotations
 
@@ -23,28 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SequencingSettings:
-    """How fluence becomes apertures.
+    """Settings of leaf sequencing.
 
     Attributes
     ----------
     method : str or None
-        One of `METHODS`; None: engel where leaves may interdigitate, else kalinowski, and sliding-window without
-        tongue and groove.
+        One of `METHODS`; by default engel if leaves may interdigitate, otherwise kalinowski, and sliding-window to
+        avoid tongue-and-groove underdosage.
     levels : int
-        Levels above 0 that the fluence is rounded to; its maximum is the highest.
+        Number of levels above 0 that the fluence is rounded to; its maximum is the highest.
     avoid_tongue_and_groove : bool
-        Whether of two neighboring cells the one with less fluence must be open only while the other is.
+        Whether the cell with less fluence of two neighbors must be open only while the other is.
     minimum_engine_mu : float
-        In the unit of the fluence, which in OpenTPS's plans is engine MU. Apertures with less are dropped, the least
-        first, and the monitor units of the others fitted to the fluence again after each (least squares, none
-        negative).
+        Apertures with less, in MU per fraction as those of the fluence, are dropped, the smallest first; after each
+        the monitor units of the others are fitted to the fluence again (non-negative least squares).
     minimum_area_mm2 : float
-        Apertures that open less are dropped, and the monitor units of the others fitted again.
+        Apertures with a smaller open area are dropped, and the monitor units of the others fitted again.
     maximum_apertures : int or None
-        While there are more, the one with the least product of monitor units and area is dropped, and the others
-        fitted again.
+        While there are more, the one with the smallest product of monitor units and area is dropped, and the others
+        are fitted again.
     share_wide_leaves : bool
-        Whether beamlet rows that lie under one leaf get the mean of their fluences; otherwise they are refused.
+        Whether beamlet rows under one leaf get the mean of their fluences; otherwise they are refused.
     """
 
     method: str | None = None
@@ -63,13 +62,13 @@ class SequencingSettings:
         for name in ("minimum_engine_mu", "minimum_area_mm2"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} cannot be {value}; it must be finite and not negative")
+                raise ValueError(f"{name} cannot be {value}; it must be finite and at least 0")
         most = self.maximum_apertures
         if most is not None and (isinstance(most, bool) or most != int(most) or most < 1):
             raise ValueError(f"maximum_apertures must be a whole number of at least 1, or None, not {most}")
 
     def method_for(self, mlc: MLC) -> str:
-        """Return the identifier of the method for an MLC.
+        """Choose the method for an MLC.
 
         Parameters
         ----------
@@ -78,6 +77,7 @@ class SequencingSettings:
         Returns
         -------
         str
+            Its identifier.
         """
         if self.method is not None:
             return self.method
@@ -88,7 +88,7 @@ class SequencingSettings:
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """A beam's beamlets as a matrix, each row of which some leaf pairs have in common."""
+    """A beam's beamlets as a matrix."""
 
     x_mm: FloatArray
     y_mm: FloatArray
@@ -97,7 +97,7 @@ class _Grid:
 
 
 def _places(centers: FloatArray, spacing: float, axis: str, beam: int) -> tuple[FloatArray, IntArray]:
-    """Regular positions along an axis, and which of them each center is at."""
+    """Find the regular positions along an axis, and the index of each center among them."""
     lowest = float(centers.min())
     steps = (centers - lowest) / spacing
     number = np.round(steps).astype(np.int64)
@@ -138,16 +138,16 @@ def _grid(xy_mm: npt.ArrayLike, weights: npt.ArrayLike, spacing_mm: npt.ArrayLik
 
 
 def _bands(grid: _Grid, mlc: MLC, *, share: bool) -> tuple[IntArray, FloatArray]:
-    """Leaf pairs that move as one, and the fluence under them."""
+    """Find the leaf pairs that move together, and the fluence under them."""
     pairs = leaf_pairs_of_rows(mlc, grid.y_mm, grid.spacing_mm[1])
     bands, member = np.unique(pairs, axis=0, return_inverse=True)
     rows_in = np.bincount(member)
     if rows_in.max() > 1 and not share:
         rows = grid.y_mm[member == rows_in.argmax()]
         raise ValueError(
-            f"the beamlet rows at y = {', '.join(f'{y:g}' for y in rows)} mm lie under one leaf of {mlc.name}, and "
-            "cannot be given fluences of their own: make the rows as high as the leaves, or give such rows their mean "
-            "with share_wide_leaves=True"
+            f"the beamlet rows at y = {', '.join(f'{y:g}' for y in rows)} mm are under one leaf of {mlc.name}, and "
+            "cannot have different fluences: make the rows as high as the leaves, or give such rows their mean with "
+            "share_wide_leaves=True"
         )
     fluence = np.zeros((len(bands), grid.fluence.shape[1]))
     np.add.at(fluence, member, grid.fluence)
@@ -158,7 +158,7 @@ def _bands(grid: _Grid, mlc: MLC, *, share: bool) -> tuple[IntArray, FloatArray]
 
 
 def _fitted(openings: BoolArray, fluence: FloatArray, areas: FloatArray) -> FloatArray:
-    """Weights with which openings come nearest to a fluence, in the mean over area."""
+    """Fit the weights of openings to a fluence by non-negative least squares over the area."""
     from scipy.optimize import nnls
 
     if not len(openings):
@@ -172,7 +172,7 @@ def _fitted(openings: BoolArray, fluence: FloatArray, areas: FloatArray) -> Floa
 def _without_small(
     decomposition: Decomposition, mu: FloatArray, fluence: FloatArray, areas: FloatArray, settings: SequencingSettings
 ) -> tuple[IntArray, FloatArray]:
-    """Choose the openings that are kept, and their monitor units."""
+    """Choose the openings to keep, and fit their monitor units."""
     openings = decomposition.openings
     open_area = np.einsum("kij,i->k", openings.astype(np.float64), areas)
     kept = np.flatnonzero(open_area >= settings.minimum_area_mm2 - 1e-9)
@@ -199,7 +199,7 @@ def _settings(settings: SequencingSettings | None, options: dict[str, Any]) -> S
     known = [option.name for option in fields(SequencingSettings)]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise TypeError(f"there is no sequencing option {unknown[0]!r}; there are {', '.join(known)}")
+        raise TypeError(f"sequencing option {unknown[0]!r} is unknown; it may be {', '.join(known)}")
     return replace(settings or SequencingSettings(), **options)
 
 
@@ -213,34 +213,33 @@ def sequence_beam(
     beam_index: int = 0,
     **options: Any,
 ) -> SequencedBeam:
-    """Apertures that deliver a beam's fluence.
+    """Sequence a beam's fluence into apertures.
 
     Parameters
     ----------
     xy_mm : array_like, shape (n_beamlets, 2)
-        Beamlet centers in the beam's eye view, on one regular grid, in any order; cells that no beamlet is at stay
-        closed.
+        Beamlet centers in the beam's eye view, on one regular grid, in any order; cells without a beamlet stay closed.
     weights : array_like, shape (n_beamlets,)
         Fluence in MU per fraction.
     spacing_mm : array_like, shape (2,) or a number
         Beamlet size in x and y.
     mlc : MLC or str
-        Or an identifier of `MLCS`.
+        An MLC, or its identifier in `MLCS`.
     settings : SequencingSettings, optional
     beam_index : int
-        Named in the result and in errors.
+        Recorded in the result and named in errors.
     **options
         Fields of `SequencingSettings` that differ from `settings`.
 
     Returns
     -------
     SequencedBeam
-        Without apertures where the fluence is 0 everywhere.
+        Without apertures if the fluence is 0 everywhere.
 
     Raises
     ------
     ValueError
-        When fluence or beamlets are none, rows do not sit on the leaves, the leaves cannot reach where they must, or
+        If fluence or beamlets are invalid, rows do not coincide with leaves, leaves cannot reach their positions, or
         the settings leave no aperture.
     """
     mlc = get_mlc(mlc) if isinstance(mlc, str) else mlc
@@ -249,8 +248,8 @@ def sequence_beam(
     bands, fluence = _bands(grid, mlc, share=settings.share_wide_leaves)
     if mlc.minimum_gap_mm > grid.spacing_mm[0] + TOLERANCE_MM:
         raise ValueError(
-            f"the least gap of {mlc.name}, {mlc.minimum_gap_mm:g} mm, is wider than the beamlets of beam {beam_index}, "
-            f"{grid.spacing_mm[0]:g} mm; a single beamlet cannot be opened"
+            f"the minimum gap of {mlc.name}, {mlc.minimum_gap_mm:g} mm, is wider than the beamlets of beam "
+            f"{beam_index}, {grid.spacing_mm[0]:g} mm; a single beamlet cannot be opened"
         )
     decompose = get_method(settings.method_for(mlc)).choose(
         interdigitation=mlc.interdigitation, tongue_and_groove=settings.avoid_tongue_and_groove
@@ -285,7 +284,7 @@ def sequence_plan(
     settings: SequencingSettings | None = None,
     **options: Any,
 ) -> tuple[SequencedBeam, ...]:
-    """Apertures of every beam of a plan.
+    """Sequence every beam of a plan into apertures.
 
     Parameters
     ----------
@@ -293,7 +292,7 @@ def sequence_plan(
     weights : array_like, shape (n_beamlets,)
         Fluence in MU per fraction.
     mlc : MLC or str
-        Or an identifier of `MLCS`.
+        An MLC, or its identifier in `MLCS`.
     settings : SequencingSettings, optional
     **options
         Fields of `SequencingSettings` that differ from `settings`.
@@ -301,12 +300,12 @@ def sequence_plan(
     Returns
     -------
     tuple of SequencedBeam
-        Beam after beam.
+        One for each fluence map.
 
     Raises
     ------
     ValueError
-        As `sequence_beam`, and when there are not as many weights as beamlets.
+        As for `sequence_beam`, and if there is not one weight for each beamlet.
     """
     mu = np.asarray(weights, dtype=np.float64)
     if mu.shape != (layout.n_beamlets,):

@@ -1,4 +1,4 @@
-"""Leaves that sweep in one direction, the simple way to the least monitor units.
+"""Leaves that sweep in one direction: the simplest method with minimal monitor units.
 
 T. Bortfeld, D. Kahler, T. Waldron and A. Boyer, X-ray field compensation with multileaf collimators, Int. J. Radiat.
 Oncol. Biol. Phys. 28 (1994) 723; S. Kamath, S. Sahni, J. Palta, S. Ranka and J. Li, Optimal leaf sequencing with
@@ -22,12 +22,12 @@ def sweep(matrix: IntArray, times: IntArray) -> Decomposition:
     ----------
     matrix : ndarray of int, shape (n_rows, n_columns)
     times : ndarray of int, shape (n_rows, n_columns)
-        When the left leaves cover the cells, as `closing_times`.
+        Beam-on times at which the left leaves cover the cells, as `closing_times` returns them.
 
     Returns
     -------
     Decomposition
-        One opening between each two times at which a leaf moves.
+        One opening between each two successive times at which a leaf moves.
     """
     uncover, cover = times - matrix, times
     moves = np.unique(np.concatenate([[0], uncover.ravel(), cover.ravel()]))
@@ -38,7 +38,7 @@ def sweep(matrix: IntArray, times: IntArray) -> Decomposition:
 
 
 def _with_openings(decomposition: Decomposition) -> Decomposition:
-    """Leave out what is closed everywhere."""
+    """Drop openings that are closed everywhere."""
     some = (decomposition.right > decomposition.left).any(axis=1)
     return Decomposition(
         decomposition.weights[some], decomposition.left[some], decomposition.right[some], decomposition.n_columns
@@ -54,12 +54,12 @@ def sliding_window(
     ----------
     matrix : array_like of int, shape (n_rows, n_columns)
     collisions, tongue_and_groove : bool
-        As `closing_times`.
+        As for `closing_times`.
 
     Returns
     -------
     Decomposition
-        With the least total under these conditions.
+        With the minimal total under these conditions.
     """
     cells = check_matrix(matrix)
     return sweep(cells, closing_times(cells, collisions=collisions, tongue_and_groove=tongue_and_groove))

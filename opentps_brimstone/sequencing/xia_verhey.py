@@ -1,4 +1,4 @@
-"""Few openings of weights that are powers of two.
+"""Few openings with weights that are powers of two.
 
 P. Xia and L. Verhey, Multileaf collimator leaf sequencing algorithm for intensity modulated beams with multiple static
 segments, Med. Phys. 25 (1998) 1424, with their reducing-level technique: each row opens around its highest cell.
@@ -14,7 +14,7 @@ from opentps_brimstone.sequencing.decomposition import Decomposition, check_matr
 
 
 def _row_opening(cells: IntArray, weight: int) -> tuple[int, int]:
-    """Edges of the stretch around the highest cell that stays at or above the weight."""
+    """Find the edges of the stretch around the highest cell in which no cell is below the weight."""
     peak = int(cells.argmax())
     if cells[peak] < weight:
         return 0, 0
@@ -26,7 +26,7 @@ def _row_opening(cells: IntArray, weight: int) -> tuple[int, int]:
 
 
 def xia_verhey(matrix: npt.ArrayLike) -> Decomposition:
-    """Decompose into openings of weights that are powers of two, leaves may interdigitate; the total is not the least.
+    """Decompose into openings with weights that are powers of two; leaves interdigitate, the total is not minimal.
 
     Parameters
     ----------

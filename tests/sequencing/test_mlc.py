@@ -74,7 +74,7 @@ def test_a_matched_mlc_has_the_rows_as_leaves(rows, width, contained):
 
 
 def test_a_matched_mlc_needs_rows_on_one_grid():
-    with pytest.raises(ValueError, match=r"row at 7 mm lies 2 mm off the grid of 5 mm from 0 mm"):
+    with pytest.raises(ValueError, match=r"row at 7 mm is 2 mm off the grid of 5 mm from 0 mm"):
         MLC.matched([0.0, 5.0, 7.0], 5.0)
     with pytest.raises(ValueError, match="must be given, and be finite"):
         MLC.matched([], 5.0)
@@ -91,13 +91,13 @@ THREE = MLC("three", (-15.0, -5.0, 5.0, 15.0), -50.0, 50.0, maximum_leaf_span_mm
     [
         (THREE, [-51.0, 0, 0], CLOSED, r"left leaf 0 of three would be at -51.00 mm; it travels from -50 to 30 mm"),
         (THREE, CLOSED, [0, 50.5, 0], r"right leaf 1 of three would be at 50.50 mm; it travels from -30 to 50 mm"),
-        (THREE, [-50.0, 0, 20], [30.0] * 3, r"left leaves of three would lie 70.00 mm apart; 60 mm are possible"),
-        (THREE, [1.0, 0, 0], CLOSED, r"leaf pair 0 of three would stand -1.00 mm open; its least gap is 0 mm"),
+        (THREE, [-50.0, 0, 20], [30.0] * 3, r"left leaves of three would be 70.00 mm apart; 60 mm are possible"),
+        (THREE, [1.0, 0, 0], CLOSED, r"leaf pair 0 of three would be -1.00 mm open; its minimum gap is 0 mm"),
         (
             dataclasses.replace(THREE, minimum_gap_mm=5.0),
             CLOSED,
             [5.0, 4.0, 5.0],
-            r"leaf pair 1 of three would stand 4.00 mm open; its least gap is 5 mm",
+            r"leaf pair 1 of three would be 4.00 mm open; its minimum gap is 5 mm",
         ),
         (
             dataclasses.replace(THREE, interdigitation=False),
@@ -133,7 +133,7 @@ def test_what_leaves_cannot_do_is_told(mlc, left, right, message):
     ("change", "message"),
     [
         ({"leaf_boundaries_mm": (0.0,)}, "needs at least two leaf boundaries, not 1"),
-        ({"leaf_boundaries_mm": (0.0, 5.0, 5.0)}, "must be finite and rise"),
+        ({"leaf_boundaries_mm": (0.0, 5.0, 5.0)}, "must be finite and ascending"),
         ({"minimum_position_mm": 60.0}, "cannot travel from 60.0 to 50.0 mm"),
         ({"minimum_gap_mm": -1.0}, "minimum gap of the MLC 'three' cannot be -1.0 mm"),
         ({"maximum_leaf_span_mm": 0.0}, "maximum leaf span of the MLC 'three' cannot be 0.0 mm"),

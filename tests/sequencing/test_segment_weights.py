@@ -128,7 +128,9 @@ def test_small_mu_vanish_and_the_others_are_rounded():
     segments = segment_influence(plan.dose_influence, beams)
     free = optimize_segment_weights(segments, terms, start_of(beams))
     least = float(np.quantile(free.mu[free.mu > 0], 0.1))
-    found = optimize_segment_weights(segments, terms, start_of(beams), minimum_mu=least, step_mu=least / 8)
+    found = optimize_segment_weights(
+        segments, terms, start_of(beams), minimum_engine_mu=least, step_engine_mu=least / 8
+    )
     assert np.count_nonzero(found.mu) < np.count_nonzero(free.mu)
     assert found.mu[found.mu > 0].min() >= least * (1 - 1e-9)
     np.testing.assert_allclose(found.mu / (least / 8), np.round(found.mu / (least / 8)), atol=1e-9)
@@ -147,9 +149,9 @@ def test_limits_that_leave_nothing():
     plan, terms, beams = case()
     segments = segment_influence(plan.dose_influence, beams)
     with pytest.raises(ValueError, match=r"no segment reaches 1e\+09 MU per fraction"):
-        optimize_segment_weights(segments, terms, start_of(beams), minimum_mu=1e9)
-    with pytest.raises(ValueError, match="step_mu is -1; it must be 0 or more"):
-        optimize_segment_weights(segments, terms, start_of(beams), step_mu=-1)
+        optimize_segment_weights(segments, terms, start_of(beams), minimum_engine_mu=1e9)
+    with pytest.raises(ValueError, match="step_engine_mu is -1; it must be 0 or more"):
+        optimize_segment_weights(segments, terms, start_of(beams), step_engine_mu=-1)
 
 
 def test_beams_and_fluence_maps_belong_together():

@@ -81,8 +81,8 @@ void DoseMatrix::Builder::count(std::size_t pair, Desk& desk) {
     }
     PairTiles& tiles = pairs_[pair];
     for (std::size_t word = 0; word < desk.touched.size(); ++word) {
-        for (std::size_t tile = word * 64; desk.touched[word] != 0; ++tile, desk.touched[word] >>= 1) {
-            if ((desk.touched[word] & 1) != 0) {
+        for (std::size_t tile = word * 64; desk.touched[word] != 0; ++tile, desk.touched[word] >>= 1U) {
+            if ((desk.touched[word] & 1U) != 0) {
                 tiles.tile.push_back(static_cast<std::uint32_t>(tile));
                 tiles.entries.push_back(desk.entries[tile]);
                 desk.entries[tile] = 0;

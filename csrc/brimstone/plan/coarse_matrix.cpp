@@ -95,7 +95,8 @@ public:
             },
             [&](std::size_t row, std::size_t column, std::uint16_t value) {
                 const bool left = column % tile_columns == 0;
-                add(coarsening_.voxel[row], left ? value : 0.0F, left ? 0.0F : value);
+                add(coarsening_.voxel[row], left ? static_cast<float>(value) : 0.0F,
+                    left ? 0.0F : static_cast<float>(value));
             });
         result.resize(desk.touched.size());
         for (std::size_t i = 0; i < result.size(); ++i) {
@@ -207,7 +208,7 @@ private:
         template <class Make>
         std::unique_ptr<Desk> take(const Make& make) {
             {
-                const std::lock_guard lock(mutex_);
+                const std::scoped_lock lock(mutex_);
                 if (!free_.empty()) {
                     std::unique_ptr<Desk> desk = std::move(free_.back());
                     free_.pop_back();
@@ -217,7 +218,7 @@ private:
             return make();
         }
         void put_back(std::unique_ptr<Desk> desk) {
-            const std::lock_guard lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             free_.push_back(std::move(desk));
         }
 

@@ -52,6 +52,7 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t ind
                                                                  const BinSettings& bins) const {
     const PlanGrid& plan = grid(index);
     std::vector<std::unique_ptr<Term>> terms;
+    terms.reserve(terms_.size());
     for (const TermSpecification& term : terms_) {
         terms.push_back(make_term(term, plan.structures.at(term.structure), bins));
     }

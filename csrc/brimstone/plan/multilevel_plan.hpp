@@ -19,18 +19,18 @@ public:
 
     void add_coarser_grid(Coarsening coarsening);
     /// Adds a cost of rough fluence on one grid.
-    void penalize_roughness(std::size_t grid, FluenceRoughness roughness);
+    void penalize_roughness(std::size_t index, FluenceRoughness roughness);
 
     /// @throws std::invalid_argument  when there is no grid of this index, here and in all that follows
     const PlanGrid& grid(std::size_t index) const;
     /// @throws std::logic_error  when an optimization has left the grid
-    const std::shared_ptr<const DoseMatrix>& matrix(std::size_t grid) const;
-    std::size_t n_beamlets(std::size_t grid) const;
+    const std::shared_ptr<const DoseMatrix>& matrix(std::size_t index) const;
+    std::size_t n_beamlets(std::size_t index) const;
     /// Frees the matrices of grids coarser than this one; their costs can no longer be computed.
     void leave_coarser_than(std::size_t grid);
     std::size_t n_grids() const { return grids_.size(); }
 
-    std::shared_ptr<const Prescription> prescription(std::size_t grid, const BinSettings& bins) const;
+    std::shared_ptr<const Prescription> prescription(std::size_t index, const BinSettings& bins) const;
     std::unique_ptr<LevelObjective> objective(const LevelSettings& level) const;
 
     /// Weights of one grid carried to another, finer or coarser.

@@ -50,7 +50,7 @@ public:
     const T& operator[](std::size_t i) const { return data_[i]; }
 
 private:
-    static constexpr std::size_t huge_page = std::size_t{1} << 21;
+    static constexpr std::size_t huge_page = std::size_t{2} * 1024 * 1024;
     static constexpr std::size_t cache_line = 64;
     static std::size_t alignment(std::size_t size) {
         return size * sizeof(T) >= 2 * huge_page ? huge_page : cache_line;

@@ -32,13 +32,13 @@ public:
             try {
                 body_(i);
             } catch (...) {
-                const std::lock_guard lock(mutex_);
+                const std::scoped_lock lock(mutex_);
                 if (!failure_) {
                     failure_ = std::current_exception();
                 }
             }
             if (finished_.fetch_add(1) + 1 == count_) {
-                const std::lock_guard lock(mutex_);
+                const std::scoped_lock lock(mutex_);
                 all_finished_.notify_all();
             }
         }
@@ -75,7 +75,7 @@ public:
 
     void offer(const std::shared_ptr<Job>& job, int helpers) {
         {
-            const std::lock_guard lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             for (; n_threads_ < helpers; ++n_threads_) {
                 std::thread([this] { serve(); }).detach();
             }

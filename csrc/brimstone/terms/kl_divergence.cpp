@@ -39,7 +39,7 @@ KlDivergenceTerm::KlDivergenceTerm(SharedShares shares, const TargetDvh& target,
       padding_(std::max(wide_.half_width(), narrow_.half_width()) + 1) {
     check_bins(target.highest_dose());
     const auto top = static_cast<std::ptrdiff_t>(std::ceil(target.highest_dose() / bins.bin_width)) + 1;
-    std::vector<double> raw(static_cast<std::size_t>(top + 2 * padding_ + 1), 0.0);
+    std::vector<double> raw(static_cast<std::size_t>(top + 2 * std::ptrdiff_t{padding_} + 1), 0.0);
     for (std::size_t k = 0; k < raw.size(); ++k) {
         const double dose = (static_cast<double>(k) - padding_) * bins.bin_width;
         raw[k] = target.bin_volume(dose, bins.bin_width);

@@ -40,5 +40,5 @@ struct Lanes {
 
 namespace brimstone {
 extern const Kernels avx2_kernels;
-const Kernels avx2_kernels = kernels_named("avx2");
+constexpr Kernels avx2_kernels = kernels_named("avx2");
 } // namespace brimstone

@@ -31,5 +31,5 @@ struct Lanes {
 
 namespace brimstone {
 extern const Kernels avx512_kernels;
-const Kernels avx512_kernels = kernels_named("avx512");
+constexpr Kernels avx512_kernels = kernels_named("avx512");
 } // namespace brimstone

@@ -8,14 +8,14 @@
 #include "brimstone/support/kernels/kernels.hpp"
 
 namespace brimstone {
-namespace {
+namespace { // NOLINT(cert-dcl59-cpp,misc-anonymous-namespace-in-header): each includer has its own copy
 
 /// Tiles ahead of the one in work that are asked for: 16 kB, into the second-level cache, as the first one
 /// can wait for few lines at a time.
 constexpr std::size_t prefetch_entries = 256 * tile_entries;
 
 inline void prefetch(const std::uint16_t* value) {
-#if defined(__GNUC__)
+#ifdef __GNUC__
     constexpr int to_read = 0;
     constexpr int second_level = 2;
     __builtin_prefetch(value + prefetch_entries, to_read, second_level);
@@ -304,7 +304,7 @@ public:
 private:
     void add_to(std::size_t l, double value) {
         lane_[l] = value > lane_[l] ? value : lane_[l];
-        rest_[l] += value - value;
+        rest_[l] += 0.0 * value;
     }
 
     double lane_[lanes] = {};

@@ -66,5 +66,5 @@ struct Lanes {
 
 namespace brimstone {
 extern const Kernels portable_kernels;
-const Kernels portable_kernels = kernels_named("portable");
+constexpr Kernels portable_kernels = kernels_named("portable");
 } // namespace brimstone
