@@ -1,4 +1,4 @@
-"""CT series: slices of a folder as one image in the patient's axes."""
+"""CT series: slices read as one image in the patient's axes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _COSINE_TOLERANCE = 1e-3
 _POSITION_TOLERANCE_MM = 0.1
 _SAME_PLACE_MM = 1e-3
-# Part of a slice spacing by which slices may be out of step.
+# Share of the slice spacing by which slices may be off.
 _STEP_TOLERANCE = 0.1
 _AIR_HU = -1024.0
 _HOUNSFIELD = ("", "HU", "US")
@@ -57,16 +57,16 @@ class Slice:
     header: Dataset
 
     def text(self, keyword: str) -> str:
-        """Value of a tag as text; empty if it is missing."""
+        """Return the value of a tag as text; empty if it is missing."""
         return str(self.header.get(keyword, "") or "")
 
     def numbers(self, keyword: str, count: int) -> FloatArray:
-        """Value of a tag as finite numbers.
+        """Return the value of a tag as finite numbers.
 
         Raises
         ------
         DicomError
-            When it is missing, or not as many finite numbers.
+            If it is missing or not that many finite numbers.
         """
         value = self.header.get(keyword)
         if value is None or value == "":
@@ -86,19 +86,19 @@ def read_ct(slices: Sequence[Slice], progress: bool = False) -> CTImage:
     Parameters
     ----------
     slices : sequence of Slice
-        In any order. Copies of a slice are passed over, and so are localizers.
+        In any order. Copies of a slice and localizers are ignored.
     progress : bool
         Show a bar of the files read on standard error.
 
     Returns
     -------
     CTImage
-        x to the patient's left, y to the back, z to the head, all rising.
+        x to the patient's left, y to the back, z to the head, all ascending.
 
     Raises
     ------
     DicomError
-        Naming file and tag, or the positions where slices are missing.
+        If the slices are not one CT; the message names file and tag, or the positions of missing slices.
     """
     kept = [each for each in slices if "LOCALIZER" not in each.text("ImageType").upper()]
     if not kept:
@@ -147,7 +147,7 @@ def _check_kind(item: Slice) -> None:
 
 
 def _directions(slices: Sequence[Slice]) -> tuple[int, int]:
-    """Whether columns run to the left (+1) or right (-1), and rows to the back (+1) or front (-1)."""
+    """Find whether columns run to the left (+1) or right (-1), and rows to the back (+1) or front (-1)."""
     for item in slices:
         cosines = item.numbers("ImageOrientationPatient", 6)
         straight = np.rint(cosines)
@@ -193,7 +193,7 @@ def _check_alike(slices: Sequence[Slice]) -> None:
 
 
 def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
-    """Sort by z, and leave out what is there twice: the same slice, or the same pixels at the same place."""
+    """Sort by z, and drop duplicates: the same slice, or the same pixels at the same position."""
     by_uid: dict[str, Slice] = {}
     for item in slices:
         by_uid.setdefault(item.text("SOPInstanceUID") or str(item.path), item)
@@ -247,7 +247,7 @@ def _pixels(ordered: Sequence[Slice], progress: bool) -> FloatArray:
 
 
 def _hounsfield(item: Slice) -> FloatArray:
-    """HU of a slice, shape (rows, columns); what is outside the scanner's field is air."""
+    """Read the HU of a slice, shape (rows, columns); padding outside the scanner's field becomes air."""
     import pydicom
 
     dataset = pydicom.dcmread(item.path)

@@ -1,4 +1,4 @@
-"""What is wrong with a DICOM file."""
+"""The error of reading and writing DICOM files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["DicomError"]
 
 
 class DicomError(BrimstoneError, ValueError):
-    """A DICOM file cannot be used; the message names file, tag or structure, what it holds and what is allowed.
+    """A DICOM file cannot be used; the message names file, tag or structure, its value and what is allowed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What every DICOM object of this package begins with: patient, study, series, equipment."""
+"""The modules that every written DICOM object has: patient, study, series, equipment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _STUDY = ("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNum
 
 
 def load_reference(source: DicomSource | None, modality: str, what: str) -> Dataset | None:
-    """Object that another one refers to.
+    """Load an object that another one refers to.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def load_reference(source: DicomSource | None, modality: str, what: str) -> Data
     OSError
         If the file cannot be read.
     ValueError
-        If it is no DICOM file or of another modality, or lacks the UIDs to refer to it.
+        If it is not a DICOM file or of another modality, or lacks the UIDs to refer to it.
     """
     if source is None:
         return None
@@ -78,11 +78,11 @@ def _read(path: Path, what: str) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True)
     except InvalidDicomError as error:
-        raise ValueError(f"the {what} {path} is no DICOM file") from error
+        raise ValueError(f"the {what} {path} is not a DICOM file") from error
 
 
 def frame_of_reference_of(dataset: Dataset) -> str | None:
-    """UID of the frame of reference of a CT slice, RT Structure Set, RT Plan or RT Dose; None when it has none."""
+    """Find the UID of the frame of reference of a CT slice, RT Structure Set, RT Plan or RT Dose, if it has one."""
     if dataset.get("FrameOfReferenceUID"):
         return str(dataset.FrameOfReferenceUID)
     for item in dataset.get("ReferencedFrameOfReferenceSequence") or []:
@@ -92,7 +92,7 @@ def frame_of_reference_of(dataset: Dataset) -> str | None:
 
 
 def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
-    """Empty object of a SOP class, explicit VR little endian.
+    """Make an empty object of a SOP class, explicit VR little endian.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def check_references(references: Sequence[Dataset]) -> None:
     Raises
     ------
     ValueError
-        When they are not.
+        If they are not.
     """
     for keyword in ("PatientID", "StudyInstanceUID"):
         found = {str(reference.get(keyword)) for reference in references if reference.get(keyword)}
@@ -163,7 +163,7 @@ def describe_object(
     Raises
     ------
     ValueError
-        When the references are of different patients, studies or frames of reference.
+        If the references are of different patients, studies or frames of reference.
     """
     from pydicom.uid import generate_uid
 
@@ -198,12 +198,12 @@ def _frame(references: Sequence[Dataset], given: str | None) -> str | None:
 
 
 def one_line(value: object, length: int) -> str:
-    """Text that DICOM's short strings may hold: one line and one value, of at most some letters."""
+    """Convert to text that DICOM's short strings may hold: one line and one value, of limited length."""
     return "".join(c if c.isprintable() and c != "\\" else " " for c in str(value))[:length].strip()
 
 
 def reference_item(sop_class: str, sop_instance_uid: str) -> Dataset:
-    """Item of a sequence that refers to an object."""
+    """Make an item of a sequence that refers to an object."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
@@ -213,14 +213,14 @@ def reference_item(sop_class: str, sop_instance_uid: str) -> Dataset:
 
 
 def decimals(numbers: Sequence[float]) -> list[Any]:
-    """Decimal strings of at most 16 characters."""
+    """Convert to decimal strings of at most 16 characters."""
     from pydicom.valuerep import DSfloat
 
     return [DSfloat(float(number) + 0.0, auto_format=True) for number in numbers]
 
 
 def save_object(dataset: Dataset, path: Path | str) -> None:
-    """Write an object, replacing the file if it exists; none is left half written by an error of encoding."""
+    """Write an object, replacing the file if it exists; an error of encoding leaves no partial file."""
     encoded = io.BytesIO()
     dataset.save_as(encoded, enforce_file_format=True)
     Path(path).write_bytes(encoded.getvalue())

@@ -1,4 +1,4 @@
-"""RT Dose: writing a dose of this package as a DICOM file."""
+"""RT Dose: writing a dose as a DICOM file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_rt_dose"]
 
-# Stored values of the highest dose: close to all of the bits, and safe from overflow when the scaling is rounded.
+# Stored value of the highest dose: nearly the full range, without overflow when the scaling is rounded.
 _STORED_MAXIMUM = {16: 65_000.0, 32: 4.0e9}
 
 
@@ -58,25 +58,26 @@ def write_rt_dose(
     description : str
         Series description, up to 64 characters.
     patient_id : str
-        Patient's name and number, when neither `rt_plan` nor `ct` says them.
+        Patient's name and number, if neither `rt_plan` nor `ct` has them.
     plan_uid : str, optional
         SOP instance of the RT Plan the dose belongs to; that of `rt_plan`, or a new one by default.
     frame_of_reference_uid : str, optional
         Of the CT; that of `rt_plan` and `ct`, or a new one by default.
     rt_plan : path or pydicom Dataset, optional
-        The RT Plan the dose belongs to, as `write_rt_plan` returns it: patient, study and frame of reference are its.
+        The RT Plan the dose belongs to, as `write_rt_plan` returns it. Patient, study and frame of reference are taken
+        from it.
     ct : path or pydicom Dataset, optional
-        A slice of the CT; of a dose without RT Plan patient, study and frame of reference are its.
+        A slice of the CT; without an RT Plan, patient, study and frame of reference are taken from it.
     bits : {16, 32}
-        Of a voxel. With 16 a dose is rounded by at most 8e-6 of the maximum, and every system and validator reads it.
+        Per voxel. With 16 bits, doses are rounded by at most 8e-6 of the maximum, and every system can read them.
 
     Raises
     ------
     OSError
-        When `rt_plan` or `ct` cannot be read or the file cannot be written.
+        If `rt_plan` or `ct` cannot be read or the file cannot be written.
     ValueError
-        When the dose does not fit the grid, is negative or not finite, `rt_plan` is none or contradicts the UIDs given,
-        or `ct` is none or of another patient. Nothing is written.
+        If the dose does not fit the grid, is negative or not finite, `rt_plan` is not an RT Plan or contradicts the
+        given UIDs, or `ct` is not a CT or of another patient. Nothing is written.
     """
     values = np.asarray(dose, dtype=np.float64)
     if values.shape != grid.shape:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.header import RT_DOSE_CLASS
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.influence import VoxelGrid
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["dose_from_dataset"]
 
 
-_RT_DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
 _DOSE_TYPES = ("PHYSICAL", "EFFECTIVE")
 _SUMMATIONS = ("PLAN", "MULTI_PLAN")
 # Direction cosines and offsets are decimal strings that some systems round to six digits.
@@ -31,20 +32,20 @@ def dose_from_dataset(source: str | Path | Dataset) -> DoseArray:
     Parameters
     ----------
     source : str, Path or pydicom Dataset
-        A DICOM file, or one that was read.
+        A DICOM file, or its dataset.
 
     Returns
     -------
     DoseArray, shape (nx, ny, nz)
         Gy over all fractions of the plan, with its grid: x to the patient's left, y to the back, z to the head, all
-        rising, whichever way the object stores them.
+        ascending, however the object stores them.
 
     Raises
     ------
     FileNotFoundError
-        When there is no such file.
-    ValueError
-        When the object is no RT Dose of a whole plan in Gy, its grid is oblique or uneven, or a tag is missing or
+        If the file does not exist.
+    DicomError
+        If the object is not an RT Dose of a whole plan in Gy, its grid is oblique or uneven, or a tag is missing or
         wrong; the message names file and tag.
 
     Examples
@@ -91,21 +92,21 @@ def _read(source: str | Path | Dataset) -> tuple[Dataset, str]:
     try:
         return pydicom.dcmread(path), str(path)
     except InvalidDicomError:
-        raise ValueError(f"{path} is no DICOM file") from None
+        raise DicomError(f"{path} is not a DICOM file") from None
 
 
 class _Tags:
-    """Values of a dataset, with errors that name file and tag."""
+    """Checked values of a dataset, with errors that name file and tag."""
 
     def __init__(self, dataset: Dataset, name: str) -> None:
         self.dataset = dataset
         self.name = name
 
-    def wrong(self, keyword: str, problem: str) -> ValueError:
+    def wrong(self, keyword: str, problem: str) -> DicomError:
         from pydicom.datadict import tag_for_keyword
         from pydicom.tag import Tag
 
-        return ValueError(f"{self.name}: {keyword} {Tag(tag_for_keyword(keyword) or 0)} {problem}")
+        return DicomError(f"{self.name}: {keyword} {Tag(tag_for_keyword(keyword) or 0)} {problem}")
 
     def text(self, keyword: str) -> str:
         return str(self.dataset.get(keyword) or "")
@@ -125,8 +126,8 @@ class _Tags:
 
 def _check_kind(tags: _Tags) -> None:
     kind = tags.text("SOPClassUID")
-    if kind != _RT_DOSE_CLASS:
-        raise tags.wrong("SOPClassUID", f"is {kind!r}; an RT Dose has {_RT_DOSE_CLASS}")
+    if kind != RT_DOSE_CLASS:
+        raise tags.wrong("SOPClassUID", f"is {kind!r}; an RT Dose has {RT_DOSE_CLASS}")
     units = tags.text("DoseUnits")
     if units != "GY":
         raise tags.wrong("DoseUnits", f"is {units!r}; only GY can be read, as a relative dose has no scale")
@@ -159,7 +160,7 @@ def _stored_dose(tags: _Tags) -> FloatArray:
 
 
 def _geometry(tags: _Tags, shape: tuple[int, ...]) -> tuple[list[FloatArray], list[float], list[float]]:
-    """Direction and spacing of frames, rows and columns, and where the first voxel is."""
+    """Read direction and spacing of frames, rows and columns, and the position of the first voxel."""
     cosines = tags.numbers("ImageOrientationPatient", 6)
     along_columns, along_rows = cosines[:3], cosines[3:]
     normal = np.cross(along_columns, along_rows)
@@ -178,7 +179,7 @@ def _geometry(tags: _Tags, shape: tuple[int, ...]) -> tuple[list[FloatArray], li
 
 
 def _frame_spacing(tags: _Tags, n_frames: int, origin: FloatArray, directions: list[FloatArray]) -> float:
-    """Distance of frames; turns the frames' direction to where the offsets go."""
+    """Read the distance between frames, and turn their direction to that of the offsets."""
     if n_frames == 1:
         (thickness,) = tags.numbers("SliceThickness", 1)
         if thickness <= 0:
@@ -199,7 +200,7 @@ def _frame_spacing(tags: _Tags, n_frames: int, origin: FloatArray, directions: l
     if abs(steps[0]) <= _OFFSET_TOLERANCE_MM or np.ptp(steps) > _OFFSET_TOLERANCE_MM:
         raise tags.wrong(
             "GridFrameOffsetVector",
-            f"has steps from {steps.min():g} to {steps.max():g} mm; frames must be evenly apart",
+            f"has steps from {steps.min():g} to {steps.max():g} mm; frames must be evenly spaced",
         )
     if steps[0] < 0:
         directions[0] = -directions[0]

@@ -1,4 +1,4 @@
-"""Values of an RT Plan file that may be damaged: decoded and checked one by one, with a place for the error."""
+"""Checked values of an RT Plan file that may be damaged, with errors that name the place."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ class RTPlanError(DicomError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a file a value stands."""
+    """Place of a value in a file."""
 
     path: str
     beam: str | None = None
     control_point: int | None = None
 
     def error(self, message: str, keyword: str | None = None) -> RTPlanError:
-        """Error at this place; with a keyword, the sentence goes on from the element's name."""
+        """Make an error at this place; with a keyword, the message continues from the element's name."""
         return RTPlanError(message, self.path, self.beam, self.control_point, keyword and _tag(keyword))
 
     def at(self, *, beam: str | None = None, control_point: int | None = None) -> Place:
-        """Place inside this one."""
+        """Return a place inside this one."""
         return replace(self, beam=beam or self.beam, control_point=control_point)
 
 
@@ -72,21 +72,21 @@ def _tag(keyword: str) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """A dataset or an item of a sequence, read with care.
+    """A dataset or an item of a sequence, whose values are checked when they are read.
 
-    A value that is missing or empty is the `default` of the methods. Whatever is wrong with a value, RTPlanError is
-    what they raise.
+    If a value is missing or empty, the methods return their `default` or None. If it is invalid in any way, they raise
+    RTPlanError.
     """
 
     dataset: Dataset
     place: Place
 
     def at(self, *, beam: str | None = None, control_point: int | None = None) -> Item:
-        """Give the same item a place nearer to it."""
+        """Return the same item with a more precise place."""
         return Item(self.dataset, self.place.at(beam=beam, control_point=control_point))
 
     def error(self, message: str, keyword: str | None = None) -> RTPlanError:
-        """Error in this item."""
+        """Make an error in this item."""
         return self.place.error(message, keyword)
 
     def _value(self, keyword: str) -> Any:
@@ -99,7 +99,7 @@ class Item:
         return None if empty else value
 
     def text(self, keyword: str, default: str = "") -> str:
-        """One line of printable text."""
+        """Read one line of printable text."""
         value = self._value(keyword)
         if value is None:
             return default
@@ -111,7 +111,7 @@ class Item:
             raise self.error(f"cannot be decoded: {error}", keyword) from error
 
     def numbers(self, keyword: str, count: int | None = None, limit: float = 1e9) -> FloatArray | None:
-        """Finite numbers between -limit and limit, `count` of them if it is given; None when there are none."""
+        """Read finite numbers between -limit and limit, `count` of them if it is given."""
         value = self._value(keyword)
         if value is None:
             return None
@@ -125,12 +125,12 @@ class Item:
         return np.array(numbers, dtype=np.float64)
 
     def number(self, keyword: str, limit: float = 1e9) -> float | None:
-        """One finite number."""
+        """Read one finite number."""
         numbers = self.numbers(keyword, 1, limit)
         return None if numbers is None else float(numbers[0])
 
     def integer(self, keyword: str, lowest: int, highest: int = 2**31 - 1) -> int | None:
-        """One integer."""
+        """Read one integer."""
         number = self.number(keyword)
         if number is None:
             return None
@@ -139,7 +139,7 @@ class Item:
         return int(number)
 
     def items(self, keyword: str) -> list[Item]:
-        """Items of a sequence; empty when there is none."""
+        """Read the items of a sequence."""
         from pydicom.sequence import Sequence as DicomSequence
 
         value = self._value(keyword)
@@ -161,7 +161,7 @@ def _number(value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
-    """Value in an error, short."""
+    """Format a value for an error, shortened."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return f"{len(value)} values"
     shown = repr(value)

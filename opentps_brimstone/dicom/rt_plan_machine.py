@@ -1,4 +1,4 @@
-"""RT Plan: the machine at the control points of a beam that is read, and how it moves between them."""
+"""RT Plan: reading the machine's state at the control points of a beam, and its motion between them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from opentps_brimstone.dicom.rt_plan_item import Item
 __all__ = ["ControlPoint", "Device", "Devices", "motion_parts", "read_control_points", "read_devices"]
 
 
-# Positions further out than this are no leaves or jaws of any machine.
+# No machine has leaves or jaws further out than this.
 _FURTHEST_MM = 1000.0
 _LARGEST_ANGLE = 3600.0
-# Leaves that overlap by no more than this have been rounded; they are closed where they meet.
+# An overlap of leaves up to this is rounding; they are closed at its middle.
 _OVERLAP_MM = 0.1
 _NARROWEST_LEAF_MM = 0.5
 
-# Device types by what they are.
+# Roles of the device types.
 _ROLES = {"X": "x", "ASYMX": "x", "Y": "y", "ASYMY": "y", "MLCX": "leaves"}
 
 
@@ -33,21 +33,21 @@ class Device(NamedTuple):
 
 
 Devices = dict[str, Device]
-"""Jaws and leaves by what they are: x, y, leaves."""
+"""Jaws and leaves by role: x, y, leaves."""
 
 
 @dataclass(frozen=True)
 class ControlPoint:
-    """Machine at a control point.
+    """State of the machine at a control point.
 
     Attributes
     ----------
     gantry, couch, collimator : float
         IEC angles in degrees.
     positions : dict of str to ndarray, shape (n_pairs, 2)
-        Left and right (low and high) edges in mm by what the device is.
+        Left and right (low and high) edges in mm by the role of the device.
     direction : str
-        Sense of the gantry's rotation after this point: CW, CC or NONE.
+        Direction of the gantry's rotation after this point: CW, CC or NONE.
     turn : str
         The same if this control point itself states it, otherwise empty.
     """
@@ -61,7 +61,7 @@ class ControlPoint:
 
 
 def read_devices(beam: Item) -> Devices:
-    """Jaws and leaves of a beam.
+    """Read the jaws and leaves of a beam.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def read_devices(beam: Item) -> Devices:
     Raises
     ------
     RTPlanError
-        If a device is none that OpenTPS has, there are two of a kind, or leaf boundaries do not rise or fit.
+        If OpenTPS does not have a device, there are two of a kind, or leaf boundaries do not ascend or fit.
     """
     devices: dict[str, Device] = {}
     for item in beam.items("BeamLimitingDeviceSequence"):
@@ -96,7 +96,7 @@ def read_devices(beam: Item) -> Devices:
 def _role(item: Item) -> str:
     kind = item.text("RTBeamLimitingDeviceType").upper()
     if kind == "MLCY":
-        raise item.error("is MLCY: leaves that move along y are beyond OpenTPS's segments", "RTBeamLimitingDeviceType")
+        raise item.error("is MLCY: OpenTPS's segments cannot have leaves that move along y", "RTBeamLimitingDeviceType")
     if kind not in _ROLES:
         raise item.error(f"is {kind!r}; it must be one of {', '.join(_ROLES)}", "RTBeamLimitingDeviceType")
     return _ROLES[kind]
@@ -124,7 +124,7 @@ def _boundaries(item: Item) -> FloatArray:
 
 
 def read_control_points(points: list[Item], devices: Devices, beam: Item, notes: list[str]) -> list[ControlPoint]:
-    """Machine at each control point, with what it does not repeat carried forward.
+    """Read the machine's state at each control point; what it does not repeat is carried forward.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def read_control_points(points: list[Item], devices: Devices, beam: Item, notes:
     devices : dict of str to Device
     beam : Item
     notes : list of str
-        Gets a line for what the file leaves out.
+        Gets a line for each missing value that is assumed.
 
     Returns
     -------
@@ -142,8 +142,7 @@ def read_control_points(points: list[Item], devices: Devices, beam: Item, notes:
     Raises
     ------
     RTPlanError
-        If the first control point does not say what it must, numbers do not fit, leaves overlap, or the table is
-        turned as OpenTPS cannot.
+        If the first control point is incomplete, numbers do not fit, leaves overlap, or OpenTPS cannot turn its table.
     """
     state = _first_control_point(points[0], devices, beam, notes)
     states = [state]
@@ -207,7 +206,7 @@ def _moved(before: ControlPoint, point: Item, devices: Devices) -> ControlPoint:
 
 
 def _positions(item: Item, role: str, devices: Devices) -> FloatArray:
-    """Left and right leaves or jaws, shape (n_pairs, 2)."""
+    """Read left and right leaves or jaws, shape (n_pairs, 2)."""
     if role == "leaves" and role not in devices:
         raise item.error("has positions of MLCX, whose leaf boundaries the beam does not say", "LeafJawPositions")
     pairs = devices[role].pairs if role in devices else 1

@@ -147,7 +147,7 @@ def _open(path: Path) -> Item:
         # Older systems write files without the preamble, which force stands for.
         dataset = dcmread(io.BytesIO(encoded), force=True)
     except Exception as error:
-        raise place.error(f"is no DICOM file or a damaged one: {error}") from error
+        raise place.error(f"is not a DICOM file or is damaged: {error}") from error
     plan = Item(dataset, place)
     sop_class, modality = plan.text("SOPClassUID"), plan.text("Modality")
     if sop_class == _ION_PLAN_CLASS:
@@ -186,7 +186,7 @@ def _read_plan(file: Item, fraction_group: int | None, options: _Options, notes:
 
 
 def _numbered(parent: Item, sequence: str, keyword: str) -> dict[int, Item]:
-    """Items of a sequence by their number, which must be unique."""
+    """Index the items of a sequence by their number, which must be unique."""
     found: dict[int, Item] = {}
     for item in parent.items(sequence):
         number = item.integer(keyword, 0)
@@ -254,7 +254,7 @@ def _not_negative(item: Item, keyword: str, limit: float) -> float | None:
 
 
 def _meterset(beam: Item, number: int, fractions: _Fractions, notes: list[str]) -> float | None:
-    """MU of a beam in a fraction: 0 if it is not in the fraction group, None if they are not said."""
+    """Find the MU of a beam in a fraction: 0 if it is not in the fraction group, None if they are not stated."""
     if fractions.metersets is None:
         return None
     if number not in fractions.metersets:
@@ -274,7 +274,7 @@ def _meterset(beam: Item, number: int, fractions: _Fractions, notes: list[str]) 
 def _is_treatment(beam: Item) -> bool:
     kind = beam.text("TreatmentDeliveryType").upper()
     if kind not in _TREATMENT | _NOT_TREATMENT:
-        raise beam.error(f"is {kind!r}, which is no known kind of delivery", "TreatmentDeliveryType")
+        raise beam.error(f"is {kind!r}, which is not a known kind of delivery", "TreatmentDeliveryType")
     return kind in _TREATMENT
 
 
@@ -326,7 +326,7 @@ def _check_modifier(beam: Item, device: str, options: _Options, notes: list[str]
 
 
 def _wedge_is_used(beam: Item) -> bool:
-    """Whether a wedge is in the beam at any time; unless the file says that it is out, it is."""
+    """Whether a wedge is in the beam at any time; it is unless the file states that it is out."""
     said = [
         position.text("WedgePosition").upper()
         for point in beam.items("ControlPointSequence")
@@ -381,7 +381,7 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
 
 
 def _interval_mu(beam: Item, points: list[Item], meterset: float | None) -> FloatArray:
-    """MU between each control point and the next; without a meterset the weights are MU."""
+    """Compute the MU between successive control points; without a meterset the weights are MU."""
     weights = [_not_negative(point, "CumulativeMetersetWeight", 1e9) for point in points]
     final = _not_negative(beam, "FinalCumulativeMetersetWeight", 1e9)
     weights[0] = 0.0 if weights[0] is None else weights[0]
@@ -428,7 +428,7 @@ def _isocenter(points: list[Item]) -> list[float]:
 
 
 def _energy(points: list[Item]) -> float:
-    """Nominal energy in MV; 6, that of OpenTPS's beam model, when it is not said."""
+    """Read the nominal energy in MV; by default 6, that of OpenTPS's beam model."""
     first: float | None = None
     for point in points:
         energy = point.number("NominalBeamEnergy", 1000.0)
@@ -448,7 +448,7 @@ def _natural_spacing(devices: Devices) -> float:
 
 
 def _jaw_field_edge(machine: list[ControlPoint], spacing: float) -> float:
-    """Half width of a leaf bank that holds all jaw openings with a margin, in whole beamlets.
+    """Compute the half width of a leaf bank that holds all jaw openings with a margin, in whole beamlets.
 
     OpenTPS's grid of beamlets is half a spacing off the bank's middle, so the margin must be more than one.
     """

@@ -1,11 +1,11 @@
 """RT Plan: writing the segments of an OpenTPS photon plan as a DICOM file for step-and-shoot delivery.
 
-Every segment becomes two control points with the same aperture, between which its monitor units are given; the
+Every segment becomes two control points with the same aperture, between which its monitor units are delivered; the
 machine moves between segments without beam. By the standard's definition (PS3.3, Beam Type) such a beam is STATIC:
-nothing changes between control points of rising meterset. Angles are turned from OpenTPS's sense to IEC's.
+nothing changes between control points of increasing meterset. Angles are converted from OpenTPS's convention to IEC's.
 
-Of a segment's jaws those at plus or minus infinity do not exist, and are left out. A leaf bank of a single pair is
-the way OpenTPS's objects say that a field is made by jaws alone, and is left out too.
+Jaws of a segment at plus or minus infinity do not exist, and are left out. A leaf bank of a single pair stands in
+OpenTPS's objects for a field made by jaws alone, and is left out too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _POSITION_DIGITS = 4
 
 
 class _Setting(NamedTuple):
-    """Where the machine stands for a segment, by the names of DICOM's devices, and its monitor units."""
+    """State of the machine for a segment, by the names of DICOM's devices, and its monitor units."""
 
     devices: dict[str, FloatArray]
     angles: BeamAngles
@@ -94,12 +94,12 @@ def write_rt_plan(
     ----------
     photon_plan : opentps PhotonPlan
         Not changed. Its segments have whole leaf banks in ``Xmlc_mm``, rows [y_low, y_high, x_left, x_right] in mm,
-        jaws, OpenTPS's angles and ``mu`` per fraction, which is written as it is: `adapters.segments.with_machine_mu`
-        makes the machine's MU of the engine's. Segments of 0 MU are left out. The patient lies head first supine.
+        jaws, OpenTPS's angles and ``mu`` per fraction, which is written unchanged: `adapters.segments.with_machine_mu`
+        converts the engine's MU to the machine's. Segments of 0 MU are left out. The patient lies head first supine.
     path : Path
         File to write; replaced if it exists.
     mlc : MLC, optional
-        The machine's collimator. Given, the leaves must be its leaves and obey its limits, and jaws that it does not
+        The machine's collimator. If given, the leaves must be its leaves and obey its limits, and jaws that it does not
         have are left out if they cover nothing that the leaves leave open.
     prescription : mapping of str to float, optional
         Prescribed dose in Gy over all fractions by the name of the target.
@@ -107,15 +107,15 @@ def write_rt_plan(
         The RT Structure Set, which the plan then refers to, and a slice of the CT. Patient, study and frame of
         reference are taken from them.
     frame_of_reference_uid : str, optional
-        When neither is given; a new one by default.
+        If neither is given; a new one by default.
     patient_id : str, optional
-        Patient's name and number when neither structure set nor CT say them; by default those of the plan's patient.
+        Patient's name and number if neither structure set nor CT has them; by default those of the plan's patient.
     label : str, optional
         Up to 16 characters; the plan's name by default.
     description : str
-        Of the plan; it always says that the plan is for research.
+        Of the plan; it always states that the plan is for research.
     calibration : str
-        What a monitor unit means, for the plan's description.
+        Definition of a monitor unit, for the plan's description.
     machine : str, optional
         Treatment machine, up to 16 characters; by default the plan's ``treatmentMachineName``, then the MLC's name.
     nominal_energy_mv : float, optional
@@ -129,17 +129,16 @@ def write_rt_plan(
     Returns
     -------
     Dataset
-        What was written, for `write_rt_dose` to refer to.
+        The written object, for `write_rt_dose` to refer to.
 
     Raises
     ------
     TypeError
-        If it is no PhotonPlan.
+        If it is not a PhotonPlan.
     ValueError
-        If the plan cannot be delivered or written: naming beam and segment, when a beam was never sequenced, leaves
-        overlap, break the MLC's limits or differ in their boundaries, MU are negative or not finite; when the
-        prescription names no structure of the structure set; when structure set and CT do not belong together.
-        Nothing is written.
+        If the plan cannot be delivered or written: a beam was never sequenced, leaves overlap, violate the MLC's limits
+        or differ in their boundaries, MU are negative or not finite (the message names beam and segment); a prescribed
+        structure is not in the structure set; or structure set and CT do not belong together. Nothing is written.
     OSError
         If structure set or CT cannot be read or the file cannot be written.
     """
@@ -296,7 +295,7 @@ def _setting(segment: Any, bank: FloatArray, mlc: MLC | None, place: str) -> _Se
 
 
 def _checked_jaw(segment: Any, bank: FloatArray, axis: str, exists: bool, place: str) -> FloatArray | None:
-    """Jaw positions; None when the machine has no jaws on the axis."""
+    """Check jaw positions; None if the machine has no jaws on the axis."""
     given = segment.x_jaw_mm if axis == "X" else segment.y_jaw_mm
     if given is None or len(given) == 0:
         return None
@@ -438,7 +437,7 @@ def _positions(values_mm: FloatArray) -> list[Any]:
 
 
 def _control_points(field: _Field, energy: float, dose_rate: float | None) -> list[Dataset]:
-    """Two control points a segment; what changes anywhere in the beam stands in all of them."""
+    """Make two control points for each segment; what changes anywhere in the beam is in all of them."""
     settings = field.settings
     first = settings[0]
     moving = any(
@@ -501,8 +500,8 @@ def _position_items(setting: _Setting) -> list[Dataset]:
     return items
 
 
-# Angle, sense of rotation, and the sense in which the angle grows: IEC's gantry turns clockwise as seen from the
-# isocenter, couch and collimator counter-clockwise as seen from above and from the source.
+# Angle, direction of rotation, and the direction in which the angle grows: IEC's gantry turns clockwise as seen from
+# the isocenter, couch and collimator counter-clockwise as seen from above and from the source.
 _ANGLE_ATTRIBUTES = {
     "gantry": ("GantryAngle", "GantryRotationDirection", "CW", "CC"),
     "couch": ("PatientSupportAngle", "PatientSupportRotationDirection", "CC", "CW"),
@@ -511,7 +510,7 @@ _ANGLE_ATTRIBUTES = {
 
 
 def _add_angle(item: Dataset, axis: str, angle: float, following: float) -> None:
-    """Angle and the turn to the next one, which does not pass through 180°, where machines have their stops."""
+    """Add an angle and the turn to the next one, which does not pass through 180°, where machines have their stops."""
     angle_keyword, direction_keyword, growing, falling = _ANGLE_ATTRIBUTES[axis]
     turn = (following + 180.0) % 360.0 - (angle + 180.0) % 360.0
     setattr(item, angle_keyword, decimals([angle])[0])

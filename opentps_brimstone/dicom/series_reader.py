@@ -1,4 +1,4 @@
-"""A folder of DICOM files as a series: which CT and which structure set belong together."""
+"""Reading a folder of DICOM files as a series: a CT and the structure set that belongs to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["read_series"]
 
 _STRUCTURE_SET_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "SeriesInstanceUID")
-# Share of a structure's volume that may be outside the CT without a word.
+# Share of a structure's volume that may be outside the CT without a warning.
 _OUTSIDE = 0.01
 
 CTSeries = dict[str, list[Slice]]
@@ -39,7 +39,7 @@ def read_series(
     ----------
     folder : Path
     series, structure_set : str, optional
-        Which to take, if there are several.
+        Which one to read, if there are several.
     progress : bool
         Show bars on standard error.
 
@@ -50,9 +50,9 @@ def read_series(
     Raises
     ------
     FileNotFoundError
-        When there is no such folder.
+        If the folder does not exist.
     DicomError
-        Naming file, tag or structure.
+        If a file cannot be used; the message names file, tag or structure.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
@@ -87,7 +87,7 @@ def read_series(
 
 
 def _files(folder: Path, progress: bool) -> tuple[CTSeries, list[StructureSetFile]]:
-    """CT slices by series, and structure sets."""
+    """Find the CT slices, by series, and the structure sets."""
     import pydicom
     from pydicom.errors import InvalidDicomError
     from tqdm import tqdm
@@ -125,7 +125,7 @@ def _choice(
     wanted_series: str | None,
     wanted_set: str | None,
 ) -> tuple[str, StructureSetFile | None]:
-    """Series and structure set to take."""
+    """Choose the series and structure set to read."""
     series = {**ct_series}
     if wanted_series is not None:
         series = {uid: slices for uid, slices in ct_series.items() if wanted_series in _names(uid, slices)}
@@ -161,7 +161,7 @@ def _choice(
 
 
 def _series_of(file: StructureSetFile, series: CTSeries, *, alone: bool) -> list[str]:
-    """CT series that a structure set may belong to: by series, by slices, by frame of reference."""
+    """Find the CT series that a structure set may belong to: by series, slices or frame of reference."""
     named = [uid for uid in series if uid in file.series_uids()]
     if named:
         return named
@@ -173,7 +173,7 @@ def _series_of(file: StructureSetFile, series: CTSeries, *, alone: bool) -> list
     in_frame = [uid for uid, slices in series.items() if slices[0].text("FrameOfReferenceUID") in frames]
     if in_frame:
         return in_frame
-    # A file that does not say where it belongs may belong to the only CT there is.
+    # A file without any reference may belong to the only CT.
     silent = not frames and not file.series_uids() and not images
     return list(series) if silent and alone else []
 

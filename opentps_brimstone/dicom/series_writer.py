@@ -1,4 +1,4 @@
-"""A CT with its structures as a folder of DICOM files: one CT image for each slice, and one RT Structure Set."""
+"""Writing a CT with its structures as DICOM files: one CT image for each slice, and one RT Structure Set."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ STRUCTURE_SET_FILE = "RS.dcm"
 _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _STRUCTURE_SET_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
-# A slice has outlines when a structure fills some voxel of it to this share.
+# A slice has outlines if a structure fills some voxel of it to this share.
 _INSIDE = 0.5
 _FEWEST_POINTS = 3
-# Halvings of the interval in which the share of the outlines is looked for.
+# Halvings of the interval in which the share of the outlines is searched.
 _HALVINGS = 12
 _COLORS = ((227, 26, 28), (31, 120, 180), (51, 160, 44), (255, 127, 0), (106, 61, 154), (177, 89, 40))
 
 
 class ImagedCase(Protocol):
-    """What can be written: a Phantom, or a Series."""
+    """A case that can be written: a Phantom or a Series."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
 
     @property
     def ct_hu(self) -> FloatArray:
@@ -58,15 +58,15 @@ def write_dicom_folder(case: ImagedCase, folder: Path | str, *, patient_id: str 
     """Write CT images and structures.
 
     Outlines are lines of equal volume share, interpolated between voxels, on every slice of which a structure fills a
-    voxel to half; the share is such that they enclose the area that the voxels say. Structures on another grid than
-    the CT's are taken to it.
+    voxel to half; the share is chosen so that they enclose the area of the voxels. Structures on another grid are
+    resampled to that of the CT.
 
     Parameters
     ----------
     case : Phantom or Series
         Patient lying head first supine.
     folder : Path or str
-        Made if it does not exist; files of the names that are written are replaced.
+        Created if it does not exist; files of the same names are replaced.
     patient_id : str, optional
         Patient's name and number; the name of the case by default.
 
@@ -78,10 +78,10 @@ def write_dicom_folder(case: ImagedCase, folder: Path | str, *, patient_id: str 
     Raises
     ------
     ValueError
-        Before anything is written: when the CT is not finite or has HU that 16 bits do not hold, or a structure fills
-        no voxel to half.
+        If the CT is not finite or has HU beyond 16 bits, or a structure does not fill any voxel to half. Nothing is
+        written.
     OSError
-        When the folder cannot be written.
+        If the folder cannot be written.
     """
     hu = np.asarray(case.ct_hu, dtype=np.float64)
     if hu.shape != case.grid.shape:
@@ -104,7 +104,7 @@ def write_dicom_folder(case: ImagedCase, folder: Path | str, *, patient_id: str 
 
 
 def structure_outlines(structure: Structure, grid: VoxelGrid) -> list[tuple[int, FloatArray]]:
-    """Outlines of a structure on the slices of a grid.
+    """Compute the outlines of a structure on the slices of a grid.
 
     Parameters
     ----------
@@ -114,13 +114,13 @@ def structure_outlines(structure: Structure, grid: VoxelGrid) -> list[tuple[int,
     Returns
     -------
     list of (int, ndarray of shape (n, 2))
-        Slice, and vertices x, y in mm of one closed line, whose last vertex is not the first again. An outline inside
+        Slice, and vertices x, y in mm of one closed line, whose first vertex is not repeated. An outline inside
         another is a hole.
 
     Raises
     ------
     ValueError
-        When it fills no voxel to half.
+        If it does not fill any voxel to half.
     """
     share = structure.share if structure.grid is None else structure.on_grid(grid).share
     if not (share >= _INSIDE).any():
@@ -133,13 +133,13 @@ def structure_outlines(structure: Structure, grid: VoxelGrid) -> list[tuple[int,
     for k in range(nz):
         plane = np.pad(share[:, :, k].T, 1)
         if plane.max() >= _INSIDE:
-            # A slice that is in part beyond the end of the structure shows the whole of its cross-section.
+            # A slice that is partly beyond the end of the structure shows its full cross-section.
             found += [(k, line) for line in _lines_around(x, y, plane / plane.max())]
     return found
 
 
 def _lines_around(x: FloatArray, y: FloatArray, plane: FloatArray) -> list[FloatArray]:
-    """Lines of equal share in a plane [y, x] that enclose as much as the shares add up to."""
+    """Find the lines of equal share in a plane [y, x] that enclose the area of the shares."""
     from contourpy import contour_generator
 
     generator = contour_generator(x, y, plane, line_type="Separate")
@@ -153,12 +153,12 @@ def _lines_around(x: FloatArray, y: FloatArray, plane: FloatArray) -> list[Float
         level = (low + high) / 2
         enclosed = sum(_enclosed(line) for line in lines_at(level))
         low, high = (level, high) if enclosed > wanted else (low, level)
-    # The first vertex of a closed line is its last one, too.
+    # The last vertex of a closed line repeats the first.
     return [line[:-1] for line in lines_at((low + high) / 2) if len(line) > _FEWEST_POINTS]
 
 
 def _enclosed(line: FloatArray) -> float:
-    """Area inside a closed line, negative for a hole."""
+    """Compute the area inside a closed line, negative for a hole."""
     x, y = line.T
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
 

@@ -1,4 +1,4 @@
-"""RT Structure Sets: outlines of a file as structures."""
+"""RT Structure Sets: reading outlines as structures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["StructureSetFile", "read_structures"]
 
 _TARGET_TYPES = ("PTV", "CTV", "GTV")
-# A structure of one of these types is no target, whatever its name.
+# A structure of one of these types is not a target, whatever its name.
 _NEVER_TARGET = ("EXTERNAL", "AVOIDANCE", "SUPPORT", "BOLUS", "FIXATION", "DOSE_REGION", "ISOCENTER", "MARKER")
 _TARGET_NAME = re.compile(r"(PTV|CTV|GTV|ITV)", re.IGNORECASE)
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -60,7 +60,7 @@ class StructureSetFile:
         return f"{self.path.name} (label {self.label!r}, {date})"
 
     def series_uids(self) -> set[str]:
-        """Image series that it refers to."""
+        """Find the image series that it refers to."""
         return {
             str(series.get("SeriesInstanceUID", ""))
             for frame in self.dataset.get("ReferencedFrameOfReferenceSequence") or []
@@ -69,7 +69,7 @@ class StructureSetFile:
         } - {""}
 
     def frames(self) -> set[str]:
-        """Frames of reference that it refers to."""
+        """Find the frames of reference that it refers to."""
         frames = {
             str(item.get(key, "") or "")
             for key, sequence in (
@@ -78,11 +78,11 @@ class StructureSetFile:
             )
             for item in self.dataset.get(sequence) or []
         }
-        # OpenTPS writes the word None where it knows no frame.
+        # OpenTPS writes the word None if it does not know the frame.
         return frames - {"", "None"}
 
     def image_uids(self) -> set[str]:
-        """Slices that its outlines refer to."""
+        """Find the slices that its outlines refer to."""
         return {
             str(image.get("ReferencedSOPInstanceUID", ""))
             for roi in self.dataset.get("ROIContourSequence") or []
@@ -103,18 +103,18 @@ def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:
     Returns
     -------
     StructureSet
-        Structures of closed outlines, inside where an odd number of outlines lies around. The others are named in
-        its `left_out`.
+        Structures of closed outlines; a point is inside if an odd number of outlines encloses it. The others are in its
+        `left_out`.
 
     Raises
     ------
     DicomError
-        Naming structure and tag, when outlines are not three numbers a point.
+        If outlines do not have three numbers per point; the message names structure and tag.
 
     Warns
     -----
     UserWarning
-        Naming each structure that is left out, that reaches out of the CT, or that has gaps.
+        For each structure that is left out, extends beyond the CT, or has gaps.
     """
     types = _types(file)
     contours_of = {
@@ -146,7 +146,7 @@ def _types(file: StructureSetFile) -> dict[int, str]:
 
 
 def _number(file: StructureSetFile, item: Dataset, keyword: str) -> int:
-    """Read the number of a structure, by which sequences of the file refer to it."""
+    """Read the number by which sequences of the file refer to a structure."""
     value = item.get(keyword)
     try:
         return int(str(value))
@@ -169,7 +169,7 @@ def _unique(name: str, number: int, taken: set[str]) -> str:
 def _planes(
     file: StructureSetFile, name: str, contours: list[Dataset]
 ) -> tuple[list[tuple[float, list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]], str]:
-    """Outlines of a structure by plane; or why there are none that can be used."""
+    """Collect the outlines of a structure by plane, or the reason why none can be used."""
     planes = []
     for number, kind, points in _points(file, name, contours):
         if kind not in _CLOSED or len(points) < 3:

@@ -1,9 +1,9 @@
 """Minimal monitor units with few openings, for leaves that may interdigitate.
 
-K. Engel, A new algorithm for optimal multileaf collimator field segmentation, Discrete Appl. Math. 152 (2005) 35: subtract,
-repeatedly, an opening of the greatest weight that lowers the minimal total by its whole weight, and among these one that
-leaves the fewest places where a row's fluence changes. Engel leaves further ties open; a wide opening proves best, and
-other choices are tried for decompositions with fewer openings.
+K. Engel, A new algorithm for optimal multileaf collimator field segmentation, Discrete Appl. Math. 152 (2005) 35:
+repeatedly subtract an opening of the greatest weight that lowers the minimal total by its whole weight, and among these
+one that leaves the fewest places where a row's fluence changes. Engel leaves further ties open; a wide opening proves
+best, and other choices are tried for decompositions with fewer openings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every picture: plots on axes that one gives, and an optimization watched while it runs."""
+"""Plots on given axes, and a live view of an optimization."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pictures of apertures and of the fluence they deliver, in beam's eye view.
+"""Plots of apertures and of the fluence that they deliver, in the beam's eye view.
 
-Each plot draws on the axes or the figure it is given and knows nothing of files or windows.
+Each plot draws on the axes or figure that it is given and does not deal with files or windows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MARGIN_MM = 12.0
 
 
 def _extent(beam: SequencedBeam) -> tuple[float, float, float, float]:
-    """Left, right, lower and upper edge of the beamlet grid."""
+    """Return the left, right, lower and upper edge of the beamlet grid."""
     width, height = beam.spacing_mm
     return (
         float(beam.x_mm[0] - width / 2),
@@ -33,7 +33,7 @@ def _extent(beam: SequencedBeam) -> tuple[float, float, float, float]:
 
 
 def plot_aperture(beam: SequencedBeam, aperture: Aperture, *, label: str | None = None, ax: Axes) -> None:
-    """Leaves and jaws of one aperture over the beam's fluence.
+    """Plot the leaves and jaws of one aperture over the beam's fluence.
 
     Parameters
     ----------
@@ -41,9 +41,8 @@ def plot_aperture(beam: SequencedBeam, aperture: Aperture, *, label: str | None 
     aperture : Aperture
         One of its apertures.
     label : str, optional
-        Before the monitor units in the title.
+        Precedes the monitor units in the title.
     ax : Axes
-        Draws here.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -82,15 +81,14 @@ def plot_aperture(beam: SequencedBeam, aperture: Aperture, *, label: str | None 
 
 
 def plot_apertures(beam: SequencedBeam, *, columns: int = 5, figure: Figure) -> None:
-    """All apertures of a beam, in the order of delivery.
+    """Plot all apertures of a beam, in the order of delivery.
 
     Parameters
     ----------
     beam : SequencedBeam
     columns : int
-        Pictures in a row.
+        Plots in a row.
     figure : Figure
-        Draws here.
     """
     number = len(beam.apertures)
     figure.suptitle(
@@ -115,13 +113,12 @@ def plot_apertures(beam: SequencedBeam, *, columns: int = 5, figure: Figure) -> 
 
 
 def plot_fluence_comparison(beam: SequencedBeam, *, figure: Figure) -> None:
-    """Fluence wanted, fluence that the apertures deliver, and the difference.
+    """Plot the fluence to deliver, the fluence that the apertures deliver, and the difference.
 
     Parameters
     ----------
     beam : SequencedBeam
     figure : Figure
-        Draws here.
     """
     delivered = beam.delivered
     difference = delivered - beam.wanted

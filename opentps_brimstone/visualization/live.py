@@ -1,4 +1,4 @@
-"""An optimization watched while it runs, and looked at afterwards."""
+"""A live view of an optimization, and plots of its course."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ _ANIMATION_INCHES = (8.0, 5.5)
 _DOTS_PER_INCH = 90
 _MOST_FRAMES_PER_SECOND = 50
 _LAST_FRAME_MILLISECONDS = 2000
-# Isodoses are in percent of the dose that at least this share of a target is asked to get.
+# Isodoses are in percent of the dose that is prescribed to at least this share of a target.
 _PRESCRIBED_VOLUME = 0.95
 
 
 class VisualizationCallback(Recorder):
     """Shows an optimization while it runs, and plots its course.
 
-    In a notebook a figure changes in the cell; in a script it does in a window, if matplotlib's backend has windows.
-    Otherwise nothing is shown while it runs. The plots can be made at any time after the first iteration.
+    In a notebook the figure is updated in the cell; in a script in a window, if matplotlib's backend has windows.
+    Otherwise nothing is shown while it runs. Plots can be made at any time after the first iteration.
 
     Parameters
     ----------
     update_interval : int
-        Iterations from one picture, and one snapshot in the history, to the next.
+        Iterations between updates of the figure, and between snapshots in the history.
     live : bool
         Show the optimization while it runs.
     prescription_gy : float, optional
-        Dose that is 100 % of isodoses; by default the highest that 95 % of a target is asked to get.
+        Dose that is 100 % for isodoses; by default the highest dose prescribed to 95 % of a target.
 
     Attributes
     ----------
     history : dict
-        As `Recorder` has it, with doses, DVHs and beamlet weights.
+        That of `Recorder`, with doses, DVHs and beamlet weights.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class VisualizationCallback(Recorder):
     # ---------------------------------------------------------------------------------------------------- watching
 
     def on_start(self, plan: Plan, prescription: Prescription) -> None:
-        """Start a new history, and show an empty figure if there is a place for it."""
+        """Start a new history, and show an empty figure if possible."""
         super().on_start(plan, prescription)
         self._view = open_view(_OVERVIEW_INCHES) if self.live else None
 
@@ -93,7 +93,7 @@ class VisualizationCallback(Recorder):
         beamlet_weights: FloatArray,
         dose: FloatArray,
     ) -> bool:
-        """Record an iteration, and show it if it is its turn.
+        """Record an iteration, and show it if an update is due.
 
         Returns
         -------
@@ -155,7 +155,7 @@ class VisualizationCallback(Recorder):
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Axes of a new figure by default. So for all plots.
+            Axes of a new figure by default, as in all plots.
 
         Returns
         -------
@@ -183,7 +183,7 @@ class VisualizationCallback(Recorder):
         Raises
         ------
         ValueError
-            When there is no such slice or plane.
+            If the slice or plane does not exist.
         """
         plan = self._planned()
         if plane not in plots.PLANES:
@@ -223,7 +223,7 @@ class VisualizationCallback(Recorder):
         Raises
         ------
         ValueError
-            When the plan has no structure of that name.
+            If a structure is unknown.
         """
         self._planned()
         drawn: Axes = _axes(ax)
@@ -247,7 +247,7 @@ class VisualizationCallback(Recorder):
         Raises
         ------
         ValueError
-            When there is no such beam.
+            If the beam does not exist.
         """
         plan = self._planned()
         drawn: Axes = _axes(ax)
@@ -274,7 +274,7 @@ class VisualizationCallback(Recorder):
         structures : sequence of Structure or str, optional
             Structures of the plan, by their names; all by default.
         frames_per_second : float
-            At most 50, as fast as viewers go. The last frame stays for two seconds.
+            At most 50, the limit of viewers. The last frame stays for two seconds.
 
         Returns
         -------
@@ -283,9 +283,9 @@ class VisualizationCallback(Recorder):
         Raises
         ------
         ValueError
-            When the name does not end in .gif, there is no such structure, or nothing was optimized.
+            If the name does not end in .gif, a structure is unknown, or nothing was optimized.
         FileNotFoundError
-            When the folder does not exist.
+            If the folder does not exist.
         """
         self._planned()
         file = Path(path)
@@ -305,7 +305,7 @@ class VisualizationCallback(Recorder):
         return file
 
     def _dvh_frames(self, names: Sequence[str]) -> list[Any]:
-        """Pillow images of the DVHs of all snapshots, axes and legend at the same place in all."""
+        """Draw the DVHs of all snapshots as Pillow images, with the same axes and legend in all."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from PIL import Image

@@ -1,7 +1,7 @@
-"""Plots. Each draws on the axes it is given and knows nothing of figures, files or windows.
+"""Plots. Each draws on the axes that it is given and does not deal with figures, files or windows.
 
-Images are shown as a radiologist reads them: the patient's right on the left, the front on top of axial slices, the
-head on top of the others.
+Images follow the radiological convention: the patient's right on the left, the front at the top of axial slices, the
+head at the top of the others.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ __all__ = [
 ISODOSES_PERCENT = (10.0, 30.0, 50.0, 70.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.0)
 """Isodoses of a dose wash, in percent of the prescription."""
 
-# Okabe and Ito's colors that everyone can tell apart: targets take the warm ones, organs the others.
+# Okabe and Ito's colors for the color-blind: warm ones for targets, the others for organs.
 _TARGET_COLORS = ("#D55E00", "#CC79A7", "#E69F00", "#882255")
-# After Okabe and Ito's those of Tol, so that a dozen organs of a patient have a color each.
+# Tol's colors follow, so that a dozen organs have different ones.
 _ORGAN_COLORS = (
     *("#0072B2", "#009E73", "#56B4E9", "#8C6D31", "#7F7F7F"),
     *("#332288", "#44AA99", "#999933", "#117733", "#AA99DD", "#661100", "#BBBB77"),
 )
 _CT_WINDOW_HU = (-600.0, 400.0)
 _WASH_OPACITY = (0.45, 0.9)
-# The gray of water: what a wash lies on where there is no CT, so that its colors are those of the bar.
+# The gray of water, as background of a wash without CT, so that its colors are those of the bar.
 _WATER_GRAY = "0.6"
 _DRAWN_ISODOSES_PERCENT = {50.0: "dashed", 95.0: "solid"}
 
 
 @dataclass(frozen=True)
 class Plane:
-    """How a slice lies on the page.
+    """Orientation of a slice on the page.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ PLANES = {
 
 
 def structure_colors(structures: Sequence[Structure]) -> dict[str, str]:
-    """Color of each structure, the same in every plot.
+    """Assign each structure its color, the same in every plot.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def structure_colors(structures: Sequence[Structure]) -> dict[str, str]:
 
 
 def _isodoses(prescription_gy: float) -> tuple[list[float], Colormap, BoundaryNorm]:
-    """Doses of the isodoses in Gy, and the colors of the bands between them."""
+    """Return the isodoses in Gy, and the colors of the bands between them."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
@@ -183,7 +183,7 @@ def plot_dose_wash(
     Raises
     ------
     ValueError
-        When the plane is unknown or outside the grid, a grid does not fit, or the prescription is not positive.
+        If the plane is unknown or outside the grid, a grid does not fit, or the prescription is not positive.
     """
     if plane not in PLANES:
         raise ValueError(f"plane {plane!r} is unknown; it may be {', '.join(PLANES)}")
@@ -294,7 +294,7 @@ def _crop(
 
 
 def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
-    """Color bar of a dose wash beside it, in percent of the prescription.
+    """Draw the color bar of a dose wash beside it, in percent of the prescription.
 
     Parameters
     ----------
@@ -315,14 +315,14 @@ def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
 
 
 def plot_isodose_legend(prescription_gy: float, *, ax: Axes) -> None:
-    """Key of a dose wash: one field for each band, in percent and Gy.
+    """Draw the legend of a dose wash: one field for each band, in percent and Gy.
 
     Parameters
     ----------
     prescription_gy : float
         Dose that is 100 %.
     ax : matplotlib Axes
-        Emptied of its frame.
+        Its frame is removed.
     """
     from matplotlib.patches import Rectangle
 
@@ -351,7 +351,7 @@ def plot_dvh(
     targets: Mapping[str, npt.ArrayLike] | None = None,
     ax: Axes,
 ) -> None:
-    """Cumulative dose-volume histograms, with what was asked for dashed.
+    """Plot cumulative dose-volume histograms, with the prescribed ones dashed.
 
     Parameters
     ----------
@@ -359,7 +359,7 @@ def plot_dvh(
         Gy.
     structures : sequence of Structure
     targets : mapping of str to array_like, shape (n, 2), optional
-        Points (Gy, volume share) of target DVHs, falling from 1 to 0, by the name of the structure.
+        Points (Gy, volume share) of target DVHs, non-increasing from 1 to 0, by the name of the structure.
     ax : matplotlib Axes
     """
     values = np.asarray(dose, dtype=np.float64)
@@ -377,7 +377,7 @@ def plot_dvh_curves(
     highest_gy: float = 0.0,
     ax: Axes,
 ) -> None:
-    """Cumulative dose-volume histograms that are known already, with what was asked for dashed.
+    """Plot given cumulative dose-volume histograms, with the prescribed ones dashed.
 
     Parameters
     ----------
@@ -388,7 +388,7 @@ def plot_dvh_curves(
     targets : mapping of str to array_like, shape (n, 2), optional
         As for `plot_dvh`.
     highest_gy : float
-        The dose axis goes at least this far.
+        The dose axis reaches at least this far.
     ax : matplotlib Axes
     """
     from matplotlib.lines import Line2D
@@ -420,9 +420,9 @@ def plot_dvh_curves(
 
 
 def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, ax: Axes) -> None:
-    """Cost of every iteration, the levels of the pyramid shaded.
+    """Plot the cost of every iteration, with the levels of the pyramid shaded.
 
-    The cost of two levels cannot be compared: each smooths the histograms its own way.
+    Costs of different levels cannot be compared, as each smooths the histograms differently.
 
     Parameters
     ----------
@@ -435,7 +435,7 @@ def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, 
     Raises
     ------
     ValueError
-        When a list is missing or the lists differ in length.
+        If a list is missing or the lists differ in length.
     """
     for name in ("iteration", "level", "cost"):
         if name not in history:
@@ -460,7 +460,7 @@ def _plot_level(ax: Axes, iteration: FloatArray, cost: FloatArray, level: int, p
     left, right = iteration[0] - 0.5, iteration[-1] + 0.5
     ax.axvspan(left, right, facecolor="0.93" if level % 2 else "1.0", linewidth=0, zorder=0)
     ax.plot(iteration, cost, color="#0072B2", linewidth=1.6, marker=".", markersize=4, zorder=2)
-    # Of the axis' width, a name takes about a tenth and a number a fiftieth; where there is no room the shades tell.
+    # A name takes about a tenth of the axis, a number a fiftieth; without room for either, only the shades show.
     label = f"level {level}" if part > 0.1 else f"{level}" if part > 0.02 else ""
     ax.text(
         (left + right) / 2,
@@ -475,7 +475,7 @@ def _plot_level(ax: Axes, iteration: FloatArray, cost: FloatArray, level: int, p
 
 
 def _readable_cost_axis(ax: Axes, cost: FloatArray, *, log: bool) -> None:
-    """Ticks that a reader can name, also where the cost spans less than a decade."""
+    """Set readable ticks, also if the cost spans less than a decade."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     if not log:
@@ -503,7 +503,7 @@ def plot_fluence(
     title: str | None = None,
     ax: Axes,
 ) -> Any:
-    """MU of the beamlets of one beam, in the beam's eye view.
+    """Plot the MU of one beam's beamlets, in the beam's eye view.
 
     Parameters
     ----------
@@ -513,7 +513,7 @@ def plot_fluence(
     beam : int
         Index in ``layout.beam_index``.
     highest_mu : float, optional
-        Upper end of the colors, to be the same in all maps; that of all beams by default.
+        Upper end of the color scale; by default the maximum of all beams, so that all maps have the same scale.
     title : str, optional
         Such as the gantry angle.
     ax : matplotlib Axes
@@ -526,7 +526,7 @@ def plot_fluence(
     Raises
     ------
     ValueError
-        When there is no such beam, or not one weight for each beamlet.
+        If the beam does not exist or there is not one weight for each beamlet.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import Normalize

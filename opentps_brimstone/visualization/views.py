@@ -1,4 +1,4 @@
-"""Where a figure that changes is shown: in a window, in a notebook, or nowhere."""
+"""Display of a figure that changes: in a window, in a notebook, or nowhere."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ __all__ = ["NotebookView", "View", "WindowView", "open_view"]
 
 
 class View(Protocol):
-    """A figure on show.
+    """A figure on display.
 
     Attributes
     ----------
     figure : matplotlib Figure
-        To be drawn on.
     """
 
     figure: Figure
@@ -30,12 +29,12 @@ class View(Protocol):
         Parameters
         ----------
         status : str
-            One line that goes with it.
+            One line of text.
         """
 
 
 def open_view(size_inches: tuple[float, float]) -> View | None:
-    """Show an empty figure where there is a place for it.
+    """Show an empty figure if there is a notebook or window for it.
 
     Parameters
     ----------
@@ -45,8 +44,8 @@ def open_view(size_inches: tuple[float, float]) -> View | None:
     Returns
     -------
     View or None
-        Of the notebook that runs the program, or of a window; None when matplotlib's backend has no windows, or outside
-        the main thread, where windows must not be touched.
+        In the notebook that runs the program, or in a window; None if matplotlib's backend has no windows, or outside
+        the main thread, where windows must not be used.
     """
     if _in_notebook():
         return NotebookView(size_inches)
@@ -68,7 +67,7 @@ def _in_notebook() -> bool:
 
 
 class WindowView:
-    """A window of matplotlib's backend; drawing ends when it is closed.
+    """A window of matplotlib's backend; drawing stops when it is closed.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ class WindowView:
         pyplot.show(block=False)
 
     def refresh(self, status: str) -> None:
-        """Draw, and let the window answer to mouse and keyboard."""
+        """Draw, and let the window process its events."""
         from matplotlib import pyplot
 
         if not pyplot.fignum_exists(self.figure.number):
@@ -95,7 +94,7 @@ class WindowView:
 
 
 class NotebookView:
-    """An image in a notebook's cell: a widget if ipywidgets is installed, else a display that is replaced.
+    """An image in a notebook's cell: a widget if ipywidgets is installed, otherwise a display that is replaced.
 
     Parameters
     ----------
@@ -130,7 +129,7 @@ class NotebookView:
 
 
 def _widgets() -> tuple[Any, Any] | None:
-    """Put a line and an image into the cell; None without ipywidgets."""
+    """Put a line of text and an image into the cell; None without ipywidgets."""
     try:
         import ipywidgets
     except ImportError:

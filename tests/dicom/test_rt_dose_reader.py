@@ -174,5 +174,5 @@ def test_what_is_no_dicom_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         dose_from_dataset(tmp_path / "no.dcm")
     (tmp_path / "text.dcm").write_text("dose")
-    with pytest.raises(ValueError, match=r"text\.dcm is no DICOM file"):
+    with pytest.raises(ValueError, match=r"text\.dcm is not a DICOM file"):
         dose_from_dataset(tmp_path / "text.dcm")

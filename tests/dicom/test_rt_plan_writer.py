@@ -403,7 +403,7 @@ def test_leaves_must_be_those_of_the_mlc(path):
         write_rt_plan(plan, path, mlc=SMALL_MLC)
     plan = sequenced_plan(MILLENNIUM_120)
     plan.beamSegments[1].Xmlc_mm[7, 2:] = [-170, -165]
-    with pytest.raises(ValueError, match=r"segment 1: the left leaves of Varian Millennium 120 would lie .* mm apart"):
+    with pytest.raises(ValueError, match=r"segment 1: the left leaves of Varian Millennium 120 would be .* mm apart"):
         write_rt_plan(plan, path, mlc=MILLENNIUM_120)
 
 
@@ -434,7 +434,7 @@ def test_only_photon_plans_are_written_and_references_must_be_dicom(path, tmp_pa
     with pytest.raises(TypeError, match="must be an OpenTPS PhotonPlan, got dict"):
         write_rt_plan({}, path)
     (tmp_path / "text").write_text("no DICOM")
-    with pytest.raises(ValueError, match=r"the CT .*text is no DICOM file"):
+    with pytest.raises(ValueError, match=r"the CT .*text is not a DICOM file"):
         write_rt_plan(sequenced_plan(), path, ct=tmp_path / "text")
     with pytest.raises(FileNotFoundError):
         write_rt_plan(sequenced_plan(), path, ct=tmp_path / "nothing")
