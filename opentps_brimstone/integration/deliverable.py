@@ -336,10 +336,6 @@ def make_deliverable(
     beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
 
-    limits = {
-        name: float(delivered.engine_mu(mu))
-        for name, mu in (("minimum_engine_mu", minimum_mu), ("step_engine_mu", step_mu))
-    }
     segments = work.segment_doses(beams)
     weights = optimize_segment_weights(
         segments,
