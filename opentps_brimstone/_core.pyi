@@ -9,10 +9,6 @@ import numpy.typing as npt
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
-TILE_ROWS: int  # rows that the dose matrix reads together
-BLOCK_ROWS: int  # rows that it works on at once
-NO_ROW: int  # stands for a row's number on a coarser grid where it has none
-
 def build_info() -> dict[str, Any]: ...
 
 # Rows of the dose matrix that should be a compact brick of voxels, and those that are worked on at once.

@@ -317,8 +317,9 @@ def make_deliverable(
     from opentps_brimstone.integration.photon_plan import plan_terms
 
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
-    engine_options = {"progress": progress, **engine_options}
-    work = _Work(photon_plan, ct, engine_options, cache, say)
+    options = RunOptions(processes, cache, progress)
+    engine = {**options.keywords(), **engine_options}
+    clock = StageTimes()
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     layout = layout_from_opentps(photon_plan)
@@ -336,20 +337,18 @@ def make_deliverable(
     beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
 
-    segments = work.segment_doses(beams)
+    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, engine), beams)
     weights = optimize_segment_weights(
         segments,
         terms,
         [aperture.mu for beam in beams for aperture in beam.apertures],
         number_of_fractions=fractions,
         wanted_dose=optimized_dose,
-        minimum_mu=float(delivered.engine_mu(minimum_mu)),
-        step_mu=float(delivered.engine_mu(step_mu)),
+        minimum_engine_mu=float(delivered.engine_mu(minimum_mu)),
+        step_engine_mu=float(delivered.engine_mu(step_mu)),
         settings=settings,
         callback=callback,
         progress=progress,
-        minimum_engine_mu=float(delivered.engine_mu(minimum_mu)),
-        step_engine_mu=float(delivered.engine_mu(step_mu)),
     )
     beams = _with_mu(beams, weights.mu)
     took = clock.lap("weights")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from opentps_brimstone import _core
+from opentps_brimstone._typing import AnyArray, FloatArray
 from opentps_brimstone.optimization.callbacks import Callback, as_callback
 from opentps_brimstone.optimization.checkpoint import load_checkpoint
 from opentps_brimstone.optimization.core_plan import assemble, target_terms

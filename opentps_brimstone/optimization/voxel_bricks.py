@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._core import BRICK_VOXELS, REGION_VOXELS
-from opentps_brimstone._typing import IntArray
+from opentps_brimstone._typing import AnyIntArray, IntArray
+
+__all__ = ["consecutive", "order_in_bricks"]
 
 
 def order_in_bricks(voxel_ijk: AnyIntArray, spacing_mm: Sequence[float]) -> tuple[npt.NDArray[np.uint32], int]:

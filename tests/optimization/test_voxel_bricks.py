@@ -11,10 +11,10 @@ def test_bricks_fill_the_tiles_of_the_core():
     rows, n_rows = order_in_bricks(ijk, (2.0, 2.0, 2.0))
     assert len(np.unique(rows)) == len(ijk)
     assert rows.max() < n_rows
-    assert n_rows % _core.TILE_ROWS == 0
-    for tile in range(n_rows // _core.TILE_ROWS):
-        inside = ijk[rows // _core.TILE_ROWS == tile]
-        assert np.prod(np.ptp(inside, axis=0) + 1) <= _core.TILE_ROWS
+    assert n_rows % _core.BRICK_VOXELS == 0
+    for tile in range(n_rows // _core.BRICK_VOXELS):
+        inside = ijk[rows // _core.BRICK_VOXELS == tile]
+        assert np.prod(np.ptp(inside, axis=0) + 1) <= _core.BRICK_VOXELS
 
 
 def test_keys_are_relabeled_in_their_order():
