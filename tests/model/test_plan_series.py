@@ -160,7 +160,7 @@ def test_a_matrix_goes_in_by_its_own_door() -> None:
         plan.add_beam(0.0)
     with pytest.raises(ValueError, match="it cannot be computed again"):
         plan.compute_dose_influence()
-    with pytest.raises(ValueError, match="made of a matrix: without CT and beam angles"):
+    with pytest.raises(ValueError, match="made from a matrix: without a CT and beam angles"):
         plan.to_opentps()
 
 
