@@ -8,6 +8,7 @@ relative change of 1e-3, far from their best plans; ``ftol`` 1e-5 lets them go o
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy_cost import NumpyCost
+from opentps_objectives import add_objective
 from scipy.optimize import minimize
 
 import opentps_brimstone as pb
@@ -25,7 +27,18 @@ from opentps_brimstone.evaluation import dose_at_volume
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.phantoms import c_shape
 
-OPENTPS_METHODS = ("Scipy_L-BFGS-B", "LBFGS", "FISTA")
+OPENTPS_METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Brimstone": ("Brimstone", {}),
+    "Scipy_L-BFGS-B": ("Scipy_L-BFGS-B", {}),
+    "Scipy_L-BFGS-B-cropped": ("Scipy_L-BFGS-B", {"croppedMultiplication": True}),
+    "Scipy_L-BFGS-B-MT-2": ("Scipy_L-BFGS-B", {"hardwareAcceleration": "MT-2"}),
+    "LBFGS": ("LBFGS", {}),
+    "FISTA": ("FISTA", {}),
+}
+"""OpenTPS's methods, some with an acceleration that OpenTPS 3 has, and this package's as it is registered there."""
+
+
+OPENTPS = f"OpenTPS {importlib.metadata.version('opentps-core')}"
 
 
 @dataclass
@@ -109,27 +122,27 @@ def run_opentps(method: str, case: CShapeCase, max_iterations: int, ftol: float)
     # OpenTPS's start weights are too low by the number of fractions; with one it starts at the prescribed dose.
     trial._numberOfFractionsPlanned = 1
     _add_goals(trial, case.rois)
-    tolerance = {} if method.startswith("Scipy") else {"ftol": ftol}
+    name, options = OPENTPS_METHODS[method]
+    if name in ("LBFGS", "FISTA"):
+        options = options | {"ftol": ftol}
+    pb.register()
     with silent_opentps():
-        optimizer = IntensityModulationOptimizer(method=method, plan=trial, maxiter=max_iterations, **tolerance)
+        optimizer = IntensityModulationOptimizer(method=name, plan=trial, maxiter=max_iterations, **options)
         started = time.perf_counter()
         dose, _ = optimizer.optimize()
         seconds = time.perf_counter() - started
-    return plan_row(f"OpenTPS {method}", seconds, optimizer.niter, np.asarray(dose.imageArray), _shares(case))
+    pb.unregister()
+    return plan_row(f"{OPENTPS} {method}", seconds, optimizer.niter, np.asarray(dose.imageArray), _shares(case))
 
 
 def _add_goals(plan: Any, rois: dict[str, Any]) -> None:
     """State the C-shape's goals as OpenTPS objectives."""
-    from opentps.core.data.plan import FidObjective
-
-    metrics = FidObjective.Metrics
-    objectives = plan.planDesign.objectives
-    objectives.addFidObjective(rois["PTV"], metrics.DMIN, 51.0, 1.0)
-    objectives.addFidObjective(rois["PTV"], metrics.DMAX, 53.0, 1.0)
-    objectives.addFidObjective(rois["Core"], metrics.DMAX, 20.0, 0.1)
-    objectives.addFidObjective(rois["Core"], metrics.DMEAN, 12.0, 0.01)
-    objectives.addFidObjective(rois["Body"], metrics.DMAX, 50.0, 0.1)
-    objectives.addFidObjective(rois["Body"], metrics.DMEAN, 5.0, 0.01)
+    add_objective(plan, "DMin", rois["PTV"], 51.0, 1.0)
+    add_objective(plan, "DMax", rois["PTV"], 53.0, 1.0)
+    add_objective(plan, "DMax", rois["Core"], 20.0, 0.1)
+    add_objective(plan, "DMean", rois["Core"], 12.0, 0.01)
+    add_objective(plan, "DMax", rois["Body"], 50.0, 0.1)
+    add_objective(plan, "DMean", rois["Body"], 5.0, 0.01)
 
 
 def _shares(case: CShapeCase) -> dict[str, Any]:

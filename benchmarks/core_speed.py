@@ -21,7 +21,9 @@ from bandwidth import Memory
 from synthetic import synthetic_plan
 
 import opentps_brimstone as pb
-from opentps_brimstone import _core, assembly
+from opentps_brimstone import _core
+from opentps_brimstone.optimization import core_plan
+from opentps_brimstone.optimization.core_settings import level_settings
 
 MIB = 2**20
 _STATUS = Path("/proc/self/status")
@@ -48,7 +50,7 @@ def make_optimizer(nonzeros: float, threads: int) -> pb.PlanOptimizer:
     return optimizer
 
 
-def core_matrix(assembled: assembly.AssembledPlan, matrix: Any, threads: int) -> _core.DoseMatrix:
+def core_matrix(assembled: core_plan.AssembledPlan, matrix: Any, threads: int) -> _core.DoseMatrix:
     """Build the matrix that the core of an assembled plan has, once more and by itself."""
     row_map = np.full(matrix.shape[0], -1, dtype=np.int32)
     row_map[assembled.voxels] = assembled.rows
@@ -86,9 +88,9 @@ def measure_evaluation(nonzeros: float, threads: int, memory: Memory, seconds: f
     settings = optimizer.settings
     one_grid = settings.single_grid()
     started = time.perf_counter()
-    assembled = assembly.assemble(optimizer.plan, terms, one_grid, include_all=True)
+    assembled = core_plan.assemble(optimizer.plan, terms, one_grid, include_all=True)
     assembly_s = time.perf_counter() - started
-    again = assembly.assemble(optimizer.plan, terms, one_grid, include_all=True)
+    again = core_plan.assemble(optimizer.plan, terms, one_grid, include_all=True)
     weights = np.full(matrix.shape[1], assembled.uniform_weight)
     started = time.perf_counter()
     stored = core_matrix(assembled, matrix, threads)
@@ -118,11 +120,15 @@ def measure_evaluation(nonzeros: float, threads: int, memory: Memory, seconds: f
 
 
 def _evaluation(
-    assembled: assembly.AssembledPlan, settings: pb.OptimizerSettings, stored_bytes: int, memory: Memory, seconds: float
+    assembled: core_plan.AssembledPlan,
+    settings: pb.OptimizerSettings,
+    stored_bytes: int,
+    memory: Memory,
+    seconds: float,
 ) -> dict[str, float]:
     """Shortest time of a cost with gradient as searches compute it, in s, and its ratio to reading the matrix twice."""
     limit = assembled.uniform_weight / settings.uniform_share
-    objective = assembled.core.objective(assembly.level_settings(settings, 0, 0, assembled.reference_dose, limit))
+    objective = assembled.core.objective(level_settings(settings, 0, 0, assembled.reference_dose, limit))
     start = objective.parameter(np.full(len(assembled.beamlets), assembled.uniform_weight))
     objective.cost_and_gradient(start)
     times: list[float] = []
@@ -142,20 +148,20 @@ def _evaluation(
     }
 
 
-def _pyramid_seconds(assembled: assembly.AssembledPlan, optimizer: pb.PlanOptimizer) -> float:
+def _pyramid_seconds(assembled: core_plan.AssembledPlan, optimizer: pb.PlanOptimizer) -> float:
     """Time to add the coarser grids of the default settings to an assembled plan."""
     plan, settings = optimizer.plan, optimizer.settings
-    targets = assembly.target_terms(optimizer.prescription.objectives)
-    ijk = assembly._grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
+    targets = core_plan.target_terms(optimizer.prescription.objectives)
+    ijk = core_plan._grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
     started = time.perf_counter()
-    assembly._add_grids(assembled, plan, targets, ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    core_plan._add_grids(assembled, plan, targets, ijk, max(settings.grid_of_level[: settings.number_of_levels]))
     return time.perf_counter() - started
 
 
 def _products(
     stored: _core.DoseMatrix,
     matrix: Any,
-    assembled: assembly.AssembledPlan,
+    assembled: core_plan.AssembledPlan,
     weights: np.ndarray,
     threads: int,
     seconds: float,
@@ -230,7 +236,7 @@ def peak_of_optimization(nonzeros: float, threads: int, max_iterations: int = 3)
     with _PeakMemory() as peak:
         optimizer.optimize(max_iterations=max_iterations)
     settings = optimizer.settings.single_grid()
-    assembled = assembly.assemble(optimizer.plan, optimizer.prescription.objectives, settings)
+    assembled = core_plan.assemble(optimizer.plan, optimizer.prescription.objectives, settings)
     stored = core_matrix(assembled, optimizer.plan.dose_influence.matrix, threads).nbytes
     return {
         "nonzeros": int(optimizer.plan.dose_influence.matrix.nnz),

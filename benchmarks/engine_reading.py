@@ -13,6 +13,7 @@ from c_shape_case import CShapeCase
 
 from opentps_brimstone import engine
 from opentps_brimstone._util.silence import silent_opentps
+from opentps_brimstone.engine.columns import Columns, assembled, row_of_index
 from opentps_brimstone.engine.process import _LARGEST_BATCH, _read_doses
 
 
@@ -71,9 +72,9 @@ def measure_reading(case: CShapeCase, most_beamlets: int | None = None, repeats:
 
 def _write(matrix: Any, shape: tuple[int, int, int], folder: Path) -> list[tuple[Path, range]]:
     """Write columns as the engine does, under the names that OpenTPS reads."""
-    row_of_index = engine._row_of_index(shape)
-    index_of_row = np.empty_like(row_of_index)
-    index_of_row[row_of_index] = np.arange(row_of_index.size, dtype=row_of_index.dtype)
+    rows = row_of_index(shape)
+    index_of_row = np.empty_like(rows)
+    index_of_row[rows] = np.arange(rows.size, dtype=rows.dtype)
     nx, ny, nz = shape
     files = []
     for first in range(0, matrix.shape[1], _LARGEST_BATCH):
@@ -95,9 +96,9 @@ def _read(files: list[tuple[Path, range]], shape: tuple[int, int, int], in_segme
     """Read as `compute_beamlets` does, segment by segment, checks included."""
     nx, ny, nz = shape
     doses = (dose for path, numbers in files for dose in _read_doses(path, numbers, (ny, nx, nz)))
-    row_of_index = engine._row_of_index(shape)
-    segments = [engine._Columns.from_doses(list(itertools.islice(doses, count)), row_of_index) for count in in_segment]
-    return engine._assembled(segments, nx * ny * nz)
+    rows = row_of_index(shape)
+    segments = [Columns.from_doses(list(itertools.islice(doses, count)), rows) for count in in_segment]
+    return assembled(segments, nx * ny * nz)
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -41,7 +41,10 @@ from opentps_brimstone import _core
 PARTS = ("bandwidth", "evaluation", "memory", "optimization", "opentps", "scipy", "pyradplan", "engine")
 ON_C_SHAPE = {"optimization", "opentps", "scipy", "engine"}
 SIZES = (3e6, 1e7, 3e7, 1e8, 3e8)
+OPENTPS_3 = not c_shape_case.OPENTPS.startswith("OpenTPS 2")
 LARGE = 2.5e7  # nonzeros from which the matrix is far larger than any cache
+
+_METHODS = ["Brimstone", "Scipy_L-BFGS-B", *(["Scipy_L-BFGS-B-cropped"] if OPENTPS_3 else [])]
 
 Say = Callable[..., None]
 
@@ -82,7 +85,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bandwidth-mib", type=int, default=512, help="size of the array read, in MiB")
     parser.add_argument("--grid", type=float, default=4.0, help="dose grid of the C-shape in mm")
     parser.add_argument("--beamlet", type=float, default=5.0, help="beamlet size of the C-shape in mm")
-    parser.add_argument("--methods", nargs="*", choices=c_shape_case.OPENTPS_METHODS, default=["Scipy_L-BFGS-B"])
+    parser.add_argument("--methods", nargs="*", choices=c_shape_case.OPENTPS_METHODS, default=_METHODS)
     parser.add_argument("--max-iterations", type=int, default=1000, help="of OpenTPS's methods")
     parser.add_argument("--ftol", type=float, default=1e-3, help="relative change at which LBFGS and FISTA stop")
     parser.add_argument("--scipy-iterations", type=int, default=3000, help="most iterations of SciPy's L-BFGS-B")
@@ -288,7 +291,7 @@ def goals(results: dict[str, Any]) -> list[dict[str, Any]]:
     if large_memory:
         most("peak memory over stored matrix, 3e7 and more", max(r["peak_over_stored"] for r in large_memory), 1.5)
     plans = {row["method"]: row for row in results.get("plans", [])}
-    _compare_plans(plans.get("Brimstone, lbfgs"), plans.get("OpenTPS Scipy_L-BFGS-B"), 100, least, most)
+    _compare_plans(plans.get("Brimstone, lbfgs"), plans.get(f"{c_shape_case.OPENTPS} Scipy_L-BFGS-B"), 100, least, most)
     for how in ("core", "numpy"):
         if (row := plans.get(f"SciPy L-BFGS-B, cost by {how}")) is not None:
             goal = f"{row['method']}: time to Brimstone's cost over Brimstone's"

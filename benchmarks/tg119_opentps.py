@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from opentps_objectives import add_objective
 
 import opentps_brimstone as pb
 from opentps_brimstone._util.silence import silent_opentps
@@ -39,9 +40,7 @@ TARGET_WEIGHT, ORGAN_WEIGHT, BODY_WEIGHT, MEAN_WEIGHT = 1.0, 0.1, 0.1, 0.01
 def add_goals(photon_plan: Any, rois: dict[str, Any], phantom: Any, mean_doses: bool) -> None:
     """State the goals of a case as OpenTPS objectives, and perhaps mean doses."""
     from opentps.core.data.images import ROIMask
-    from opentps.core.data.plan import FidObjective
 
-    metrics, objectives = FidObjective.Metrics, photon_plan.planDesign.objectives
     # OpenTPS computes no dose in voxels without an objective, such as those that are target to less than half.
     everywhere = ROIMask(
         imageArray=phantom.ct_hu > phantom.ct_hu.min(),
@@ -49,27 +48,27 @@ def add_goals(photon_plan: Any, rois: dict[str, Any], phantom: Any, mean_doses: 
         spacing=np.array(phantom.spacing_mm),
         name="everywhere",
     )
-    objectives.addFidObjective(everywhere, metrics.DMAX, 10 * phantom.prescription_gy, 1e-6)
+    add_objective(photon_plan, "DMax", everywhere, 10 * phantom.prescription_gy, 1e-6)
     for structure in phantom.structures:
         roi = rois[structure.name]
         goals = [goal for goal in phantom.goals if goal.structure == structure.name]
         if structure.is_target:
             low = max(goal.value for goal in goals if goal.relation == ">=")
             high = min(goal.value for goal in goals if goal.relation == "<=")
-            objectives.addFidObjective(roi, metrics.DMIN, 1.01 * low, TARGET_WEIGHT)
-            objectives.addFidObjective(roi, metrics.DMAX, 0.99 * high, TARGET_WEIGHT)
+            add_objective(photon_plan, "DMin", roi, 1.01 * low, TARGET_WEIGHT)
+            add_objective(photon_plan, "DMax", roi, 0.99 * high, TARGET_WEIGHT)
             continue
         for goal in goals:
             name = goal.metric.name
             if name == "Dmax":
-                objectives.addFidObjective(roi, metrics.DMAX, goal.value, ORGAN_WEIGHT)
+                add_objective(photon_plan, "DMax", roi, goal.value, ORGAN_WEIGHT)
             else:
-                objectives.addFidObjective(roi, metrics.DVHMAX, goal.value, ORGAN_WEIGHT, volume=float(name[1:]))
+                add_objective(photon_plan, "DVHMax", roi, goal.value, ORGAN_WEIGHT, float(name[1:]) / 100)
         if not goals:
-            objectives.addFidObjective(roi, metrics.DMAX, phantom.prescription_gy, BODY_WEIGHT)
+            add_objective(photon_plan, "DMax", roi, phantom.prescription_gy, BODY_WEIGHT)
         if mean_doses:
             mean = 0.5 * min(goal.value for goal in goals) if goals else 0.1 * phantom.prescription_gy
-            objectives.addFidObjective(roi, metrics.DMEAN, mean, MEAN_WEIGHT)
+            add_objective(photon_plan, "DMean", roi, mean, MEAN_WEIGHT)
 
 
 def run_opentps(
