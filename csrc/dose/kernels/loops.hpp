@@ -1,0 +1,103 @@
+/// The kernels, written once. Included by one source file for each instruction set, which defines `Lanes`
+/// before, and everything here has internal linkage: no other file may come to use a copy that its
+/// processor cannot run.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "dose/kernels/kernels.hpp"
+
+namespace brimstone::dose {
+namespace {
+
+void advance(const ConeKernel& cone, const float* density, float scale, float place, std::size_t blocks,
+             float* radius, float* last, float* part) {
+    const Lanes all_scale = Lanes::broadcast(scale);
+    const Lanes all_place = Lanes::broadcast(place);
+    const Lanes last_cell = Lanes::broadcast(cone.last_cell);
+    for (std::size_t i = 0; i < blocks * lanes; i += lanes) {
+        const Lanes step = Lanes::load(density + i) * all_scale;
+        const Lanes begin = Lanes::load(radius + i);
+        (begin + step).store(radius + i);
+        const Lanes at = Lanes::least(begin + all_place * step, last_cell);
+        const Lanes reached = Lanes::look_up(cone.cell, at);
+        (reached - Lanes::load(last + i)).store(part + i);
+        reached.store(last + i);
+    }
+}
+
+/// TERMA at positions in cells with these corners.
+inline Lanes interpolate(const float* const* corner, const Lanes* weight, std::size_t lane) {
+    const Lanes lower =
+        (weight[0] * Lanes::load(corner[0] + lane) + weight[1] * Lanes::load(corner[1] + lane)) +
+        (weight[2] * Lanes::load(corner[2] + lane) + weight[3] * Lanes::load(corner[3] + lane));
+    const Lanes upper =
+        (weight[4] * Lanes::load(corner[4] + lane) + weight[5] * Lanes::load(corner[5] + lane)) +
+        (weight[6] * Lanes::load(corner[6] + lane) + weight[7] * Lanes::load(corner[7] + lane));
+    return lower + upper;
+}
+
+/// Ones, then zeros: what begins `lanes` − n before the middle keeps n lanes.
+alignas(64) constexpr float ones_then_zeros[2 * lanes] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
+                                                          1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+
+void add_step(const float* const* corner, const float* weight, const float* part, std::size_t count,
+              float* dose) {
+    Lanes all_weight[corners];
+    for (std::size_t c = 0; c < corners; ++c) {
+        all_weight[c] = Lanes::broadcast(weight[c]);
+    }
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        (Lanes::load(dose + i) + Lanes::load(part + i) * interpolate(corner, all_weight, i)).store(dose + i);
+    }
+    if (i < count) {
+        const Lanes kept = Lanes::load(ones_then_zeros + lanes - (count - i));
+        const Lanes added = Lanes::load(part + i) * interpolate(corner, all_weight, i);
+        (Lanes::load(dose + i) + kept * added).store(dose + i);
+    }
+}
+
+void add_hits(const Coupling& coupling, const Hit* hit, std::size_t count, float* dose) {
+    for (const Hit* const end = hit + count; hit != end; ++hit) {
+        const RayStep& step = coupling.step[hit->step];
+        const CornerRows& rows = coupling.rows[hit->rows];
+        const std::ptrdiff_t lane = std::ptrdiff_t{hit->lane} + coupling.first_lane + step.lane;
+        const float* corner[corners];
+        for (std::size_t c = 0; c < corners; ++c) {
+            corner[c] = coupling.terma + (rows.start[c] + lane);
+        }
+        add_step(corner, step.weight, coupling.part + hit->step * coupling.part_stride + hit->lane,
+                 hit->count, dose + hit->lane);
+    }
+}
+
+void project(const VoxelSamples& samples, float x, float y, float along, float sad, float* eye_x,
+             float* eye_y) {
+    for (std::size_t i = 0; i < samples.count; ++i) {
+        const float scale = sad / (along + samples.along[i]);
+        eye_x[i] = scale * (x + samples.x[i]);
+        eye_y[i] = scale * (y + samples.y[i]);
+    }
+}
+
+std::uint32_t count_inside(const float* eye_x, const float* eye_y, std::size_t count, const float* x,
+                           const float* y) {
+    const float x_low = x[0];
+    const float x_high = x[1];
+    const float y_low = y[0];
+    const float y_high = y[1];
+    std::uint32_t inside = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        inside += static_cast<std::uint32_t>((eye_x[i] >= x_low) & (eye_x[i] < x_high) & (eye_y[i] >= y_low) &
+                                             (eye_y[i] < y_high));
+    }
+    return inside;
+}
+
+constexpr Kernels kernels_named(const char* name) {
+    return {name, advance, add_hits, add_step, project, count_inside};
+}
+
+} // namespace
+} // namespace brimstone::dose
