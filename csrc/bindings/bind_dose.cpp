@@ -9,6 +9,8 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "dose/beamlet_dose.hpp"
+#include "dose/field_dose.hpp"
+#include "dose/fluence_map.hpp"
 #include "dose/kernel_tables.hpp"
 #include "dose/patient.hpp"
 #include "dose/settings.hpp"
@@ -101,6 +103,42 @@ py::tuple beamlet_doses(const dose::Patient& patient, const dose::KernelTables& 
                           take(std::move(columns.dose)));
 }
 
+py::array_t<float> field_dose(const dose::Patient& patient, const dose::KernelTables& kernel,
+                              const dose::Beam& beam, const Array<double>& x_edges,
+                              const Array<double>& y_edges, const Array<double>& fluence,
+                              const dose::Settings& settings, const std::optional<py::function>& progress,
+                              int threads) {
+    if (fluence.ndim() != 2 || fluence.shape(0) + 1 != y_edges.size() ||
+        fluence.shape(1) + 1 != x_edges.size()) {
+        throw std::invalid_argument(
+            "the fluence must be an array [y, x] of one value for each cell between " +
+            std::to_string(y_edges.size()) + " edges along y and " + std::to_string(x_edges.size()) +
+            " along x");
+    }
+    const dose::FluenceMap map(to_vector(x_edges, "x_edges"), to_vector(y_edges, "y_edges"),
+                               std::vector<double>(fluence.data(), fluence.data() + fluence.size()));
+    const dose::Monitor::Report report = to_report(progress);
+    std::vector<float> values;
+    {
+        const py::gil_scoped_release release;
+        values = dose::compute_field(patient, kernel, beam, map, settings, report, threads);
+    }
+    const dose::Index3& shape = patient.grid().shape;
+    py::array_t<float> result({shape[0], shape[1], shape[2]});
+    std::copy(values.begin(), values.end(), result.mutable_data());
+    return result;
+}
+
+py::dict estimate(const dose::Patient& patient, const dose::Beam& beam, const Array<double>& xy,
+                  const std::array<double, 2>& size, const dose::Settings& settings) {
+    const dose::BeamletEstimate estimated =
+        dose::estimate_beamlets(patient, beam, to_beamlets(xy, size), settings);
+    py::dict result;
+    result["entries"] = estimated.entries;
+    result["bytes"] = estimated.bytes;
+    return result;
+}
+
 void bind_settings_of_dose(py::module_& module) {
     py::enum_<dose::KernelStart>(module, "KernelStart")
         .value("falling", dose::KernelStart::falling)
@@ -179,6 +217,11 @@ void bind_dose(py::module_& parent) {
     module.def("beamlet_doses", &beamlet_doses, py::arg("patient"), py::arg("kernel"), py::arg("beam"),
                py::arg("xy"), py::arg("size"), py::arg("settings"), py::arg("progress") = py::none(),
                py::arg("threads") = 1);
+    module.def("estimate_beamlets", &estimate, py::arg("patient"), py::arg("beam"), py::arg("xy"),
+               py::arg("size"), py::arg("settings"));
+    module.def("field_dose", &field_dose, py::arg("patient"), py::arg("kernel"), py::arg("beam"),
+               py::arg("x_edges"), py::arg("y_edges"), py::arg("fluence"), py::arg("settings"),
+               py::arg("progress") = py::none(), py::arg("threads") = 1);
 }
 
 } // namespace brimstone::bindings

@@ -147,11 +147,19 @@ public:
     }
 
 private:
+    /// A step by which voxels of a row come to positions of a beamlet.
+    struct Meeting {
+        StepCells::Entry entry;
+        std::uint32_t position;
+        LaneRange lane;
+    };
+
     struct Scratch {
         explicit Scratch(const BeamletWork& work, const Kernels& kernels)
             : rays(work.rays, longest_row, kernels), dose(longest_row + 2 * lanes),
               unbroken(work.first_steps.count()), traced(work.rays.stencil.rays()) {}
         RowRays rays;
+        std::vector<Meeting> meeting;
         std::vector<Hit> hit;
         Buffer<float> dose;
         std::vector<LaneRange>
@@ -249,29 +257,38 @@ private:
 
     /// Where the rays of a row's voxels meet the TERMA of a beamlet.
     bool find_hits(const VoxelRow& row, int begin, int end, std::size_t m, Scratch& scratch) const {
-        scratch.hit.clear();
         const std::vector<TermaColumn::PositionRow>& positions = terma_[m].positions();
         ++scratch.trace;
+        std::size_t found = 0;
         for (std::size_t p = 0; p < positions.size(); ++p) {
             const TermaColumn::PositionRow& position = positions[p];
             const auto [first, last] =
                 work_.cells.to(position.row[0] - row.row[0], position.row[1] - row.row[1]);
+            // Whether voxels meet a position here is anyone's guess, also the processor's: no branch.
+            if (scratch.meeting.size() < found + static_cast<std::size_t>(last - first)) {
+                scratch.meeting.resize(2 * found + static_cast<std::size_t>(last - first));
+            }
+            Meeting* const meeting = scratch.meeting.data();
             for (const StepCells::Entry* entry = first; entry != last; ++entry) {
-                int from = std::max(begin, position.begin - entry->lane);
-                int to = std::min(end, position.end - entry->lane);
-                if (from >= to) {
-                    continue;
-                }
-                const LaneRange unbroken = unbroken_rays(row, {begin, end}, m, *entry, scratch);
-                from = std::max(from, unbroken.begin);
-                to = std::min(to, unbroken.end);
-                if (from < to) {
-                    scratch.rays.need(entry->ray, entry->step);
-                    scratch.hit.push_back({entry->step, static_cast<std::uint32_t>(p), from - row.begin,
-                                           static_cast<std::uint32_t>(to - from)});
-                }
+                const int from = std::max(begin, position.begin - entry->lane);
+                const int to = std::min(end, position.end - entry->lane);
+                meeting[found] = {*entry, static_cast<std::uint32_t>(p), {from, to}};
+                found += static_cast<std::size_t>(from < to);
             }
         }
+        scratch.hit.resize(found);
+        std::size_t hits = 0;
+        for (std::size_t i = 0; i < found; ++i) {
+            const Meeting& meeting = scratch.meeting[i];
+            const LaneRange unbroken = unbroken_rays(row, {begin, end}, m, meeting.entry, scratch);
+            const int from = std::max(meeting.lane.begin, unbroken.begin);
+            const int to = std::min(meeting.lane.end, unbroken.end);
+            scratch.rays.need(meeting.entry.ray, meeting.entry.step);
+            scratch.hit[hits] = {meeting.entry.step, meeting.position, from - row.begin,
+                                 static_cast<std::uint32_t>(to - from)};
+            hits += static_cast<std::size_t>(from < to);
+        }
+        scratch.hit.resize(hits);
         return !scratch.hit.empty();
     }
 
@@ -337,15 +354,17 @@ private:
     void append(const PieceDoses& doses, std::size_t number, std::vector<VoxelDose>& entries) const {
         const RowDose& dose = doses.row[number];
         const VoxelRow& row = work_.rows[dose.row];
+        const RowLayout& layout = work_.rays.layout;
         const Grid& grid = work_.patient.grid();
-        const float* value = doses.value.data() + dose.first;
-        for (int lane = dose.begin; lane < dose.end; ++lane, ++value) {
-            if (*value > 0.0F) {
-                const std::size_t voxel =
-                    grid.number(work_.rays.layout.voxel({{row.row[0], row.row[1]}, lane}));
-                if (work_.patient.wanted(voxel)) {
-                    entries.push_back({static_cast<std::uint32_t>(voxel), *value});
-                }
+        std::size_t voxel = grid.number(layout.voxel({{row.row[0], row.row[1]}, dose.begin}));
+        const std::array<std::ptrdiff_t, 3> strides = grid.strides();
+        const auto next =
+            static_cast<std::size_t>(strides[layout.axis[0]] + layout.slope[0] * strides[layout.axis[1]] +
+                                     layout.slope[1] * strides[layout.axis[2]]);
+        const float* const value = doses.value.data() + dose.first - dose.begin;
+        for (int lane = dose.begin; lane < dose.end; ++lane, voxel += next) {
+            if (value[lane] > 0.0F && work_.patient.wanted(voxel)) {
+                entries.push_back({static_cast<std::uint32_t>(voxel), value[lane]});
             }
         }
     }

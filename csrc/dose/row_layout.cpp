@@ -34,4 +34,17 @@ RowLayout RowLayout::along(const Grid& grid, const Vec3& direction) {
     return best;
 }
 
+RowLayout RowLayout::straight(const Grid& grid, const Vec3& direction) {
+    RowLayout layout{};
+    std::size_t a = 0;
+    for (std::size_t other = 1; other < 3; ++other) {
+        a = std::fabs(direction[other]) > std::fabs(direction[a]) ? other : a;
+    }
+    for (std::size_t i = 0; i < 3; ++i) {
+        layout.axis[i] = (a + i) % 3;
+        layout.count[i] = grid.shape[layout.axis[i]];
+    }
+    return layout;
+}
+
 } // namespace brimstone::dose

@@ -17,6 +17,8 @@ struct RowLayout {
     Index3 count; ///< of voxels, along `axis`
 
     static RowLayout along(const Grid& grid, const Vec3& direction);
+    /// Rows along the axis of the image that a direction is nearest to.
+    static RowLayout straight(const Grid& grid, const Vec3& direction);
 
     struct Place {
         int row[2];

@@ -23,8 +23,6 @@ std::size_t whole_lanes(std::size_t count) {
 
 EyeView::EyeView(const Grid& grid, const Beam& beam, const Settings& settings)
     : grid_(grid), beam_(beam), voxel_radius_(0.5 * length(grid.spacing)),
-      sample_count_(
-          static_cast<std::size_t>(settings.sub_voxels * settings.sub_voxels * settings.sub_voxels)),
       samples_(std::make_shared<VoxelSamples>()) {
     const int n = settings.sub_voxels;
     std::size_t i = 0;
@@ -44,10 +42,11 @@ EyeView::EyeView(const Grid& grid, const Beam& beam, const Settings& settings)
         }
     }
     samples_->count = whole_lanes(i);
+    samples_->copies = samples_->count - i;
     for (; i < samples_->count; ++i) {
-        samples_->x[i] = std::numeric_limits<float>::infinity();
-        samples_->y[i] = std::numeric_limits<float>::infinity();
-        samples_->along[i] = 0.0F;
+        samples_->x[i] = samples_->x[0];
+        samples_->y[i] = samples_->y[0];
+        samples_->along[i] = samples_->along[0];
     }
 }
 

@@ -26,14 +26,12 @@ public:
     std::pair<int, int> lines_part(int x, int z, const float* low, const float* high) const;
 
     const VoxelSamples& samples() const { return *samples_; }
-    std::size_t sample_count() const { return sample_count_; }
     float sad() const { return static_cast<float>(beam_.sad); }
 
 private:
     Grid grid_;
     Beam beam_;
     double voxel_radius_;
-    std::size_t sample_count_;
     std::shared_ptr<VoxelSamples> samples_;
 };
 
@@ -77,31 +75,30 @@ private:
 template <class Found>
 void BeamletShares::of_slice(const Grid& grid, const EyeView& view, int z, const Kernels& kernels,
                              Found&& found) const {
-    alignas(64) float eye_x[VoxelSamples::most];
-    alignas(64) float eye_y[VoxelSamples::most];
+    SeenSamples seen;
     const VoxelSamples& samples = view.samples();
-    const std::size_t count = view.sample_count();
+    const auto count = static_cast<float>(samples.count - samples.copies);
     for (int x = 0; x < grid.shape[0]; ++x) {
         const auto [first, last] = view.lines_part(x, z, low_, high_);
         for (int y = first; y < last; ++y) {
             const Vec3 at = view.place({x, y, z});
             kernels.project(samples, static_cast<float>(at[0]), static_cast<float>(at[1]),
-                            static_cast<float>(at[2]), view.sad(), eye_x, eye_y);
-            const auto [x_low, x_high] = std::minmax_element(eye_x, eye_x + count);
-            const auto [y_low, y_high] = std::minmax_element(eye_y, eye_y + count);
-            const int j_end = cell(1, *y_high + 0.5F * width_[1]);
-            const int i_end = cell(0, *x_high + 0.5F * width_[0]);
-            for (int j = cell(1, *y_low - 0.5F * width_[1]); j <= j_end; ++j) {
-                for (int i = cell(0, *x_low - 0.5F * width_[0]); i <= i_end; ++i) {
+                            static_cast<float>(at[2]), view.sad(), seen);
+            const int j_end = cell(1, seen.y_high + 0.5F * width_[1]);
+            const int i_end = cell(0, seen.x_high + 0.5F * width_[0]);
+            for (int j = cell(1, seen.y_low - 0.5F * width_[1]); j <= j_end; ++j) {
+                for (int i = cell(0, seen.x_low - 0.5F * width_[0]); i <= i_end; ++i) {
                     const auto c = static_cast<std::size_t>(j * cells_[0] + i);
                     for (std::uint32_t k = first_in_cell_[c]; k < first_in_cell_[c + 1]; ++k) {
                         const Rectangle& rectangle = rectangle_[in_cell_[k]];
+                        if (seen.x_high < rectangle.x[0] || seen.x_low >= rectangle.x[1] ||
+                            seen.y_high < rectangle.y[0] || seen.y_low >= rectangle.y[1]) {
+                            continue;
+                        }
                         const std::uint32_t inside =
-                            kernels.count_inside(eye_x, eye_y, samples.count, rectangle.x, rectangle.y);
+                            kernels.count_inside(samples, seen, rectangle.x, rectangle.y);
                         if (inside > 0) {
-                            found(VoxelShare{in_cell_[k],
-                                             {x, y, z},
-                                             static_cast<float>(inside) / static_cast<float>(count)});
+                            found(VoxelShare{in_cell_[k], {x, y, z}, static_cast<float>(inside) / count});
                         }
                     }
                 }

@@ -33,6 +33,9 @@ struct Lanes {
     static Lanes least(const Lanes& a, const Lanes& b) {
         return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
     }
+    static Lanes greatest(const Lanes& a, const Lanes& b) {
+        return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+    }
     static Lanes look_up(const KernelCell* cell, const Lanes& at) {
         return {look_up_eight(cell, at.low), look_up_eight(cell, at.high)};
     }
@@ -44,6 +47,9 @@ struct Lanes {
     }
     friend Lanes operator*(const Lanes& a, const Lanes& b) {
         return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+    }
+    friend Lanes operator/(const Lanes& a, const Lanes& b) {
+        return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
     }
 };
 

@@ -13,6 +13,7 @@ struct Lanes {
     static Lanes load(const float* from) { return {_mm512_loadu_ps(from)}; }
     void store(float* to) const { _mm512_storeu_ps(to, lane); }
     static Lanes least(const Lanes& a, const Lanes& b) { return {_mm512_min_ps(a.lane, b.lane)}; }
+    static Lanes greatest(const Lanes& a, const Lanes& b) { return {_mm512_max_ps(a.lane, b.lane)}; }
     static Lanes look_up(const KernelCell* cell, const Lanes& at) {
         const __m512i whole = _mm512_cvttps_epi32(at.lane);
         const __m512 fraction = _mm512_sub_ps(at.lane, _mm512_cvtepi32_ps(whole));
@@ -29,6 +30,7 @@ struct Lanes {
     friend Lanes operator+(const Lanes& a, const Lanes& b) { return {_mm512_add_ps(a.lane, b.lane)}; }
     friend Lanes operator-(const Lanes& a, const Lanes& b) { return {_mm512_sub_ps(a.lane, b.lane)}; }
     friend Lanes operator*(const Lanes& a, const Lanes& b) { return {_mm512_mul_ps(a.lane, b.lane)}; }
+    friend Lanes operator/(const Lanes& a, const Lanes& b) { return {_mm512_div_ps(a.lane, b.lane)}; }
 };
 
 } // namespace

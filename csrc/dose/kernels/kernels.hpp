@@ -62,7 +62,18 @@ struct VoxelSamples {
     alignas(64) float x[most];
     alignas(64) float y[most];
     alignas(64) float along[most];
-    std::size_t count; ///< in whole lanes; those that fill up lie where no beamlet is
+    std::size_t count; ///< in whole lanes, filled up with copies of the first
+    std::size_t copies;
+};
+
+/// Where they lie in the beam's eye view, and in which rectangle.
+struct SeenSamples {
+    alignas(64) float x[VoxelSamples::most];
+    alignas(64) float y[VoxelSamples::most];
+    float x_low;
+    float x_high;
+    float y_low;
+    float y_high;
 };
 
 /// The loops that take nearly all the time, compiled once for each instruction set. All versions do the same
@@ -75,6 +86,9 @@ struct Kernels {
     void (*advance)(const ConeKernel& cone, const float* density, float scale, float place,
                     std::size_t blocks, float* radius, float* last, float* part);
 
+    /// One step of a row of rays at which the kernel is not asked for.
+    void (*pass)(const float* density, float scale, std::size_t blocks, float* radius);
+
     /// dose += TERMA at the hits, each with its part of the kernel.
     void (*add_hits)(const Coupling& coupling, const Hit* hit, std::size_t count, float* dose);
 
@@ -83,11 +97,10 @@ struct Kernels {
                      float* dose);
 
     /// Samples of a voxel in the beam's eye view.
-    void (*project)(const VoxelSamples& samples, float x, float y, float along, float sad, float* eye_x,
-                    float* eye_y);
+    void (*project)(const VoxelSamples& samples, float x, float y, float along, float sad, SeenSamples& seen);
 
-    /// How many points lie inside [x[0], x[1]) × [y[0], y[1]).
-    std::uint32_t (*count_inside)(const float* eye_x, const float* eye_y, std::size_t count, const float* x,
+    /// How many samples lie inside [x[0], x[1]) × [y[0], y[1]).
+    std::uint32_t (*count_inside)(const VoxelSamples& samples, const SeenSamples& seen, const float* x,
                                   const float* y);
 };
 

@@ -26,6 +26,13 @@ void advance(const ConeKernel& cone, const float* density, float scale, float pl
     }
 }
 
+void pass(const float* density, float scale, std::size_t blocks, float* radius) {
+    const Lanes all_scale = Lanes::broadcast(scale);
+    for (std::size_t i = 0; i < blocks * lanes; i += lanes) {
+        (Lanes::load(radius + i) + Lanes::load(density + i) * all_scale).store(radius + i);
+    }
+}
+
 /// TERMA at positions in cells with these corners.
 inline Lanes interpolate(const float* const* corner, const Lanes* weight, std::size_t lane) {
     const Lanes lower =
@@ -41,8 +48,8 @@ inline Lanes interpolate(const float* const* corner, const Lanes* weight, std::s
 alignas(64) constexpr float ones_then_zeros[2 * lanes] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
                                                           1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
 
-void add_step(const float* const* corner, const float* weight, const float* part, std::size_t count,
-              float* dose) {
+inline void add_one_step(const float* const* corner, const float* weight, const float* part,
+                         std::size_t count, float* dose) {
     Lanes all_weight[corners];
     for (std::size_t c = 0; c < corners; ++c) {
         all_weight[c] = Lanes::broadcast(weight[c]);
@@ -58,6 +65,11 @@ void add_step(const float* const* corner, const float* weight, const float* part
     }
 }
 
+void add_step(const float* const* corner, const float* weight, const float* part, std::size_t count,
+              float* dose) {
+    add_one_step(corner, weight, part, count, dose);
+}
+
 void add_hits(const Coupling& coupling, const Hit* hit, std::size_t count, float* dose) {
     for (const Hit* const end = hit + count; hit != end; ++hit) {
         const RayStep& step = coupling.step[hit->step];
@@ -67,36 +79,64 @@ void add_hits(const Coupling& coupling, const Hit* hit, std::size_t count, float
         for (std::size_t c = 0; c < corners; ++c) {
             corner[c] = coupling.terma + (rows.start[c] + lane);
         }
-        add_step(corner, step.weight, coupling.part + hit->step * coupling.part_stride + hit->lane,
-                 hit->count, dose + hit->lane);
+        add_one_step(corner, step.weight, coupling.part + hit->step * coupling.part_stride + hit->lane,
+                     hit->count, dose + hit->lane);
     }
 }
 
-void project(const VoxelSamples& samples, float x, float y, float along, float sad, float* eye_x,
-             float* eye_y) {
-    for (std::size_t i = 0; i < samples.count; ++i) {
-        const float scale = sad / (along + samples.along[i]);
-        eye_x[i] = scale * (x + samples.x[i]);
-        eye_y[i] = scale * (y + samples.y[i]);
+inline void find_bounds(const Lanes& least, const Lanes& greatest, float& low, float& high) {
+    alignas(64) float lane[lanes];
+    least.store(lane);
+    low = lane[0];
+    for (const float l : lane) {
+        low = l < low ? l : low;
+    }
+    greatest.store(lane);
+    high = lane[0];
+    for (const float l : lane) {
+        high = l > high ? l : high;
     }
 }
 
-std::uint32_t count_inside(const float* eye_x, const float* eye_y, std::size_t count, const float* x,
+void project(const VoxelSamples& samples, float x, float y, float along, float sad, SeenSamples& seen) {
+    const Lanes center[3] = {Lanes::broadcast(x), Lanes::broadcast(y), Lanes::broadcast(along)};
+    const Lanes distance = Lanes::broadcast(sad);
+    Lanes least[2];
+    Lanes greatest[2];
+    for (std::size_t i = 0; i < samples.count; i += lanes) {
+        const Lanes scale = distance / (center[2] + Lanes::load(samples.along + i));
+        const Lanes eye[2] = {scale * (center[0] + Lanes::load(samples.x + i)),
+                              scale * (center[1] + Lanes::load(samples.y + i))};
+        eye[0].store(seen.x + i);
+        eye[1].store(seen.y + i);
+        for (int a = 0; a < 2; ++a) {
+            least[a] = i > 0 ? Lanes::least(least[a], eye[a]) : eye[a];
+            greatest[a] = i > 0 ? Lanes::greatest(greatest[a], eye[a]) : eye[a];
+        }
+    }
+    find_bounds(least[0], greatest[0], seen.x_low, seen.x_high);
+    find_bounds(least[1], greatest[1], seen.y_low, seen.y_high);
+}
+
+inline std::uint32_t lies_inside(float x, float y, const float* x_edge, const float* y_edge) {
+    return static_cast<std::uint32_t>((x >= x_edge[0]) & (x < x_edge[1]) & (y >= y_edge[0]) &
+                                      (y < y_edge[1]));
+}
+
+std::uint32_t count_inside(const VoxelSamples& samples, const SeenSamples& seen, const float* x,
                            const float* y) {
-    const float x_low = x[0];
-    const float x_high = x[1];
-    const float y_low = y[0];
-    const float y_high = y[1];
+    const float x_edge[2] = {x[0], x[1]};
+    const float y_edge[2] = {y[0], y[1]};
     std::uint32_t inside = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        inside += static_cast<std::uint32_t>((eye_x[i] >= x_low) & (eye_x[i] < x_high) & (eye_y[i] >= y_low) &
-                                             (eye_y[i] < y_high));
+    for (std::size_t i = 0; i < samples.count; ++i) {
+        inside += lies_inside(seen.x[i], seen.y[i], x_edge, y_edge);
     }
-    return inside;
+    return inside -
+           static_cast<std::uint32_t>(samples.copies) * lies_inside(seen.x[0], seen.y[0], x_edge, y_edge);
 }
 
 constexpr Kernels kernels_named(const char* name) {
-    return {name, advance, add_hits, add_step, project, count_inside};
+    return {name, advance, pass, add_hits, add_step, project, count_inside};
 }
 
 } // namespace

@@ -33,6 +33,13 @@ struct Lanes {
         }
         return result;
     }
+    static Lanes greatest(const Lanes& a, const Lanes& b) {
+        Lanes result;
+        for (int i = 0; i < count; ++i) {
+            result.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+        }
+        return result;
+    }
     static Lanes look_up(const brimstone::dose::KernelCell* cell, const Lanes& at) {
         Lanes result;
         for (int i = 0; i < count; ++i) {
@@ -60,6 +67,13 @@ struct Lanes {
         Lanes result;
         for (int i = 0; i < count; ++i) {
             result.lane[i] = a.lane[i] * b.lane[i];
+        }
+        return result;
+    }
+    friend Lanes operator/(const Lanes& a, const Lanes& b) {
+        Lanes result;
+        for (int i = 0; i < count; ++i) {
+            result.lane[i] = a.lane[i] / b.lane[i];
         }
         return result;
     }

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from . import dose as dose
+
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
 def build_info() -> dict[str, Any]: ...
