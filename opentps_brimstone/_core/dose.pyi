@@ -9,7 +9,7 @@ import numpy.typing as npt
 _Vector: TypeAlias = npt.ArrayLike
 _Progress: TypeAlias = Callable[[int, int], bool | None]
 
-class Canceled(RuntimeError): ...
+class Canceled(RuntimeError): ...  # noqa: N818
 
 class KernelStart:
     falling: KernelStart

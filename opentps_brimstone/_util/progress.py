@@ -40,7 +40,7 @@ def following(progress: Progress, total: int, title: str, unit: str) -> Iterator
         yield lambda done: progress(done, total) is not False
         return
     if not progress:
-        yield lambda done: True
+        yield lambda _: True
         return
     from tqdm import tqdm
 

@@ -25,6 +25,8 @@ __all__ = [
     "grid_of_beamlets",
     "row_permutation",
     "sparse_beamlets_from_dose_influence",
+    "theirs_from_ours",
+    "with_rows",
 ]
 
 
@@ -45,7 +47,25 @@ def row_permutation(shape: Sequence[int]) -> NDArray[np.intp]:
     return np.flip(rows, (0, 1)).ravel(order="F")
 
 
-def _with_rows(matrix: Any, destination: NDArray[np.intp]) -> Any:
+def theirs_from_ours(shape: Sequence[int]) -> NDArray[np.intp]:
+    """Where each of our rows is among OpenTPS's: the inverse of `row_permutation`.
+
+    Parameters
+    ----------
+    shape : sequence of 3 int
+        Number of voxels (nx, ny, nz) of the dose grid.
+
+    Returns
+    -------
+    ndarray of int, shape (nx * ny * nz,)
+    """
+    ours = row_permutation(shape)
+    theirs = np.empty_like(ours)
+    theirs[ours] = np.arange(ours.size)
+    return theirs
+
+
+def with_rows(matrix: Any, destination: NDArray[np.intp]) -> Any:
     """Copy a csc matrix with row r moved to row destination[r], sorted, as float32."""
     moved = sp.csc_matrix(
         (
@@ -127,7 +147,7 @@ def dose_influence_from_sparse_beamlets(
             f"the beamlets have {matrix.shape[1]} columns, but the plan has {layout.n_beamlets} beamlets: "
             "compute them again for this plan"
         )
-    return DoseInfluence(_with_rows(matrix, row_permutation(grid.shape)), grid, layout)
+    return DoseInfluence(with_rows(matrix, row_permutation(grid.shape)), grid, layout)
 
 
 def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: ArrayLike | None = None) -> Any:
@@ -156,10 +176,8 @@ def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: Array
     mu = np.ones(n_beamlets) if weights is None else np.array(weights, dtype=np.float64)
     if mu.shape != (n_beamlets,):
         raise ValueError(f"{n_beamlets} beamlets need as many weights, got an array of shape {mu.shape}")
-    theirs = np.empty(int(np.prod(grid.shape)), dtype=np.intp)
-    theirs[row_permutation(grid.shape)] = np.arange(theirs.size)
     beamlets = SparseBeamlets()
-    beamlets.setUnitaryBeamlets(_with_rows(sp.csc_matrix(influence.matrix), theirs))
+    beamlets.setUnitaryBeamlets(with_rows(sp.csc_matrix(influence.matrix), theirs_from_ours(grid.shape)))
     beamlets.doseGridSize = np.array(grid.shape)
     beamlets.doseSpacing = np.array(grid.spacing_mm, dtype=np.float64)
     beamlets.doseOrigin = np.array(grid.origin_mm, dtype=np.float64)

@@ -1,7 +1,8 @@
-"""OpenTPS's collapsed-cone dose engine: run safely, cached, calibrated."""
+"""Dose: this package's collapsed cone engine, and OpenTPS's own program run safely; calibration of MU."""
 
 from __future__ import annotations
 
-from opentps_brimstone.engine.compute import EngineError, compute_beamlets, compute_dose, engine_info
+from opentps_brimstone.engine.compute import compute_beamlets, compute_dose, engine_info
+from opentps_brimstone.engine.errors import DoseCanceledError, DoseMemoryError, EngineError
 
-__all__ = ["EngineError", "compute_beamlets", "compute_dose", "engine_info"]
+__all__ = ["DoseCanceledError", "DoseMemoryError", "EngineError", "compute_beamlets", "compute_dose", "engine_info"]

@@ -15,17 +15,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from opentps_brimstone import _core
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.memory import available_bytes, in_units
 from opentps_brimstone._util.progress import Progress, following
 from opentps_brimstone._util.threads import thread_count
-from opentps_brimstone.engine.errors import DoseCanceled, DoseMemoryError
+from opentps_brimstone.engine.columns import Columns, assembled
+from opentps_brimstone.engine.errors import DoseCanceledError, DoseMemoryError
+from opentps_brimstone.engine.fluence import FluenceMap, Rectangles
 from opentps_brimstone.engine.kernel_tables import read_kernel_tables
 from opentps_brimstone.model.beam import beams_eye_axes
 from opentps_brimstone.model.influence import VoxelGrid
@@ -35,7 +37,6 @@ __all__ = ["SCATTER", "BeamView", "BeamletField", "ConeEngine", "checked_scatter
 _log = logging.getLogger(__name__)
 
 _Report = Callable[[int, int], bool | None]
-_Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 SCATTER = ("opentps", "full")
 """How far scatter reaches: as in OpenTPS's beamlets, or through the whole patient."""
@@ -61,9 +62,7 @@ class BeamView:
     sad_mm: float
 
     @classmethod
-    def from_angles(
-        cls, angles: tuple[float, float, float], isocenter_mm: npt.ArrayLike, sad_mm: float
-    ) -> BeamView:
+    def from_angles(cls, angles: tuple[float, float, float], isocenter_mm: npt.ArrayLike, sad_mm: float) -> BeamView:
         """View of a beam by its angles.
 
         Parameters
@@ -78,6 +77,12 @@ class BeamView:
         BeamView
         """
         return cls(isocenter_mm, *beams_eye_axes(*angles), sad_mm)
+
+    def key(self) -> tuple[float, ...]:
+        """Numbers that are the same for beams from one place with the same axes."""
+        place = np.concatenate([np.asarray(self.isocenter_mm, dtype=np.float64), [self.sad_mm]])
+        axes = np.concatenate([self.x_axis, self.y_axis, self.to_source])
+        return (*place.round(4).tolist(), *(axes.round(7) + 0.0).tolist())
 
     def in_core(self) -> _core.dose.DoseBeam:
         """Give the beam to the core."""
@@ -139,7 +144,7 @@ class ConeEngine:
         wanted: BoolArray | None = None,
         threads: int | None = None,
     ) -> None:
-        self._settings = _settings(scatter)
+        self._settings, self._scatter = _settings(scatter), scatter
         self._threads = thread_count(threads)
         self._kernels = read_kernel_tables(kernels)
         self.grid = grid
@@ -153,7 +158,7 @@ class ConeEngine:
 
     # ------------------------------------------------------------------------------------------------- beamlets
 
-    def beamlets(self, fields: Sequence[BeamletField], progress: Progress = False) -> sp.csc_matrix:
+    def beamlets(self, fields: Sequence[BeamletField], progress: Progress = False) -> Any:
         """Compute the dose of every beamlet.
 
         Parameters
@@ -173,7 +178,7 @@ class ConeEngine:
             If an isocenter lies outside the grid, a source in it, or a beamlet has no place or size.
         DoseMemoryError
             Before anything is computed, if the doses would not fit into memory.
-        DoseCanceled
+        DoseCanceledError
             If `progress` returned False.
         """
         self._check_memory(fields)
@@ -184,11 +189,11 @@ class ConeEngine:
             for field, count in zip(fields, counts, strict=True):
                 parts.append(self._columns(field, _shifted(report, before)))
                 before += count
-        return _side_by_side(parts, self.grid.n_voxels)
+        return assembled(parts, self.grid.n_voxels)
 
-    def _columns(self, field: BeamletField, report: _Report) -> _Columns:
+    def _columns(self, field: BeamletField, report: _Report) -> Columns:
         with _own_errors():
-            return _core.dose.beamlet_doses(
+            columns = _core.dose.beamlet_doses(
                 self._patient,
                 self._kernels,
                 field.view.in_core(),
@@ -198,6 +203,7 @@ class ConeEngine:
                 report,
                 self._threads,
             )
+        return Columns(*columns)
 
     def _check_memory(self, fields: Sequence[BeamletField]) -> None:
         """Say what the doses of beamlets take, and refuse if that is more than there is."""
@@ -226,56 +232,99 @@ class ConeEngine:
         float
             Bytes, an upper bound.
         """
-        return sum(
+        estimates = (
             _core.dose.estimate_beamlets(
                 self._patient, field.view.in_core(), field.xy_mm, field.size_mm, self._settings
-            )["bytes"]
+            )
             for field in fields
         )
+        return float(sum(estimate["bytes"] for estimate in estimates))
 
-    # ------------------------------------------------------------------------------------------------- fields
+    # ------------------------------------------------------------------------------------------------- whole doses
 
-    def field_dose(
-        self, view: BeamView, x_edges_mm: FloatArray, y_edges_mm: FloatArray, fluence_mu: FloatArray,
-        report: _Report | None = None,
-    ) -> FloatArray:
-        """Compute the dose of a whole field in one convolution, whatever its size and shape.
+    def dose(self, fields: Sequence[BeamletField], mu: Sequence[FloatArray], progress: Progress = False) -> FloatArray:
+        """Compute the dose of fluences given as beamlets.
+
+        With ``scatter="full"`` the beamlets of one direction are one field, computed in one convolution; with
+        ``scatter="opentps"`` their doses are added up, and those of one field are held in memory at a time.
 
         Parameters
         ----------
-        view : BeamView
-        x_edges_mm, y_edges_mm : ndarray, shapes (nx + 1,) and (ny + 1,)
-            Edges of the cells of the fluence map at the isocenter plane, rising.
-        fluence_mu : ndarray, shape (ny, nx)
-            MU of the cells.
-        report : callable, optional
-            Gets the parts done and their total; False stops the work.
+        fields : sequence of BeamletField
+        mu : sequence of ndarray, shape (n_beamlets of the field,)
+            MU per fraction of each field's beamlets.
+        progress : bool or callable
+            As for `following`.
 
         Returns
         -------
-        ndarray of float32, shape of the grid
+        ndarray, shape of the grid
+            Gy per fraction.
+
+        Raises
+        ------
+        ValueError, DoseMemoryError, DoseCanceledError
+            As `beamlets`.
+        """
+        if self._scatter == "full":
+            parts = [
+                (field.view, Rectangles.of_beamlets(field.xy_mm, field.size_mm, weights))
+                for field, weights in zip(fields, mu, strict=True)
+            ]
+            return self.fluence_dose(parts, progress)
+        dose = np.zeros(self.grid.n_voxels)
+        with following(progress, sum(map(len, mu)), "dose", "beamlet") as report:
+            before = 0
+            for field, weights in zip(fields, mu, strict=True):
+                self._check_memory([field])
+                columns = self._columns(field, _shifted(report, before))
+                dose += columns.matrix(self.grid.n_voxels) @ weights
+                before += len(weights)
+        return dose.reshape(self.grid.shape)
+
+    def fluence_dose(self, parts: Sequence[tuple[BeamView, Rectangles]], progress: Progress = False) -> FloatArray:
+        """Compute the dose of openings, in one convolution for each direction they are seen from.
+
+        Parameters
+        ----------
+        parts : sequence of (BeamView, Rectangles)
+        progress : bool or callable
+            As for `following`; counts percent.
+
+        Returns
+        -------
+        ndarray, shape of the grid
             Gy per fraction.
 
         Raises
         ------
         ValueError
-            If the isocenter lies outside the grid, the source in it, or the map is not one.
-        DoseCanceled
-            If `report` returned False.
+            If an isocenter lies outside the grid, a source in it, or a fluence reaches farther than the source is.
+        DoseCanceledError
+            If `progress` returned False.
         """
+        beams: dict[tuple[float, ...], tuple[BeamView, list[Rectangles]]] = {}
+        for view, opened in parts:
+            beams.setdefault(view.key(), (view, []))[1].append(opened)
+        dose = np.zeros(self.grid.shape)
+        with following(progress, 100 * len(beams), "dose", "%") as report:
+            for number, (view, openings) in enumerate(beams.values()):
+                dose += self._field_dose(view, FluenceMap.of(openings), _percent(report, number))
+        return dose
+
+    def _field_dose(self, view: BeamView, fluence: FluenceMap, report: _Report) -> npt.NDArray[np.float32]:
         with _own_errors():
             return _core.dose.field_dose(
                 self._patient,
                 self._kernels,
                 view.in_core(),
-                x_edges_mm,
-                y_edges_mm,
-                fluence_mu,
+                fluence.x_edges_mm,
+                fluence.y_edges_mm,
+                fluence.mu,
                 self._settings,
                 report,
                 self._threads,
             )
-
 
 
 # ------------------------------------------------------------------------------------------------- the parts
@@ -312,26 +361,16 @@ def _own_errors() -> Iterator[None]:
     try:
         yield
     except _core.dose.Canceled:
-        raise DoseCanceled("the dose calculation was stopped") from None
+        raise DoseCanceledError("the dose calculation was stopped") from None
     except MemoryError:
         raise DoseMemoryError(
             "memory ran out while doses were computed: take a coarser dose grid, larger beamlets or fewer beams"
         ) from None
 
 
+def _percent(report: Callable[[int], bool], number: int) -> _Report:
+    return lambda done, total: report(100 * number + (100 * done) // max(total, 1))
+
+
 def _shifted(report: Callable[[int], bool], before: int) -> _Report:
     return lambda done, _total: report(before + done)
-
-
-def _side_by_side(parts: list[_Columns], n_voxels: int) -> sp.csc_matrix:
-    """Put the columns of beams side by side; the list is emptied on the way to save memory."""
-    counts = np.concatenate([np.diff(start) for start, _, _ in parts])
-    start = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    rows, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
-    end = int(start[-1])
-    while parts:
-        _, some_rows, some_values = parts.pop()
-        begin = end - some_rows.size
-        rows[begin:end], values[begin:end] = some_rows, some_values
-        end = begin
-    return sp.csc_matrix((values, rows, start), shape=(n_voxels, counts.size))

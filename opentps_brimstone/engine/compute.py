@@ -1,50 +1,49 @@
-"""Beamlet and plan doses from OpenTPS's collapsed-cone dose engine (CCC).
+"""Beamlet and plan doses of OpenTPS's plans, by this package's collapsed cone engine or OpenTPS's own program.
 
-Results equal those of OpenTPS's ``CCCDoseCalculator``; the CT and the plan are not changed, every calculation has a
-private folder, and computed beamlets are kept in a cache.
+Results of the program equal those of OpenTPS's ``CCCDoseCalculator``, and those of this package's engine agree with
+them to about a percent of a beamlet's maximum. The CT and the plan are not changed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
-import itertools
-import logging
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opentps_brimstone._typing import AnyArray, FloatArray
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.interrupts import short_lived_folder
 from opentps_brimstone._util.run_options import RunOptions
-from opentps_brimstone.adapters.plan import plan_isocenter
+from opentps_brimstone._util.threads import thread_count
+from opentps_brimstone.adapters.angles import iec_from_opentps
+from opentps_brimstone.adapters.beamlets import row_permutation, theirs_from_ours, with_rows
+from opentps_brimstone.adapters.images import ct_image
+from opentps_brimstone.adapters.plan import layout_from_opentps, plan_isocenter
 from opentps_brimstone.adapters.privates import set_weights, weights_of
 from opentps_brimstone.engine.cache import BeamletCache
-from opentps_brimstone.engine.columns import Columns, assembled, row_of_index
-from opentps_brimstone.engine.ct_input import checked_grid, density_image, rows_inside
+from opentps_brimstone.engine.choice import EngineChoice
+from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView, ConeEngine
+from opentps_brimstone.engine.columns import Columns, assembled
+from opentps_brimstone.engine.ct_input import checked_grid, mass_density, rows_inside
+from opentps_brimstone.engine.errors import EngineError
 from opentps_brimstone.engine.fields import Field, check_mu, fields_of, with_beamlets
 from opentps_brimstone.engine.process import (
     ENGINE_VARIABLE,
-    BeamletDose,
-    EngineError,
-    Workspace,
     engine_file,
     executable_engine,
     kernel_folder,
     try_start,
 )
+from opentps_brimstone.engine.program import ProgramRun, opentps_version
+from opentps_brimstone.model.influence import DoseInfluence
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["EngineError", "compute_beamlets", "compute_dose", "engine_info"]
-
-_log = logging.getLogger(__name__)
-
-_CACHE_FORMAT = b"opentps-brimstone beamlets 1"
+__all__ = ["EngineError", "beamlet_influence", "compute_beamlets", "compute_dose", "engine_info"]
 
 
 # ------------------------------------------------------------------------------------------------- public functions
@@ -54,6 +53,9 @@ def compute_beamlets(
     ct: Any,
     plan: Any,
     *,
+    engine: str = "native",
+    scatter: str = "opentps",
+    kernels: str | Path | None = None,
     density_table: Any = None,
     overrides: Sequence[Mapping[str, Any]] | None = None,
     processes: int | None = None,
@@ -69,6 +71,15 @@ def compute_beamlets(
         HU; not changed.
     plan : opentps PhotonPlan
         Not changed. Segments without beamlets are computed with those that OpenTPS makes from their MLC opening.
+    engine : {"native", "opentps"}
+        This package's collapsed cone engine, or OpenTPS's own program. The former gives no dose to air beside the
+        patient, unless it is in `roi`.
+    scatter : {"opentps", "full"}
+        How far scatter reaches: 2 cm beside each beamlet, as in OpenTPS, or through the whole patient, which makes
+        large matrices. OpenTPS's program has the first.
+    kernels : str or Path, optional
+        Name of a folder of kernels that OpenTPS brings ("Kernels_6MV"), or one of the same form, for this package's
+        engine. Default: those that OpenTPS computes with.
     density_table : DensityTable, opentps CT calibration or array_like of shape (n, 2), optional
         From HU to g/cm³; an array has a row (HU, g/cm³) for each point. Default: ``plan.planDesign.calibration``, or
         else `opentps_brimstone.adapters.density_table.DEFAULT_DENSITY_TABLE`; the scanner in OpenTPS's configuration is
@@ -76,11 +87,14 @@ def compute_beamlets(
     overrides : sequence of {"Mask": ROIMask, "Value": float}, optional
         Densities in g/cm³ to set inside masks on the CT's grid, in this order (OpenTPS's ``overRidingList``).
     processes : int, optional
-        Engine processes at a time. Default: the cores this process may use.
+        Threads of this package's engine, or processes of OpenTPS's program at a time. Default: the cores this process
+        may use.
     cache : bool or BeamletCache
-        Where doses computed earlier are looked up and new ones kept; True is the user's own cache.
+        Where doses that OpenTPS's program computed earlier are looked up and new ones kept; True is the user's own
+        cache. This package's engine computes faster than a cache is read.
     progress : bool or callable
-        Show a progress bar on standard error; a callable is called with the beamlets computed and their total.
+        Show a progress bar on standard error; a callable is called with the beamlets computed and their total, and
+        may return False to stop.
     roi : ROIMask, ROIContour or a list of them, optional
         Keep only the voxels in their union.
 
@@ -96,25 +110,75 @@ def compute_beamlets(
     TypeError, ValueError
         Before the engine starts, if the CT is not an image of finite HU, the plan has no beams, beamlets or MLC, beams
         have different isocenters or one outside the CT, or an option is invalid.
+    DoseMemoryError
+        Before the engine starts, if the doses would not fit into memory.
     EngineError
-        If the engine is missing, cannot run, is killed or writes invalid output; with its last lines.
+        If the engine or its kernels are missing, it cannot run, is killed or writes invalid output; with its last
+        lines.
     """
-    ct_grid = checked_grid(ct)
-    own_plan = with_beamlets(plan)
-    fields = fields_of(own_plan)
-    isocenter = plan_isocenter(own_plan, ct_grid)
-    inside = rows_inside(roi, ct_grid)
-    density = density_image(ct, own_plan, density_table, overrides)
-    run = _Run(density, isocenter, fields, _run_options(processes, cache, progress))
-    with contextlib.closing(run.columns()) as segments:
-        matrix = assembled([columns.inside(inside) for columns in segments], ct_grid.n_voxels)
-    return _sparse_beamlets(matrix, ct_grid, own_plan)
+    asked = _Asked(ct, plan, EngineChoice(engine, scatter, kernels), density_table, overrides)
+    options = _run_options(processes, cache, progress)
+    inside = rows_inside(roi, asked.grid)
+    if asked.choice.is_native:
+        ours = asked.cone_matrix(_wanted(inside, asked.grid), options)
+        matrix = with_rows(ours, theirs_from_ours(asked.grid.shape))
+        matrix = Columns(matrix.indptr, matrix.indices, matrix.data).inside(inside).matrix(asked.grid.n_voxels)
+    else:
+        with contextlib.closing(asked.program_columns(asked.fields, options)) as segments:
+            matrix = assembled([columns.inside(inside) for columns in segments], asked.grid.n_voxels)
+    return _sparse_beamlets(matrix, asked.grid, asked.plan)
+
+
+def beamlet_influence(
+    ct: Any,
+    plan: Any,
+    *,
+    engine: str = "native",
+    scatter: str = "opentps",
+    kernels: str | Path | None = None,
+    density_table: Any = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
+    processes: int | None = None,
+    cache: bool | BeamletCache = True,
+    progress: bool | Callable[[int, int], Any] = True,
+    wanted: BoolArray | None = None,
+) -> DoseInfluence:
+    """Compute the dose influence matrix of an OpenTPS plan.
+
+    Parameters
+    ----------
+    ct, plan, engine, scatter, kernels, density_table, overrides, processes, cache, progress
+        As for `compute_beamlets`.
+    wanted : ndarray of bool, shape (nx, ny, nz), optional
+        Voxels that get a dose although they are air beside the patient.
+
+    Returns
+    -------
+    DoseInfluence
+
+    Raises
+    ------
+    TypeError, ValueError, DoseMemoryError, EngineError
+        As `compute_beamlets`.
+    """
+    asked = _Asked(ct, plan, EngineChoice(engine, scatter, kernels), density_table, overrides)
+    options = _run_options(processes, cache, progress)
+    if asked.choice.is_native:
+        matrix = asked.cone_matrix(wanted, options)
+    else:
+        with contextlib.closing(asked.program_columns(asked.fields, options)) as segments:
+            theirs = assembled(list(segments), asked.grid.n_voxels)
+        matrix = with_rows(theirs, row_permutation(asked.grid.shape))
+    return DoseInfluence(matrix, asked.grid, layout_from_opentps(asked.plan))
 
 
 def compute_dose(
     ct: Any,
     plan: Any,
     *,
+    engine: str = "native",
+    scatter: str = "opentps",
+    kernels: str | Path | None = None,
     density_table: Any = None,
     overrides: Sequence[Mapping[str, Any]] | None = None,
     processes: int | None = None,
@@ -122,15 +186,16 @@ def compute_dose(
     progress: bool | Callable[[int, int], Any] = True,
     roi: Any = None,
 ) -> Any:
-    """Compute the dose of a plan over all fractions, with the MU its beamlets have.
+    """Compute the dose of an OpenTPS plan over all fractions, with the MU its beamlets have.
 
     By default nothing is taken from the cache, so that the result checks doses made from beamlets computed earlier;
     then the beamlets of one segment are held in memory at a time, and beamlets without MU are skipped.
 
     Parameters
     ----------
-    ct, plan, density_table, overrides, processes, cache, progress
-        As for `compute_beamlets`; the default is no cache.
+    ct, plan, engine, scatter, kernels, density_table, overrides, processes, cache, progress
+        As for `compute_beamlets`; the default is no cache. The MU are those of the engine, whatever the reach of
+        scatter; `opentps_brimstone.compute_dose` knows what they are worth on a machine.
     roi : ROIMask, ROIContour or a list of them, optional
         Dose outside their union is zero.
 
@@ -143,25 +208,20 @@ def compute_dose(
     ------
     TypeError, ValueError
         As `compute_beamlets`; also if MU are missing, negative or not finite.
-    EngineError
+    DoseMemoryError, EngineError
         As `compute_beamlets`.
     """
-    ct_grid = checked_grid(ct)
-    own_plan = with_beamlets(plan)
+    asked = _Asked(ct, plan, EngineChoice(engine, scatter, kernels), density_table, overrides)
     check_mu(plan)
-    fields = fields_of(own_plan)
-    isocenter = plan_isocenter(own_plan, ct_grid)
-    inside = rows_inside(roi, ct_grid)
-    density = density_image(ct, own_plan, density_table, overrides)
     options = _run_options(processes, cache, progress)
-    if not options.cache:
-        fields = [field.with_mu() for field in fields]
-    run = _Run(density, isocenter, fields, options)
-    dose = np.zeros(ct_grid.n_voxels)
-    with contextlib.closing(run.columns()) as segments:
-        for field, columns in zip(fields, segments, strict=True):
-            dose += columns.inside(inside).matrix(ct_grid.n_voxels) @ field.mu
-    return _dose_image(dose * own_plan.numberOfFractionsPlanned, ct_grid)
+    inside = rows_inside(roi, asked.grid)
+    if asked.choice.is_native:
+        dose = asked.cone_dose(_wanted(inside, asked.grid), options)
+    else:
+        dose = asked.program_dose(options)
+    if inside is not None:
+        dose[~_in_our_order(inside, asked.grid)] = 0.0
+    return _dose_image(dose * asked.plan.numberOfFractionsPlanned, asked.grid)
 
 
 def engine_info() -> dict[str, Any]:
@@ -181,7 +241,7 @@ def engine_info() -> dict[str, Any]:
         "executable": False,
         "runs_from": None,
         "kernels": None,
-        "opentps_version": _opentps_version(),
+        "opentps_version": opentps_version(),
         "problem": None,
     }
     try:
@@ -196,121 +256,78 @@ def engine_info() -> dict[str, Any]:
     return info
 
 
-# ------------------------------------------------------------------------------------------------- options
+# ------------------------------------------------------------------------------------------------- input
+
+
+class _Asked:
+    """CT and plan of a calculation, checked; the plan is a copy in which every segment has beamlets."""
+
+    def __init__(
+        self, ct: Any, plan: Any, choice: EngineChoice, table: Any, overrides: Sequence[Mapping[str, Any]] | None
+    ) -> None:
+        self.choice = choice
+        self.grid = checked_grid(ct)
+        self.plan = with_beamlets(plan)
+        self.fields = fields_of(self.plan)
+        self.isocenter = plan_isocenter(self.plan, self.grid)
+        self.density = mass_density(ct.imageArray, table, overrides, self.plan)
+
+    def cone_engine(self, wanted: BoolArray | None, options: RunOptions) -> ConeEngine:
+        return ConeEngine(
+            self.density,
+            self.grid,
+            scatter=self.choice.scatter,
+            kernels=self.choice.kernels,
+            wanted=wanted,
+            threads=options.threads,
+        )
+
+    def cone_field(self, field: Field) -> BeamletField:
+        view = BeamView.from_angles(iec_from_opentps(*field.angles_deg), self.isocenter, field.sad_mm)
+        return BeamletField(view, field.xy_mm, field.spacing_mm)
+
+    def cone_matrix(self, wanted: BoolArray | None, options: RunOptions) -> Any:
+        """Beamlet doses by this package's engine, rows in C order."""
+        fields = [self.cone_field(field) for field in self.fields]
+        return self.cone_engine(wanted, options).beamlets(fields, options.progress)
+
+    def cone_dose(self, wanted: BoolArray | None, options: RunOptions) -> FloatArray:
+        """Dose per fraction by this package's engine, shape of the grid."""
+        used = [field.with_mu() for field in self.fields if (field.mu > 0).any()]
+        fields = [self.cone_field(field) for field in used]
+        return self.cone_engine(wanted, options).dose(fields, [field.mu for field in used], options.progress)
+
+    def program_columns(self, fields: Sequence[Field], options: RunOptions) -> Generator[Columns, None, None]:
+        """Beamlet doses by OpenTPS's program, rows in its order."""
+        density = ct_image(self.density, self.grid, "density")
+        return ProgramRun(density, self.isocenter, fields, options).columns()
+
+    def program_dose(self, options: RunOptions) -> FloatArray:
+        """Dose per fraction by OpenTPS's program, shape of the grid."""
+        fields = self.fields if options.cache else [field.with_mu() for field in self.fields]
+        dose = np.zeros(self.grid.n_voxels)
+        with contextlib.closing(self.program_columns(fields, options)) as segments:
+            for field, columns in zip(fields, segments, strict=True):
+                dose += columns.matrix(self.grid.n_voxels) @ field.mu
+        return np.ascontiguousarray(_in_our_order(dose, self.grid))
+
+
+def _in_our_order(rows: Any, grid: VoxelGrid) -> Any:
+    """Rows of OpenTPS's matrix as an array of the grid's shape."""
+    return np.flip(rows.reshape(grid.shape, order="F"), (0, 1))
+
+
+def _wanted(inside: BoolArray | None, grid: VoxelGrid) -> BoolArray | None:
+    return None if inside is None else np.ascontiguousarray(_in_our_order(inside, grid))
 
 
 def _run_options(
     processes: int | None, cache: bool | BeamletCache, progress: bool | Callable[[int, int], Any]
 ) -> RunOptions:
     """Options with the number of processes, and the cache itself or False."""
-    if processes is None:
-        processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
-        raise ValueError(f"processes must be an integer of 1 or more, got {processes!r}")
     if not isinstance(cache, bool | BeamletCache):
         raise TypeError(f"cache must be True, False or a BeamletCache, got {cache!r}")
-    return RunOptions(processes, BeamletCache() if cache is True else cache, progress)
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, progress: bool | Callable[[int, int], Any]) -> Iterator[Any]:
-    """Give an object whose ``update(n)`` shows or reports that n more beamlets are computed."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc="CCC dose engine", unit="beamlet", disable=callable(progress) or not progress) as bar:
-        yield _Report(total, progress) if callable(progress) else bar
-
-
-class _Report:
-    """Calls a function with the beamlets computed and their total."""
-
-    def __init__(self, total: int, report: Callable[[int, int], Any]) -> None:
-        self._done, self._total, self._report = 0, total, report
-
-    def update(self, count: int) -> None:
-        self._done += count
-        self._report(self._done, self._total)
-
-
-# ------------------------------------------------------------------------------------------------- a calculation
-
-
-class _Run:
-    """One calculation: segments from the cache, all others from the engine."""
-
-    def __init__(self, density: Any, isocenter_mm: AnyArray, fields: Sequence[Field], options: RunOptions) -> None:
-        self._density = density
-        self._isocenter_mm = isocenter_mm
-        self._fields = fields
-        self._cache: Any = options.cache or None
-        self._options = options
-        self._row_of_index = row_of_index(density.imageArray.shape)
-
-    def columns(self) -> Generator[Columns, None, None]:
-        """Yield the columns of each segment in order."""
-        from opentps.core.io.CCCdoseEngineIO import writeCT
-
-        with short_lived_folder("opentps-brimstone-") as folder:
-            workspace = Workspace(folder)
-            writeCT(self._density, str(workspace.geometry_folder), self._isocenter_mm)
-            keys = self._keys(workspace)
-            known = [self._from_cache(key, field) for key, field in zip(keys, self._fields, strict=True)]
-            missing = [field for field, columns in zip(self._fields, known, strict=True) if columns is None]
-            n_missing, n_all = (sum(map(len, fields)) for fields in (missing, self._fields))
-            _log.info("%d beamlets, of which the dose engine computes %d", n_all, n_missing)
-            with contextlib.closing(self._computed(workspace, missing)) as doses:
-                known.reverse()
-                for key, field in zip(keys, self._fields, strict=True):
-                    columns = known.pop()  # so that only the caller holds them
-                    yield self._from_doses(doses, key, field) if columns is None else columns
-
-    def _keys(self, workspace: Workspace) -> list[str]:
-        """Cache key of each segment; empty without a cache."""
-        if self._cache is None:
-            return [""] * len(self._fields)
-        common = _CACHE_FORMAT + workspace.fingerprint()
-        texts = ("".join(field.specifications()) for field in self._fields)
-        return [hashlib.sha256(common + text.encode()).hexdigest() for text in texts]
-
-    def _from_cache(self, key: str, field: Field) -> Columns | None:
-        if self._cache is None or (arrays := self._cache.get(key)) is None:
-            return None
-        columns = Columns.from_arrays(arrays, len(field), self._row_of_index.size)
-        if columns is None:
-            self._cache.remove(key)
-        return columns
-
-    def _from_doses(self, doses: Iterator[BeamletDose], key: str, field: Field) -> Columns:
-        """Collect the next segment's beamlets from the engine, and store them in the cache."""
-        columns = Columns.from_doses(list(itertools.islice(doses, len(field))), self._row_of_index)
-        if self._cache is not None:
-            self._cache.put(key, columns.arrays(), self._description(field))
-        return columns
-
-    def _computed(self, workspace: Workspace, fields: Sequence[Field]) -> Generator[BeamletDose, None, None]:
-        """Yield the doses of all beamlets of some segments in order."""
-        texts: list[str] = []
-        for field in fields:
-            texts += field.specifications(first_number=len(texts))
-        if not texts:
-            return
-        with _progress_bar(len(texts), self._options.progress) as bar:
-            yield from workspace.doses(texts, self._density.imageArray.shape, self._options.threads or 1, bar)
-
-    def _description(self, field: Field) -> dict[str, Any]:
-        gantry, couch, collimator = field.angles_deg
-        return {
-            "content": "CCC doses of the beamlets of one segment, Gy per MU and fraction: column j has the values "
-            "values[offsets[j]:offsets[j + 1]] in the voxels rows[offsets[j]:offsets[j + 1]]",
-            "rows": "Fortran order of the image [x, y, z] flipped along x and y",
-            "beamlets": len(field),
-            "opentps_angles_deg": {"gantry": float(gantry), "couch": float(couch), "collimator": float(collimator)},
-            "beamlet_spacing_mm": list(field.spacing_mm),
-            "grid_shape": [int(count) for count in self._density.imageArray.shape],
-            "grid_spacing_mm": [float(step) for step in self._density.spacing],
-            "grid_origin_from_isocenter_mm": [float(x) for x in self._density.origin - self._isocenter_mm],
-            "opentps_version": _opentps_version(),
-        }
+    return RunOptions(thread_count(processes), BeamletCache() if cache is True else cache, progress)
 
 
 # ------------------------------------------------------------------------------------------------- output
@@ -334,13 +351,5 @@ def _sparse_beamlets(matrix: Any, grid: VoxelGrid, own_plan: Any) -> Any:
 def _dose_image(dose: FloatArray, grid: VoxelGrid) -> Any:
     from opentps.core.data.images import DoseImage
 
-    image = np.ascontiguousarray(np.flip(dose.reshape(grid.shape, order="F"), (0, 1)))
     straight = (1, 0, 0, 0, 1, 0, 0, 0, 1)
-    return DoseImage(imageArray=image, origin=grid.origin_mm, spacing=grid.spacing_mm, angles=straight)
-
-
-def _opentps_version() -> str:
-    for distribution in ("opentps-core", "opentps"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(distribution)
-    return "unknown"
+    return DoseImage(imageArray=dose, origin=grid.origin_mm, spacing=grid.spacing_mm, angles=straight)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opentps_brimstone._typing import BoolArray
+from opentps_brimstone._typing import AnyArray, BoolArray, FloatArray
 from opentps_brimstone.adapters.density_table import chosen_density_table
 from opentps_brimstone.adapters.doubts import LARGEST_DENSITY, holds_densities
 from opentps_brimstone.adapters.plan import contour_mask, voxel_grid
@@ -16,7 +16,7 @@ from opentps_brimstone.adapters.plan import contour_mask, voxel_grid
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["checked_grid", "density_image", "rows_inside"]
+__all__ = ["check_hu", "checked_grid", "mass_density", "rows_inside"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,36 +26,42 @@ def checked_grid(ct: Any) -> VoxelGrid:
     values = getattr(ct, "imageArray", None)
     if values is None:
         raise TypeError(f"the CT must be an OpenTPS CTImage with data, got {type(ct).__name__}")
-    values = np.asarray(values)
-    if values.ndim != 3 or min(values.shape) < 2:
-        raise ValueError(
-            f"the CT {ct.name!r} has the shape {values.shape}; the engine needs [x, y, z], 2 voxels or more"
-        )
-    unusable = np.count_nonzero(~np.isfinite(values))
-    if unusable:
-        raise ValueError(f"the CT {ct.name!r} has {unusable} voxels that are NaN or infinite; all must be finite HU")
-    if holds_densities(values):
-        raise ValueError(
-            f"the CT {ct.name!r} has values from {values.min():g} to {values.max():g}, which are densities and not HU: "
-            "OpenTPS's CCCDoseCalculator converts the CT it is given in place; give the CT as it was before"
-        )
+    check_hu(values, ct.name)
     return voxel_grid(ct)
 
 
-def density_image(ct: Any, plan: Any, table: Any, overrides: Sequence[Mapping[str, Any]] | None) -> Any:
-    """Make an image of mass densities in g/cm³; the CT is not changed."""
-    from opentps.core.data.images import CTImage
+def check_hu(values: Any, name: str) -> None:
+    """Raise ValueError if an array is not one of HU that doses can be computed on."""
+    values = np.asarray(values)
+    if values.ndim != 3 or min(values.shape) < 2:
+        raise ValueError(f"the CT {name!r} has the shape {values.shape}; the engine needs [x, y, z], 2 voxels or more")
+    unusable = np.count_nonzero(~np.isfinite(values))
+    if unusable:
+        raise ValueError(f"the CT {name!r} has {unusable} voxels that are NaN or infinite; all must be finite HU")
+    if holds_densities(values):
+        raise ValueError(
+            f"the CT {name!r} has values from {values.min():g} to {values.max():g}, which are densities and not HU: "
+            "OpenTPS's CCCDoseCalculator converts the CT it is given in place; give the CT as it was before"
+        )
 
-    _check_overrides(overrides, ct)
+
+def mass_density(
+    ct_hu: AnyArray, table: Any, overrides: Sequence[Mapping[str, Any]] | None, plan: Any = None
+) -> FloatArray:
+    """Mass densities in g/cm³ of HU, which are not changed.
+
+    The table is the one given, that of the plan design of an OpenTPS plan, or the default.
+    """
+    _check_overrides(overrides, ct_hu.shape)
     chosen = chosen_density_table(table, plan)
-    _log.info("HU become densities by the table %s", chosen.name)
-    density = chosen.mass_density(ct.imageArray)
+    _log.info("densities from HU by the table %s", chosen.name)
+    density = chosen.mass_density(ct_hu)
     for override in overrides or []:
         density[np.asarray(override["Mask"].imageArray, dtype=bool)] = override["Value"]
-    return CTImage(imageArray=density, name="density", origin=ct.origin, spacing=ct.spacing)
+    return density
 
 
-def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct: Any) -> None:
+def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct_shape: tuple[int, ...]) -> None:
     for number, override in enumerate(overrides or []):
         if not isinstance(override, Mapping) or set(override) != {"Mask", "Value"}:
             raise ValueError(
@@ -63,10 +69,8 @@ def _check_overrides(overrides: Sequence[Mapping[str, Any]] | None, ct: Any) -> 
             )
         name = getattr(override["Mask"], "name", "mask")
         shape = np.asarray(getattr(override["Mask"], "imageArray", None)).shape
-        if shape != ct.imageArray.shape:
-            raise ValueError(
-                f"the mask {name!r} of density override {number} has the shape {shape}, the CT {ct.imageArray.shape}"
-            )
+        if shape != ct_shape:
+            raise ValueError(f"the mask {name!r} of density override {number} has the shape {shape}, the CT {ct_shape}")
         value = override["Value"]
         if not isinstance(value, (int, float, np.number)) or not 0 <= float(value) <= LARGEST_DENSITY:
             raise ValueError(

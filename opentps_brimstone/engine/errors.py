@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentps_brimstone._util.errors import BrimstoneError
 
-__all__ = ["DoseCanceled", "DoseMemoryError", "EngineError"]
+__all__ = ["DoseCanceledError", "DoseMemoryError", "EngineError"]
 
 
 class EngineError(BrimstoneError, RuntimeError):
@@ -15,5 +15,5 @@ class DoseMemoryError(BrimstoneError, MemoryError):
     """Doses that were asked for do not fit into the memory that is free."""
 
 
-class DoseCanceled(EngineError):
+class DoseCanceledError(EngineError):
     """Whoever follows the progress of a dose calculation has stopped it."""

@@ -100,4 +100,5 @@ def _distinct(edges: FloatArray) -> FloatArray:
 
 def _nearest(edges: FloatArray, values: FloatArray) -> npt.NDArray[np.intp]:
     above = np.searchsorted(edges, values).clip(1, edges.size - 1)
-    return above - (values - edges[above - 1] < edges[above] - values)
+    nearer_below = values - edges[above - 1] < edges[above] - values
+    return np.where(nearer_below, above - 1, above)

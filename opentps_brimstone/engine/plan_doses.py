@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.progress import Progress
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets
 from opentps_brimstone.adapters.plan import layout_from_opentps
 from opentps_brimstone.adapters.series import ct_on_dose_grid, new_photon_plan
 from opentps_brimstone.engine import compute
+from opentps_brimstone.engine.choice import EngineChoice
+from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView, ConeEngine
+from opentps_brimstone.engine.ct_input import check_hu, mass_density
+from opentps_brimstone.model.beam import SAD_MM
+from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
 
 if TYPE_CHECKING:
-    from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
+    from opentps_brimstone.model.beam import Beam
+    from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
 
 
 def compute_influence(
-    plan: Plan, beamlets_mm: Sequence[FloatArray], spacing_mm: float, engine_options: dict[str, Any]
+    plan: Plan,
+    beamlets_mm: Sequence[FloatArray],
+    spacing_mm: float,
+    *,
+    engine: str = "native",
+    scatter: str = "opentps",
+    kernels: str | Path | None = None,
+    density_table: Any = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
+    processes: int | None = None,
+    cache: Any = True,
+    progress: Progress = False,
 ) -> DoseInfluence:
-    """Compute beamlet doses for a plan with OpenTPS's engine.
+    """Compute beamlet doses for a plan.
 
     Parameters
     ----------
@@ -31,25 +51,115 @@ def compute_influence(
         Beamlet centers of each beam in the beam's eye view.
     spacing_mm : float
         Beamlet size.
-    engine_options : dict
-        For `opentps_brimstone.engine.compute_beamlets`.
+    engine, scatter, kernels, density_table, overrides, processes, cache, progress
+        As for `opentps_brimstone.engine.compute_beamlets`.
 
     Returns
     -------
     DoseInfluence
+        Voxels of the plan's structures get their dose even if they are air beside the patient.
 
     Raises
     ------
+    ValueError
+        If the CT is not one of HU, or an option is invalid.
+    DoseMemoryError
+        If the doses would not fit into memory.
     EngineError
         If the engine fails.
     """
-    photon_plan = new_photon_plan(plan, beamlets_mm, [(spacing_mm, spacing_mm)] * len(plan.beams), None)
-    beamlets = compute.compute_beamlets(ct_on_dose_grid(plan), photon_plan, **engine_options)
-    return dose_influence_from_sparse_beamlets(beamlets, photon_plan, plan.grid)
+    choice = EngineChoice(engine, scatter, kernels)
+    sizes = [(spacing_mm, spacing_mm)] * len(plan.beams)
+    if not choice.is_native:
+        photon_plan = new_photon_plan(plan, beamlets_mm, sizes, None)
+        return compute.beamlet_influence(
+            ct_on_dose_grid(plan),
+            photon_plan,
+            engine=engine,
+            density_table=density_table,
+            overrides=overrides,
+            processes=processes,
+            cache=cache,
+            progress=progress,
+        )
+    cones = plan_engine(plan, choice, density_table, overrides, processes)
+    fields = [
+        BeamletField(beam_view(beam), xy, size) for beam, xy, size in zip(plan.beams, beamlets_mm, sizes, strict=True)
+    ]
+    beam_index = np.repeat(np.arange(len(fields)), [len(xy) for xy in beamlets_mm])
+    layout = BeamletLayout(np.concatenate(beamlets_mm), beam_index, np.array(sizes))
+    return DoseInfluence(cones.beamlets(fields, progress), plan.grid, layout)
+
+
+def plan_engine(
+    plan: Plan,
+    choice: EngineChoice,
+    density_table: Any,
+    overrides: Sequence[Mapping[str, Any]] | None,
+    processes: int | None,
+) -> ConeEngine:
+    """Collapsed cone engine of this package for the CT of a plan, on its dose grid.
+
+    Parameters
+    ----------
+    plan : Plan
+        With a series.
+    choice : EngineChoice
+    density_table, overrides, processes
+        As for `compute_influence`.
+
+    Returns
+    -------
+    ConeEngine
+
+    Raises
+    ------
+    ValueError, EngineError
+        As `compute_influence`.
+    """
+    assert plan.series is not None
+    assert plan.ct_hu is not None
+    check_hu(plan.ct_hu, plan.series.name)
+    return ConeEngine(
+        mass_density(plan.ct_hu, density_table, overrides),
+        plan.grid,
+        scatter=choice.scatter,
+        kernels=choice.kernels,
+        wanted=_inside_any(structure.share for structure in plan.structures.values()),
+        threads=processes,
+    )
+
+
+def beam_view(beam: Beam) -> BeamView:
+    """Where a beam of a plan with a series comes from.
+
+    Parameters
+    ----------
+    beam : Beam
+
+    Returns
+    -------
+    BeamView
+    """
+    assert beam.gantry_angle is not None
+    assert beam.couch_angle is not None
+    assert beam.collimator_angle is not None
+    angles = (beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
+    return BeamView.from_angles(angles, beam.isocenter, SAD_MM)
+
+
+def _inside_any(shares: Iterable[FloatArray]) -> BoolArray | None:
+    masks = [share > 0 for share in shares]
+    return np.logical_or.reduce(masks) if masks else None
 
 
 def plan_influence(
-    photon_plan: Any, ct: Any, grid: VoxelGrid, beamlets: Any, engine_options: dict[str, Any]
+    photon_plan: Any,
+    ct: Any,
+    grid: VoxelGrid,
+    beamlets: Any,
+    engine_options: dict[str, Any],
+    structures: Iterable[Structure] = (),
 ) -> DoseInfluence:
     """Dose influence matrix from given beamlets, those of the plan design if they fit, or the dose engine.
 
@@ -62,6 +172,8 @@ def plan_influence(
     beamlets : opentps SparseBeamlets or None
     engine_options : dict
         For `opentps_brimstone.engine.compute_beamlets`.
+    structures : iterable of Structure, optional
+        Their voxels get a dose even if they are air beside the patient.
 
     Returns
     -------
@@ -81,7 +193,8 @@ def plan_influence(
     else:
         beamlets = _beamlets_of_design(photon_plan, grid)
     if beamlets is None:
-        beamlets = compute.compute_beamlets(ct, photon_plan, **engine_options)
+        wanted = _inside_any(structure.share for structure in structures)
+        return compute.beamlet_influence(ct, photon_plan, wanted=wanted, **engine_options)
     return dose_influence_from_sparse_beamlets(beamlets, photon_plan, grid)
 
 

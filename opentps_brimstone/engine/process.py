@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import importlib.util
 import math
 import os
 import platform
@@ -19,21 +18,21 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.interrupts import interrupt_held_back, short_lived_folder
+from opentps_brimstone.engine import kernel_tables
 from opentps_brimstone.engine.cache import cache_root
+from opentps_brimstone.engine.errors import DoseCanceledError, EngineError
 
 __all__ = [
     "ENGINE_VARIABLE",
     "BeamletDose",
-    "EngineError",
     "Workspace",
     "copy_kernels",
     "engine_file",
@@ -63,7 +62,6 @@ _KERNEL_TABLES = (
 _KERNEL_HEADER = "kernel_header.txt"
 _TABLE_FILES = {f"kernel_{name}": f"{name}.bin" for name in _KERNEL_TABLES}
 _KERNEL_FILES = {"kernel_header": _KERNEL_HEADER} | _TABLE_FILES
-_KERNEL_AXES = ("radii", "angles", "energies")
 _GEOMETRY_FILES = {"geometry_header": "geometry/CT_HeaderFile.txt", "geometry_density": "geometry/CT.bin"}
 
 _LARGEST_BATCH = 16  # beamlets; starting a process costs less than a tenth of one beamlet
@@ -74,18 +72,7 @@ _LAST_LINES = 10
 _INFINITY_BITS = int(np.float32(np.inf).view(np.uint32))
 
 
-class EngineError(BrimstoneError, RuntimeError):
-    """The dose engine is missing, cannot run, or wrote invalid output."""
-
-
 # ------------------------------------------------------------------------------------------------ finding the program
-
-
-def _photon_folder() -> Path:
-    spec = importlib.util.find_spec("opentps.core") if importlib.util.find_spec("opentps") else None
-    if spec is None or not spec.submodule_search_locations:
-        raise EngineError("OpenTPS is not installed: 'pip install opentps-core' brings the dose engine")
-    return Path(spec.submodule_search_locations[0]) / "processing" / "doseCalculation" / "photons"
 
 
 def kernel_folder() -> Path:
@@ -96,7 +83,7 @@ def kernel_folder() -> Path:
     EngineError
         If one is missing.
     """
-    folder = _photon_folder() / "Kernels_differentFluence"
+    folder = kernel_tables.kernel_folder()
     missing = [name for name in _TABLE_FILES.values() if not (folder / name).is_file()]
     if missing:
         raise EngineError(
@@ -117,7 +104,9 @@ def copy_kernels(folder: Path) -> None:
     folder.mkdir()
     for name in _TABLE_FILES.values():
         shutil.copyfile(source / name, folder / name)
-    counts = [(folder / f"{name}.bin").stat().st_size // np.dtype(np.float32).itemsize for name in _KERNEL_AXES]
+    counts = [
+        (folder / f"{name}.bin").stat().st_size // np.dtype(np.float32).itemsize for name in kernel_tables.KERNEL_AXES
+    ]
     text = f"Nradii Nangles Nenergies\r\n{' '.join(map(str, counts))}\r\n"  # byte for byte that of OpenTPS 2
     (folder / _KERNEL_HEADER).write_bytes(text.encode("ascii"))
 
@@ -134,7 +123,7 @@ def engine_file() -> Path:
     """
     named = os.environ.get(ENGINE_VARIABLE)
     if not named:
-        packaged = _photon_folder() / "CCC_DoseEngine" / "CCC_DoseEngine"
+        packaged = kernel_tables.photon_folder() / "CCC_DoseEngine" / "CCC_DoseEngine"
         if not packaged.is_file():
             raise EngineError(
                 f"the dose engine {packaged} is missing: reinstall opentps-core, or name one in {ENGINE_VARIABLE}"
@@ -337,7 +326,7 @@ class Workspace:
         return b"".join(digests)
 
     def doses(
-        self, specifications: Sequence[str], grid_shape: tuple[int, ...], processes: int, bar: Any
+        self, specifications: Sequence[str], grid_shape: tuple[int, ...], processes: int, report: Callable[[int], bool]
     ) -> Generator[BeamletDose, None, None]:
         """Compute beamlets and yield their doses in order.
 
@@ -349,8 +338,8 @@ class Workspace:
             Voxels (nx, ny, nz) of the CT that was written to ``geometry_folder``.
         processes : int
             Engine processes at a time.
-        bar : object with ``update(n)``
-            Called with the number of beamlets computed since the last call.
+        report : callable
+            Called with the number of beamlets computed so far, whenever there are more; False stops the calculation.
 
         Raises
         ------
@@ -363,7 +352,7 @@ class Workspace:
         batches = [
             _Batch(self, first, specifications[first : first + size], (ny, nx, nz)) for first in range(0, total, size)
         ]
-        yield from _run(batches, processes, bar)
+        yield from _run(batches, processes, report)
 
 
 def _write_list(path: Path, entries: Mapping[str, str]) -> None:
@@ -415,11 +404,14 @@ class _Batch:
         return doses
 
 
-def _run(batches: Sequence[_Batch], processes: int, bar: Any) -> Generator[BeamletDose, None, None]:
+def _run(
+    batches: Sequence[_Batch], processes: int, report: Callable[[int], bool]
+) -> Generator[BeamletDose, None, None]:
     """Compute batches, ``processes`` at a time, and yield their beamlets in order."""
     waiting = deque(enumerate(batches))
     running: dict[int, subprocess.Popen[bytes]] = {}
     finished: dict[int, list[BeamletDose]] = {}
+    done = 0
     try:
         for wanted in range(len(batches)):
             while wanted not in finished:
@@ -430,7 +422,9 @@ def _run(batches: Sequence[_Batch], processes: int, bar: Any) -> Generator[Beaml
                 for number in [number for number, process in running.items() if process.poll() is not None]:
                     finished[number] = batches[number].result(running[number].returncode)
                     del running[number]
-                    bar.update(len(batches[number]))
+                    done += len(batches[number])
+                    if not report(done):
+                        raise DoseCanceledError("the dose calculation was stopped")
                 if len(running) == processes or not waiting:
                     time.sleep(_POLL_S)
             yield from finished.pop(wanted)

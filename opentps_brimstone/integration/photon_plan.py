@@ -75,7 +75,7 @@ def plan_from_opentps(
     ]
     _check_structures(structures, grid)
     warn_of_doubts(photon_plan, ct, rois)
-    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options)
+    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options, structures)
     plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
     attach_opentps_plan(plan, photon_plan, ct)
     return plan
@@ -164,11 +164,13 @@ def optimize_photon_plan(
     validate_photon_plan(photon_plan)
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
-    _check_structures([structure for structure, _ in terms], grid)
+    structures = [structure for structure, _ in terms]
+    _check_structures(structures, grid)
     warn_of_doubts(photon_plan, ct, _rois_of(objectives))
     if initial_weights is not None:
         checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
-    influence = plan_influence(photon_plan, ct, grid, beamlets, {"progress": progress, **engine_options})
+    options = {"progress": progress, **engine_options}
+    influence = plan_influence(photon_plan, ct, grid, beamlets, options, structures)
     optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
     result = optimizer.optimize(
         initial_weights=initial_weights,

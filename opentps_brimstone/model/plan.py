@@ -20,7 +20,8 @@ from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["Plan"]
 
@@ -434,13 +435,16 @@ class Plan:
         margin_mm: float = 5.0,
         dose_grid_mm: float | tuple[float, float, float] | None = None,
         *,
+        engine: str = "native",
+        scatter: str = "opentps",
+        kernels: str | Path | None = None,
         density_table: Any = None,
         overrides: Sequence[Mapping[str, Any]] | None = None,
         processes: int | None = None,
         cache: Any = True,
-        progress: bool = True,
+        progress: bool | Callable[[int, int], Any] = True,
     ) -> DoseInfluence:
-        """Place beamlets on the target's projections, and compute their doses with OpenTPS's engine.
+        """Place beamlets on the target's projections, and compute their doses.
 
         Parameters
         ----------
@@ -452,8 +456,11 @@ class Plan:
             Beamlets are placed up to this distance, plus half a spacing, from the target's projection.
         dose_grid_mm : float or (float, float, float), optional
             Spacing of the dose grid. Default: keep the plan's.
-        density_table, overrides, processes, cache, progress
-            As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid.
+        engine : {"native", "opentps"}
+            This package's collapsed cone engine, or OpenTPS's own program.
+        scatter, kernels, density_table, overrides, processes, cache, progress
+            As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid. Voxels of
+            the plan's structures get a dose even if they are air beside the patient.
 
         Returns
         -------
@@ -463,6 +470,8 @@ class Plan:
         ------
         TypeError, ValueError
             Before the engine starts, if there are no beams or no target, or a number is out of its range.
+        DoseMemoryError
+            Before the engine starts, if the doses would not fit into memory.
         EngineError
             If the dose engine fails.
         """
@@ -481,8 +490,19 @@ class Plan:
         common_isocenter([(beam.name, beam.isocenter) for beam in self._beams])
         share = self._target_share(targets)
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
-        options = {"density_table": density_table, "overrides": overrides, "processes": processes, "cache": cache}
-        self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options | {"progress": progress})
+        self._influence = compute_influence(
+            self,
+            xy,
+            float(beamlet_spacing_mm),
+            engine=engine,
+            scatter=scatter,
+            kernels=kernels,
+            density_table=density_table,
+            overrides=overrides,
+            processes=processes,
+            cache=cache,
+            progress=progress,
+        )
         self._weights = None
         return self._influence
 

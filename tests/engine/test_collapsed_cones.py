@@ -10,7 +10,7 @@ from dose_scene import Beam, compute_by_opentps, lattice, thorax
 from opentps_brimstone.adapters.angles import iec_from_opentps
 from opentps_brimstone.engine import collapsed_cones
 from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView, ConeEngine
-from opentps_brimstone.engine.errors import DoseCanceled, DoseMemoryError
+from opentps_brimstone.engine.errors import DoseCanceledError, DoseMemoryError
 from opentps_brimstone.model.influence import VoxelGrid
 
 WATER = VoxelGrid((20, 20, 20), (5.0, 5.0, 5.0), (-47.5, -47.5, -47.5))
@@ -120,7 +120,7 @@ def test_progress_that_returns_false_stops_at_once():
         asked.append(time.monotonic())
         return len(asked) < 2
 
-    with pytest.raises(DoseCanceled, match="stopped"):
+    with pytest.raises(DoseCanceledError, match="stopped"):
         slow_engine().beamlets([field(30.0, 60.0)], stop_now)
     assert time.monotonic() - asked[-1] < 1.0
 
@@ -148,7 +148,7 @@ def test_ctrl_c_stops_within_a_second():
 def test_too_little_memory_is_said_before_work(monkeypatch):
     monkeypatch.setattr(collapsed_cones, "available_bytes", lambda: 2**18)
     seen = []
-    with pytest.raises(DoseMemoryError, match=r"64 beamlets on 8000 voxels take up to .*, and 256 KiB are free: take a "):
+    with pytest.raises(DoseMemoryError, match=r"64 beamlets on 8000 voxels take up to .*, and 256 KiB are free: take"):
         water().beamlets([field()], lambda *steps: seen.append(steps))
     assert seen == []
 

@@ -20,10 +20,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opentps_brimstone import engine as engine_room
 from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 from opentps_brimstone.adapters.versions import set_source_distance
-from opentps_brimstone.engine import EngineError, compute_beamlets, compute_dose, engine_info, process as ccc_process
+from opentps_brimstone.engine import EngineError, engine_info, kernel_tables, process as ccc_process
 from opentps_brimstone.engine.cache import BeamletCache
+
+compute_beamlets = functools.partial(engine_room.compute_beamlets, engine="opentps")
+compute_dose = functools.partial(engine_room.compute_dose, engine="opentps")
 
 SHAPE = (20, 24, 16)
 SPACING = (8.0, 9.0, 10.0)
@@ -666,7 +670,7 @@ def test_an_impatient_second_ctrl_c_still_ends_all_processes(monkeypatch) -> Non
 def real_engine(tmp_path: Path) -> Path:
     """An executable copy of OpenTPS's engine."""
     engine = tmp_path / "real_engine"
-    source = Path(ccc_process._photon_folder()) / "CCC_DoseEngine" / "CCC_DoseEngine"
+    source = Path(kernel_tables.photon_folder()) / "CCC_DoseEngine" / "CCC_DoseEngine"
     shutil.copy(source, engine)
     engine.chmod(0o755)
     return engine
@@ -788,7 +792,7 @@ def test_missing_engine(tmp_path: Path, monkeypatch) -> None:
     ):
         compute_beamlets(make_ct(), make_plan(), progress=False)
     monkeypatch.delenv(ccc_process.ENGINE_VARIABLE)
-    monkeypatch.setattr(ccc_process, "_photon_folder", lambda: tmp_path)
+    monkeypatch.setattr(kernel_tables, "photon_folder", lambda: tmp_path)
     with pytest.raises(EngineError, match=r"dose engine .*CCC_DoseEngine is missing: reinstall opentps-core"):
         compute_beamlets(make_ct(), make_plan(), progress=False)
 
@@ -799,7 +803,7 @@ def test_missing_kernels(tmp_path: Path, monkeypatch) -> None:
     shutil.copytree(ccc_process.kernel_folder(), kernels)
     (kernels / "mu.bin").unlink()
     monkeypatch.setenv(ccc_process.ENGINE_VARIABLE, str(engine))
-    monkeypatch.setattr(ccc_process, "_photon_folder", lambda: tmp_path / "photons")
+    monkeypatch.setattr(kernel_tables, "photon_folder", lambda: tmp_path / "photons")
     with pytest.raises(EngineError, match=r"kernels mu\.bin are missing in .*reinstall opentps-core"):
         compute_beamlets(make_ct(), make_plan(), progress=False)
 
@@ -828,11 +832,11 @@ def test_engine_that_cannot_run_here(tmp_path: Path, monkeypatch, content: bytes
 
 def test_engine_without_permission_is_copied_once(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "photons"
-    shutil.copytree(ccc_process._photon_folder() / "CCC_DoseEngine", folder / "CCC_DoseEngine")
+    shutil.copytree(kernel_tables.photon_folder() / "CCC_DoseEngine", folder / "CCC_DoseEngine")
     shutil.copytree(ccc_process.kernel_folder(), folder / "Kernels_differentFluence")
     packaged = folder / "CCC_DoseEngine" / "CCC_DoseEngine"
     packaged.chmod(0o644)
-    monkeypatch.setattr(ccc_process, "_photon_folder", lambda: folder)
+    monkeypatch.setattr(kernel_tables, "photon_folder", lambda: folder)
     compute_beamlets(make_ct(), make_plan(angles=[(0, 0, 0)]), progress=False, cache=False)
     (copy,) = (tmp_path / "cache" / "engine").iterdir()
     assert copy.read_bytes() == packaged.read_bytes()

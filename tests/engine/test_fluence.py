@@ -43,7 +43,11 @@ def test_edges_that_differ_by_rounding_are_one():
 
 def test_closed_places_have_no_fluence_at_all():
     width = np.array([(0.1 * n, 0.1 * n + 0.3) for n in range(50)])
-    fluence = FluenceMap.of([Rectangles(width, np.tile([0.0, 1.0], (50, 1)), np.full(50, 0.1)),
-                             Rectangles([(20.0, 21.0)], [(0.0, 1.0)], [1.0])])
+    fluence = FluenceMap.of(
+        [
+            Rectangles(width, np.tile([0.0, 1.0], (50, 1)), np.full(50, 0.1)),
+            Rectangles([(20.0, 21.0)], [(0.0, 1.0)], [1.0]),
+        ]
+    )
     assert at(fluence, 10.0, 0.5) == 0.0
     assert at(fluence, 20.5, 0.5) == pytest.approx(1.0)

@@ -18,7 +18,7 @@ def folder(tmp_path):
     return shutil.copytree(kernel_folder(), tmp_path / "kernels")
 
 
-def test_kernels_that_openTPS_brings_are_read():
+def test_kernels_that_opentps_brings_are_read():
     for name in (None, "Kernels_differentFluence", "Kernels_6MV"):
         assert read_kernel_tables(name) is not None
     assert kernel_digest() == kernel_digest("Kernels_differentFluence") != kernel_digest("Kernels_6MV")

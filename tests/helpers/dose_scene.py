@@ -143,7 +143,7 @@ def compute_by_opentps(body: Body, beams) -> sp.csc_matrix:
 
     hu = 1000.0 * body.density.astype(np.float64) - 1000.0
     ct = CTImage(imageArray=hu, name="scene", origin=body.origin, spacing=body.spacing)
-    result = compute_beamlets(ct, _photon_plan(beams), cache=False, progress=False)
+    result = compute_beamlets(ct, _photon_plan(beams), engine="opentps", cache=False, progress=False)
     return in_c_order(result.toSparseMatrix(), body.density.shape)
 
 
