@@ -34,6 +34,7 @@ from .goal_planning.settings import GoalPlannerSettings as GoalPlannerSettings
 from .integration.deliverable import DeliverablePlan as DeliverablePlan, make_deliverable as make_deliverable
 from .integration.opentps_method import register as register, unregister as unregister
 from .integration.photon_plan import optimize_photon_plan as optimize_photon_plan
+from .integration.plan_dose import compute_dose as compute_dose
 from .model.beam import Beam as Beam
 from .model.dose import DoseArray as DoseArray
 from .model.influence import BeamletLayout as BeamletLayout, DoseInfluence as DoseInfluence, VoxelGrid as VoxelGrid

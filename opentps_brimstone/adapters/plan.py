@@ -38,6 +38,7 @@ __all__ = [
     "contours_of",
     "ensure_beamlets",
     "layout_from_opentps",
+    "mlc_openings",
     "plan_isocenter",
     "remove_beamlets",
     "structure_from_roi",
@@ -156,6 +157,32 @@ def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
             f"{segment.yBeamletSpacing_mm} mm: OpenTPS drops leaf pairs open by no more than one spacing"
         )
     return beamlets
+
+
+def mlc_openings(segment: Any, place: str) -> tuple[FloatArray, FloatArray]:
+    """Rectangles that MLC and jaws of a segment leave open.
+
+    Parameters
+    ----------
+    segment : opentps PlanPhotonSegment
+    place : str
+        Where it is, for the error.
+
+    Returns
+    -------
+    x_mm, y_mm : ndarray, shape (n, 2)
+        Low and high edges at the isocenter plane of the leaf pairs that are open.
+
+    Raises
+    ------
+    ValueError
+        If the segment has no MLC, or a position is not a number.
+    """
+    leaves = _leaves(segment, place)
+    x_jaw, y_jaw = _jaw(segment.x_jaw_mm, f"{place}: x_jaw_mm"), _jaw(segment.y_jaw_mm, f"{place}: y_jaw_mm")
+    x, y = leaves[:, 2:].clip(min(x_jaw), max(x_jaw)), leaves[:, :2].clip(min(y_jaw), max(y_jaw))
+    is_open = (x[:, 1] > x[:, 0]) & (y[:, 1] > y[:, 0])
+    return x[is_open], y[is_open]
 
 
 def _leaves(segment: Any, place: str) -> FloatArray:

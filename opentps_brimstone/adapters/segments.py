@@ -20,7 +20,7 @@ import copy
 import io
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,6 @@ from opentps_brimstone.adapters.privates import (
 )
 from opentps_brimstone.adapters.versions import source_distances_mm
 from opentps_brimstone.sequencing.alignment import leaf_aligned_beamlets
-from opentps_brimstone.sequencing.mlc import TOLERANCE_MM
 from opentps_brimstone.sequencing.segments import open_shares
 
 if TYPE_CHECKING:
@@ -281,24 +280,6 @@ def _segment(
 # ------------------------------------------------------------------------------------------------------------ sampling
 
 
-class _Openings(NamedTuple):
-    """Opening of every leaf pair of an aperture, limited by the jaws."""
-
-    left: FloatArray
-    right: FloatArray
-    low: FloatArray
-    high: FloatArray
-
-
-def _openings(beam: SequencedBeam, aperture: Aperture) -> _Openings:
-    boundaries = np.asarray(beam.mlc.leaf_boundaries_mm)
-    x_jaws, y_jaws = (jaw or (-math.inf, math.inf) for jaw in (beam.jaws.x_mm, beam.jaws.y_mm))
-    left, right = np.maximum(aperture.left_mm, x_jaws[0]), np.minimum(aperture.right_mm, x_jaws[1])
-    low, high = np.maximum(boundaries[:-1], y_jaws[0]), np.minimum(boundaries[1:], y_jaws[1])
-    is_open = (right - left > TOLERANCE_MM) & (high - low > TOLERANCE_MM)
-    return _Openings(left[is_open], right[is_open], low[is_open], high[is_open])
-
-
 def _sampling(beams: Sequence[SequencedBeam], asked_mm: tuple[float, float] | None) -> tuple[float, float]:
     """Largest beamlets that sample all openings of a plan exactly, or the requested size."""
     sizes = {beam.spacing_mm for beam in beams}
@@ -333,7 +314,7 @@ def _misfit(axis: str, spacing: float, beam: SequencedBeam) -> str:
     for number, aperture in enumerate(beam.apertures):
         if aperture.mu == 0:
             continue
-        opened = _openings(beam, aperture)
+        opened = beam.openings(aperture)
         low, high = (opened.left, opened.right) if axis == "x" else (opened.low, opened.high)
         if not low.size:
             return f"aperture {number} of beam {beam.beam_index} is closed and has {aperture.mu:g} MU"
@@ -439,7 +420,7 @@ def _position(cell: Any, spacing: tuple[float, float]) -> str:
 
 def _meant(beam: SequencedBeam, spacing: tuple[float, float]) -> tuple[IntArray, FloatArray]:
     """Find the indices of the cells that a beam opens, and their MU; cell k is centered at (k - 1/2) spacings."""
-    opened = [_openings(beam, aperture) for aperture in beam.apertures if aperture.mu > 0]
+    opened = [beam.openings(aperture) for aperture in beam.apertures if aperture.mu > 0]
     ends = [
         (min(low.min() for low in lows), max(high.max() for high in highs))
         for lows, highs in (

@@ -22,7 +22,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from opentps_brimstone.dicom.rt_plan_machine import (
     read_control_points,
     read_devices,
 )
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 __all__ = ["RTPlanError", "RTPlanWarning", "read_rt_plan"]
 
@@ -75,7 +78,7 @@ class _Options:
 
 
 def read_rt_plan(
-    path: Path | str,
+    path: Path | str | Dataset,
     *,
     fraction_group: int | None = None,
     maximum_travel_mm: float = 10.0,
@@ -87,8 +90,8 @@ def read_rt_plan(
 
     Parameters
     ----------
-    path : Path
-        Of a static, step-and-shoot, sliding window or arc plan.
+    path : path or pydicom Dataset
+        A static, step-and-shoot, sliding window or arc plan.
     fraction_group : int, optional
         Which one to read; needed when the file has several.
     maximum_travel_mm, maximum_turn_degrees : float
@@ -130,25 +133,31 @@ def read_rt_plan(
             raise ValueError(f"{name} must be 0.1 or more, got {value}")
     options = _Options(maximum_travel_mm, maximum_turn_degrees, beamlet_spacing_mm, ignore_modifiers)
     notes: list[str] = []
-    plan = _read_plan(_open(Path(path)), fraction_group, options, notes)
+    file = _open(Path(path)) if isinstance(path, Path | str) else _checked(path, "the RT Plan")
+    plan = _read_plan(file, fraction_group, options, notes)
     for note in dict.fromkeys(notes):
-        warnings.warn(f"{path}: {note}", RTPlanWarning, stacklevel=2)
+        warnings.warn(f"{file.place.path}: {note}", RTPlanWarning, stacklevel=2)
     return plan
 
 
 def _open(path: Path) -> Item:
     """Dataset of the file, if it is a photon RT Plan."""
     from pydicom import dcmread
-    from pydicom.uid import UID
 
-    place = Place(str(path))
     encoded = path.read_bytes()
     try:
         # Older systems write files without the preamble, which force stands for.
         dataset = dcmread(io.BytesIO(encoded), force=True)
     except Exception as error:
-        raise place.error(f"is not a DICOM file or is damaged: {error}") from error
-    plan = Item(dataset, place)
+        raise Place(str(path)).error(f"is no DICOM file or a damaged one: {error}") from error
+    return _checked(dataset, str(path))
+
+
+def _checked(dataset: Dataset, name: str) -> Item:
+    """Item of a dataset, if it is a photon RT Plan."""
+    from pydicom.uid import UID
+
+    plan = Item(dataset, Place(name))
     sop_class, modality = plan.text("SOPClassUID"), plan.text("Modality")
     if sop_class == _ION_PLAN_CLASS:
         raise plan.error("is an RT Ion Plan; only photon plans can be read")

@@ -26,6 +26,7 @@ from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
+from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
 from opentps_brimstone.engine.process import engine_file, kernel_folder
 
@@ -40,9 +41,12 @@ def calibrate(
     voxel_mm: float | tuple[float, float, float],
     reference: ReferenceField | None = None,
     *,
+    engine: str = "native",
+    scatter: str = "opentps",
+    kernels: str | Path | None = None,
     cache: bool = True,
     processes: int | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[int, int], Any] = False,
 ) -> Calibration:
     """Calibrate the dose engine for a size of beamlets and voxels.
 
@@ -54,8 +58,12 @@ def calibrate(
         Voxel size of the dose grid.
     reference : ReferenceField, optional
         Default: 10 × 10 cm², 10 cm deep at the isocenter, 1 cGy/MU.
+    engine, scatter, kernels
+        What doses are computed with, as for `opentps_brimstone.engine.compute_dose`. With ``scatter="full"`` the size
+        of beamlets makes no difference.
     cache : bool
-        Look up the result in the user's cache, and store a new one there.
+        Look up what OpenTPS's program gives in the user's cache, and store a new result there. This package's engine
+        always measures.
     processes, progress
         As for `opentps_brimstone.engine.compute_dose`.
 
@@ -80,11 +88,13 @@ def calibrate(
         "voxel_mm": [dx, dy, dz],
     }
 
-    def measure() -> float:
-        return _measured(chosen, (width, height), (dx, dy, dz), RunOptions(processes, cache, progress))
+    choice = EngineChoice(engine, scatter, kernels)
 
-    gy = _cached(question, measure) if cache else measure()
-    return Calibration(gy, (width, height), (dx, dy, dz), chosen)
+    def measure() -> float:
+        return _measured(chosen, (width, height), (dx, dy, dz), choice, RunOptions(processes, cache, progress))
+
+    gy = _cached(question, measure) if cache and not choice.is_native else measure()
+    return Calibration(gy, (width, height), (dx, dy, dz), chosen, choice)
 
 
 def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None = None, **options: Any) -> Calibration:
@@ -136,15 +146,23 @@ def _measured(
     reference: ReferenceField,
     beamlet_mm: tuple[float, float],
     voxel_mm: tuple[float, float, float],
+    choice: EngineChoice,
     options: RunOptions,
 ) -> float:
     from opentps_brimstone.engine.compute import compute_dose
-    from opentps_brimstone.engine.water_tank import add_open_field, water_tank
+    from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 
-    tank = water_tank(reference, voxel_mm)
+    tank = water_tank(reference, voxel_mm, MARGIN_MM[choice.scatter])
     plan = add_open_field(tank, reference, beamlet_mm)
     dose = compute_dose(
-        tank.ct, plan, density_table=tank.density_table, processes=options.threads, progress=options.progress
+        tank.ct,
+        plan,
+        engine=choice.engine,
+        scatter=choice.scatter,
+        kernels=choice.kernels,
+        density_table=tank.density_table,
+        processes=options.threads,
+        progress=options.progress,
     )
     return tank.dose_at_point(dose)
 

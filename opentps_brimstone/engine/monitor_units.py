@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone.engine.choice import EngineChoice
+
 
 @dataclass(frozen=True)
 class ReferenceField:
@@ -74,12 +76,15 @@ class Calibration:
     voxel_mm : (float, float, float)
         Size of the voxels it is valid for.
     reference : ReferenceField
+    choice : EngineChoice
+        How its dose was computed.
     """
 
     gy_per_engine_mu: float
     beamlet_mm: tuple[float, float]
     voxel_mm: tuple[float, float, float]
     reference: ReferenceField = field(default_factory=ReferenceField)
+    choice: EngineChoice = field(default_factory=EngineChoice)
 
     @property
     def factor(self) -> float:
@@ -113,9 +118,7 @@ class Calibration:
         return np.divide(machine_mu, self.factor)
 
     def __str__(self) -> str:
-        beamlet = " x ".join(f"{size:g}" for size in self.beamlet_mm)
+        beamlet = f"beamlets of {' x '.join(f'{size:g}' for size in self.beamlet_mm)} mm"
+        given = "scatter through the whole patient" if self.choice.scatter == "full" else beamlet
         voxel = " x ".join(f"{size:g}" for size in self.voxel_mm)
-        return (
-            f"{self.reference}; 1 engine MU is {self.factor:.4f} MU with beamlets of {beamlet} mm "
-            f"and voxels of {voxel} mm"
-        )
+        return f"{self.reference}; 1 engine MU is {self.factor:.4f} MU with {given} and voxels of {voxel} mm"

@@ -130,12 +130,14 @@ def plan_engine(
     )
 
 
-def beam_view(beam: Beam) -> BeamView:
+def beam_view(beam: Beam, sad_mm: float = SAD_MM) -> BeamView:
     """Where a beam of a plan with a series comes from.
 
     Parameters
     ----------
     beam : Beam
+    sad_mm : float
+        Distance of its source from the isocenter.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def beam_view(beam: Beam) -> BeamView:
     assert beam.couch_angle is not None
     assert beam.collimator_angle is not None
     angles = (beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
-    return BeamView.from_angles(angles, beam.isocenter, SAD_MM)
+    return BeamView.from_angles(angles, beam.isocenter, sad_mm)
 
 
 def _inside_any(shares: Iterable[FloatArray]) -> BoolArray | None:

@@ -14,10 +14,12 @@ from opentps_brimstone.adapters.versions import set_source_distance
 if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import ReferenceField
 
-__all__ = ["WaterTank", "add_open_field", "water_tank"]
+__all__ = ["MARGIN_MM", "WaterTank", "add_open_field", "water_tank"]
 
 _AIR_G_CM3 = 0.001
-_MARGIN_MM = 15.0  # water beside the field and below the point; more changes the dose by less than 0.1 %
+MARGIN_MM = {"opentps": 15.0, "full": 100.0}
+"""Water beside the field and below the point, by the reach of scatter; more changes the dose by less than 0.1 %."""
+
 # Position of the axis in a voxel, as shares of its size. Where beamlet edges fall on voxel boundaries the engine counts
 # samples twice: with the axis on the corner of four voxels of 5 mm its dose is up to 15 % too high, elsewhere 0.3 %.
 _AXIS_IN_VOXEL = (0.171, 0.289)
@@ -73,7 +75,9 @@ def _near(axis: Any, position: float) -> Any:
     return distance <= max(_CHAMBER_HALF_WIDTH_MM, distance.min())
 
 
-def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> WaterTank:
+def water_tank(
+    field: ReferenceField, voxel_mm: tuple[float, float, float], margin_mm: float = MARGIN_MM["opentps"]
+) -> WaterTank:
     """Make a water tank for a reference field.
 
     Parameters
@@ -81,6 +85,8 @@ def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> W
     field : ReferenceField
     voxel_mm : (float, float, float)
         Voxel size.
+    margin_mm : float
+        Water beside the field and below the point.
 
     Returns
     -------
@@ -89,11 +95,11 @@ def water_tank(field: ReferenceField, voxel_mm: tuple[float, float, float]) -> W
     from opentps.core.data.images import CTImage
 
     step_x, step_y, step_z = voxel_mm
-    at_point = (field.ssd_mm + field.depth_mm + _MARGIN_MM) / field.sad_mm
-    half = field.field_mm / 2 * max(at_point, 1.0) + _MARGIN_MM
+    at_point = (field.ssd_mm + field.depth_mm + margin_mm) / field.sad_mm
+    half = field.field_mm / 2 * max(at_point, 1.0) + margin_mm
     n_x, n_z = (2 * math.ceil(half / step) + 1 for step in (step_x, step_z))
     n_air = 2
-    n_y = n_air + math.ceil((field.depth_mm + _MARGIN_MM) / step_y) + 1
+    n_y = n_air + math.ceil((field.depth_mm + margin_mm) / step_y) + 1
     hu = np.full((n_x, n_y, n_z), -1000.0)
     hu[:, n_air:, :] = 0.0
     # y = 0 is the water's surface; x = z = 0 the axis.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +99,15 @@ def open_shares(
     return shares
 
 
+class Openings(NamedTuple):
+    """What the leaf pairs of an aperture leave open, limited by the jaws; a number for each open pair, in mm."""
+
+    left: FloatArray
+    right: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
 @dataclass(frozen=True, eq=False)
 class SequencedBeam:
     """A beam sequenced into apertures.
@@ -168,6 +178,24 @@ class SequencedBeam:
         """Centers of the grid's cells, row after row, shape (n_rows * n_columns, 2)."""
         x, y = np.meshgrid(self.x_mm, self.y_mm)
         return np.column_stack([x.ravel(), y.ravel()])
+
+    def openings(self, aperture: Aperture) -> Openings:
+        """Rectangles that an aperture of this beam leaves open.
+
+        Parameters
+        ----------
+        aperture : Aperture
+
+        Returns
+        -------
+        Openings
+        """
+        boundaries = np.asarray(self.mlc.leaf_boundaries_mm)
+        x_jaws, y_jaws = (jaw or (-np.inf, np.inf) for jaw in (self.jaws.x_mm, self.jaws.y_mm))
+        left, right = np.maximum(aperture.left_mm, x_jaws[0]), np.minimum(aperture.right_mm, x_jaws[1])
+        low, high = np.maximum(boundaries[:-1], y_jaws[0]), np.minimum(boundaries[1:], y_jaws[1])
+        is_open = (right - left > TOLERANCE_MM) & (high - low > TOLERANCE_MM)
+        return Openings(left[is_open], right[is_open], low[is_open], high[is_open])
 
     def fluence_at(self, xy_mm: npt.ArrayLike) -> FloatArray:
         """Compute the fluence that the apertures deliver from their leaf positions.
