@@ -5,7 +5,7 @@
 namespace brimstone {
 
 /// Polak-Ribière conjugate gradient (E. Polak and G. Ribière, 1969), restarted with steepest descent when a
-/// direction is no descent or its β is negative. The variance adapts after every line minimization.
+/// direction is not a descent or its β is negative. The variance adapts after every line minimization.
 class ConjugateGradientSearch final : public Search {
 public:
     ConjugateGradientSearch(LevelObjective& objective, LineSearch& line_search,
