@@ -4,6 +4,7 @@ PYBIND11_MODULE(_core, module) {
     namespace bindings = brimstone::bindings;
     module.doc() = "The numerical core of opentps_brimstone; its Python layer is the public interface.";
     bindings::bind_build(module);
+    bindings::bind_choices(module);
     bindings::bind_dose(module);
     bindings::bind_dose_matrix(module);
     bindings::bind_column_sums(module);
