@@ -54,7 +54,7 @@ def mass_density(
     """
     _check_overrides(overrides, ct_hu.shape)
     chosen = chosen_density_table(table, plan)
-    _log.info("densities from HU by the table %s", chosen.name)
+    _log.debug("densities from HU by the table %s", chosen.name)
     density = chosen.mass_density(ct_hu)
     for override in overrides or []:
         density[np.asarray(override["Mask"].imageArray, dtype=bool)] = override["Value"]

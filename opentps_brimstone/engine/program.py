@@ -47,7 +47,7 @@ class ProgramRun:
             known = [self._from_cache(key, field) for key, field in zip(keys, self._fields, strict=True)]
             missing = [field for field, columns in zip(self._fields, known, strict=True) if columns is None]
             n_missing, n_all = (sum(map(len, fields)) for fields in (missing, self._fields))
-            _log.info("%d beamlets, of which the dose engine computes %d", n_all, n_missing)
+            _log.debug("%d beamlets, of which the dose engine computes %d", n_all, n_missing)
             with contextlib.closing(self._computed(workspace, missing)) as doses:
                 known.reverse()
                 for key, field in zip(keys, self._fields, strict=True):
