@@ -43,10 +43,6 @@ def short_lived_folder(prefix: str, parent: Path | None = None) -> Iterator[Path
         Start of its name.
     parent : Path, optional
         Default: the system's folder for temporary files. The new folder may be moved away in the block.
-
-    Yields
-    ------
-    Path
     """
     with interrupt_held_back():
         folder = tempfile.mkdtemp(prefix=prefix, dir=parent)

@@ -29,12 +29,7 @@ class LazyArray(np.lib.mixins.NDArrayOperatorsMixin):
         self._array: AnyArray | None = None
 
     def materialize(self) -> AnyArray:
-        """Compute the array unless that has been done.
-
-        Returns
-        -------
-        ndarray
-        """
+        """Compute the array unless that has been done."""
         if self._array is None:
             assert self._compute is not None
             self._array = self._compute()

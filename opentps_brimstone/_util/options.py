@@ -70,11 +70,6 @@ def option(default: Any, text: str, bounds: Bounds = _ANY) -> Any:
     default : object
     text : str
         For the documentation.
-    bounds : Bounds, optional
-
-    Returns
-    -------
-    dataclasses.Field
     """
     return dataclasses.field(default=default, metadata={"text": text, "bounds": bounds})
 

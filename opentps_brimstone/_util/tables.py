@@ -25,7 +25,6 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     Parameters
     ----------
-    columns : sequence of str
     rows : sequence of sequence of str
         As many entries each as there are columns.
 
@@ -52,16 +51,10 @@ def html_table(
 
     Parameters
     ----------
-    columns : sequence of str
     rows : sequence of sequence of str
         As many entries each as there are columns; special characters are escaped, except in `Html`.
     fills : sequence of str or None, optional
         Background of each row, such as "#DDF1E4".
-    caption : str
-
-    Returns
-    -------
-    Html
     """
     head = "".join(f'<th style="{_CELL};background:#e6e6e6;color:#111">{_escaped(name)}</th>' for name in columns)
     lines = [f"<tr>{head}</tr>"]

@@ -36,7 +36,6 @@ class CTImage(NamedTuple):
     Attributes
     ----------
     hu : ndarray, shape (nx, ny, nz)
-    grid : VoxelGrid
     """
 
     hu: FloatArray
@@ -45,13 +44,7 @@ class CTImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Slice:
-    """A file with one CT slice, without its pixels.
-
-    Attributes
-    ----------
-    path : Path
-    header : pydicom Dataset
-    """
+    """A file with one CT slice, without its pixels."""
 
     path: Path
     header: Dataset

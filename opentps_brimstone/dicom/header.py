@@ -42,7 +42,6 @@ def load_reference(source: DicomSource | None, modality: str, what: str) -> Data
 
     Parameters
     ----------
-    source : path, pydicom Dataset or None
     modality : str
         What its Modality must be.
     what : str
@@ -96,13 +95,8 @@ def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
 
     Parameters
     ----------
-    sop_class : str
     sop_instance_uid : str, optional
         A new one by default.
-
-    Returns
-    -------
-    Dataset
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
@@ -119,10 +113,6 @@ def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
 
 def check_references(references: Sequence[Dataset]) -> None:
     """Find out whether objects are of one patient, study and frame of reference, so that another can refer to them.
-
-    Parameters
-    ----------
-    references : sequence of Dataset
 
     Raises
     ------
@@ -150,7 +140,6 @@ def describe_object(
     ----------
     dataset : Dataset
         Changed in place.
-    modality : str
     description : str
         Of the series, up to 64 characters.
     references : sequence of Dataset

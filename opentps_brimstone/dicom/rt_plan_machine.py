@@ -68,10 +68,6 @@ def read_devices(beam: Item) -> Devices:
     beam : Item
         Of the BeamSequence.
 
-    Returns
-    -------
-    dict of str to Device
-
     Raises
     ------
     RTPlanError
@@ -130,14 +126,8 @@ def read_control_points(points: list[Item], devices: Devices, beam: Item, notes:
     ----------
     points : list of Item
         The ControlPointSequence.
-    devices : dict of str to Device
-    beam : Item
     notes : list of str
         Gets a line for each missing value that is assumed.
-
-    Returns
-    -------
-    list of ControlPoint
 
     Raises
     ------
@@ -245,7 +235,6 @@ def motion_parts(
 
     Parameters
     ----------
-    start, end : ControlPoint
     maximum_travel_mm, maximum_turn_degrees : float
         How far leaves and jaws, and angles, may move in a part.
 

@@ -120,7 +120,6 @@ def write_rt_plan(
         Treatment machine, up to 16 characters; by default the plan's ``treatmentMachineName``, then the MLC's name.
     nominal_energy_mv : float, optional
         By default the beam's ``nominalEnergy_MV`` if it was read from a file, or 6.
-    dose_rate_mu_per_min : float, optional
     beam_doses_gy : sequence of float, optional
         Dose of each beam to its dose specification point per fraction, for beams in the plan's order.
     sop_instance_uid : str, optional

@@ -37,15 +37,10 @@ def read_series(
 
     Parameters
     ----------
-    folder : Path
     series, structure_set : str, optional
         Which one to read, if there are several.
     progress : bool
         Show bars on standard error.
-
-    Returns
-    -------
-    Series
 
     Raises
     ------

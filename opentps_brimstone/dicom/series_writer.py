@@ -106,11 +106,6 @@ def write_dicom_folder(case: ImagedCase, folder: Path | str, *, patient_id: str 
 def structure_outlines(structure: Structure, grid: VoxelGrid) -> list[tuple[int, FloatArray]]:
     """Compute the outlines of a structure on the slices of a grid.
 
-    Parameters
-    ----------
-    structure : Structure
-    grid : VoxelGrid
-
     Returns
     -------
     list of (int, ndarray of shape (n, 2))

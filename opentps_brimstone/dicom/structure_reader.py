@@ -34,13 +34,7 @@ _FLATNESS_MM = 0.1
 
 @dataclass(frozen=True)
 class StructureSetFile:
-    """A file with an RT Structure Set.
-
-    Attributes
-    ----------
-    path : Path
-    dataset : pydicom Dataset
-    """
+    """A file with an RT Structure Set."""
 
     path: Path
     dataset: Dataset
@@ -96,7 +90,6 @@ def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:
 
     Parameters
     ----------
-    file : StructureSetFile
     grid : VoxelGrid
         Of the CT.
 

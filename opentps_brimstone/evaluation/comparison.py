@@ -31,8 +31,6 @@ class MetricComparison:
 
     Attributes
     ----------
-    structure : str
-    metric : DVHMetric
     first, second : float
         In the metric's unit.
     """
@@ -56,7 +54,6 @@ class PlanComparison:
     ----------
     names : tuple of str
         Of the two plans.
-    metrics : tuple of MetricComparison
     first_goals, second_goals : GoalTable
         The same goals, judged for either plan.
     """

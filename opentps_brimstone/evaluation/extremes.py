@@ -61,10 +61,6 @@ def largest_difference(dose: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     Parameters
     ----------
     dose, expected : array_like, shape (nx, ny, nz)
-
-    Returns
-    -------
-    float
     """
     wanted = np.asarray(expected)
     return float(np.abs(np.asarray(dose) - wanted).max() / wanted.max())

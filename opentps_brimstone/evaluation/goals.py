@@ -155,10 +155,8 @@ class GoalResult:
 
     Attributes
     ----------
-    goal : DVHGoal
     value : float
         In the unit of the goal's metric.
-    met : bool
     """
 
     goal: DVHGoal
@@ -167,12 +165,7 @@ class GoalResult:
 
 
 class GoalTable(Sequence[GoalResult]):
-    """Results of all goals, shown as a table by `print` and in notebooks.
-
-    Parameters
-    ----------
-    results : iterable of GoalResult
-    """
+    """Results of all goals, shown as a table by `print` and in notebooks."""
 
     COLUMNS = ("structure", "metric", "goal", "value", "met")
 
@@ -201,12 +194,7 @@ class GoalTable(Sequence[GoalResult]):
         return f"{self.n_met} of {len(self)} goals met"
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Rows of text under `COLUMNS`.
-
-        Returns
-        -------
-        list of tuple of str
-        """
+        """Rows of text under `COLUMNS`."""
         return [
             (
                 result.goal.structure,
@@ -255,13 +243,8 @@ def as_goals(goals: Iterable[DVHGoal | str], names: Collection[str] | None = Non
 
     Parameters
     ----------
-    goals : iterable of DVHGoal or str
     names : collection of str, optional
         Of the structures that goals may be for. Default: any.
-
-    Returns
-    -------
-    list of DVHGoal
 
     Raises
     ------

@@ -167,10 +167,6 @@ def volume_at_dose(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float) ->
 def voxel_volume_cc(grid: VoxelGrid) -> float:
     """Volume of a voxel.
 
-    Parameters
-    ----------
-    grid : VoxelGrid
-
     Returns
     -------
     float
@@ -311,10 +307,6 @@ def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
     dose, share : array_like, shape (nx, ny, nz)
         As for `mean_dose`.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     ValueError
@@ -355,8 +347,6 @@ class DoseStatistics:
 
     Attributes
     ----------
-    structure : str
-    minimum, mean, maximum : float
     d98, d95, d50, d10, d2 : float
         Dose that at least this percentage of the volume gets.
     """

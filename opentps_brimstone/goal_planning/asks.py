@@ -41,14 +41,12 @@ class TargetAsk:
 
     Attributes
     ----------
-    structure : Structure
     prescription_gy : float
         Its highest lower goal.
     doses : ndarray
         Of its target DVH at `VOLUMES`, falling.
     low_gy, high_gy : float
         Doses from which its guards cost.
-    weight, guard_weight : float
     cold_guards : list of (float, float)
         Dose and weight of a guard for each lower goal.
     """
@@ -86,15 +84,12 @@ class OrganAsk:
 
     Attributes
     ----------
-    structure : Structure
     doses : ndarray
         Of its target DVH at `VOLUMES`, falling.
-    caps : list of Cap
     mean_cap_gy : float
         Highest mean dose.
     limit_gy : float
         Dose from which its guard costs.
-    weight, guard_weight : float
     cap_weight : float
         Of a second guard, at the lowest cap of the hottest part of the volume.
     mean_weight : float
@@ -103,7 +98,6 @@ class OrganAsk:
         Current mean dose; at first, the one expected from its position.
     reference_gy : float
         Highest dose requested of a target.
-    has_goals : bool
     priority : float
         Factor on its mean weight while it misses its goals.
     """

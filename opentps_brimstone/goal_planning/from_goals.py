@@ -262,11 +262,6 @@ def far_parts(
 def expected_dose(targets: Sequence[TargetAsk], grid: VoxelGrid) -> FloatArray:
     """Estimate the dose of a plan: each target's prescription, falling with the distance to it.
 
-    Parameters
-    ----------
-    targets : sequence of TargetAsk
-    grid : VoxelGrid
-
     Returns
     -------
     ndarray, shape (nx, ny, nz)

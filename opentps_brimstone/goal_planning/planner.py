@@ -72,8 +72,6 @@ class PlanningRound:
         Of the structures that are not targets, in Gy.
     hot_spot_gy : float
         Highest dose outside the targets.
-    iterations : int
-    time_s : float
     """
 
     number: int

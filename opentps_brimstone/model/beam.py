@@ -211,7 +211,6 @@ def checked_angle(name: str, angle: float) -> float:
     ----------
     name : str
         Of the angle, for the error.
-    angle : float
 
     Raises
     ------
@@ -274,7 +273,6 @@ def beamlets_on_target(
     ----------
     share : ndarray, shape (nx, ny, nz)
         Volume share of the target in every voxel.
-    grid : VoxelGrid
     isocenter_mm : array_like, shape (3,)
     angles : (float, float, float)
         IEC gantry, couch and collimator angle, in degrees.

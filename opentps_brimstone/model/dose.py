@@ -99,11 +99,6 @@ def grid_of(dose: Any, grid: VoxelGrid | None = None) -> VoxelGrid | None:
     ----------
     dose : array_like
         Perhaps a `DoseArray`.
-    grid : VoxelGrid, optional
-
-    Returns
-    -------
-    VoxelGrid or None
 
     Raises
     ------

@@ -13,10 +13,6 @@ __all__ = ["three_voxel_plan"]
 def three_voxel_plan() -> Plan:
     """Make a plan of two beamlets on three voxels: a target of two, and a cord.
 
-    Returns
-    -------
-    Plan
-
     Examples
     --------
     >>> plan = three_voxel_plan()

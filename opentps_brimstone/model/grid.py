@@ -19,16 +19,7 @@ _ROUNDING = 1e-6
 
 
 def same_grid(first: VoxelGrid, second: VoxelGrid) -> bool:
-    """Whether two grids have the same voxels, to a thousandth of a millimeter.
-
-    Parameters
-    ----------
-    first, second : VoxelGrid
-
-    Returns
-    -------
-    bool
-    """
+    """Whether two grids have the same voxels, to a thousandth of a millimeter."""
     return (
         first.shape == second.shape
         and np.allclose(first.origin_mm, second.origin_mm, rtol=0, atol=_SAME_MM)
@@ -41,7 +32,6 @@ def grid_with_spacing(grid: VoxelGrid, spacing_mm: float | tuple[float, float, f
 
     Parameters
     ----------
-    grid : VoxelGrid
     spacing_mm : float or (float, float, float)
         Of the new grid, in mm.
 
@@ -150,7 +140,6 @@ def voxel_edges(grid: VoxelGrid, axis: int) -> tuple[FloatArray, FloatArray]:
 
     Parameters
     ----------
-    grid : VoxelGrid
     axis : {0, 1, 2}
 
     Returns

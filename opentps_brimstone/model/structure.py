@@ -324,7 +324,6 @@ class StructureSet:
 
     Parameters
     ----------
-    structures : iterable of Structure
     left_out : mapping of str to str, optional
         Names of structures that could not be used, and why; asked for one of them, the error says so.
 
@@ -383,12 +382,7 @@ class StructureSet:
 
         Parameters
         ----------
-        name : str
         default : Structure, optional
-
-        Returns
-        -------
-        Structure or None
         """
         if name in self._by_name:
             return self._by_name[name]
@@ -425,17 +419,7 @@ class StructureSet:
 
 
 def structures_html(structures: Iterable[Structure], caption: str = "") -> Html:
-    """Lay out structures as an HTML table, with small DVHs of those that have a dose.
-
-    Parameters
-    ----------
-    structures : iterable of Structure
-    caption : str
-
-    Returns
-    -------
-    Html
-    """
+    """Lay out structures as an HTML table, with small DVHs of those that have a dose."""
     rows = [structure._html_row() for structure in structures]
     longest = max(map(len, rows), default=0)
     columns = ("structure", "", "volume", "dose (Gy)", "DVH")[:longest]

@@ -54,10 +54,6 @@ def coarsen(layout: BeamletLayout, voxel_ijk: AnyIntArray) -> CoarserGrid:
         The finer beamlets.
     voxel_ijk : ndarray of int, shape (n_finer_voxels, 3)
         Grid index of each finer voxel.
-
-    Returns
-    -------
-    CoarserGrid
     """
     voxel_of, blocks = coarsen_voxels(voxel_ijk)
     interpolation, coarser = coarsen_beamlets(layout)

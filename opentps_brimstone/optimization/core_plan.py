@@ -102,18 +102,12 @@ def assemble(
 
     Parameters
     ----------
-    plan : Plan
     objectives : list of ObjectiveTerm
         Terms with their structures.
-    settings : OptimizerSettings
     initial_weights : ndarray, shape (n_beamlets,), optional
         MU over all fractions. Beamlets that are not optimized keep theirs. Default: 0.
     include_all : bool
         Optimize every beamlet.
-
-    Returns
-    -------
-    AssembledPlan
 
     Raises
     ------

@@ -19,7 +19,6 @@ def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float)
 
     Parameters
     ----------
-    settings : OptimizerSettings
     level : int
         0 is the finest.
     reference_dose : float

@@ -29,10 +29,6 @@ def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerS
     The finest published kernel has a standard deviation of 2.5 % of the reference dose and cannot resolve smaller
     differences. For a narrower target DVH, finer levels are added down to its width.
 
-    Parameters
-    ----------
-    terms : iterable of (Structure, ObjectiveTerm)
-
     Returns
     -------
     OptimizerSettings
@@ -66,16 +62,10 @@ def plan_with_terms(
 
     Parameters
     ----------
-    influence : DoseInfluence
     terms : iterable of (Structure, ObjectiveTerm)
         The terms are copied, so that they can be used for other plans, too.
-    number_of_fractions : int
     settings : OptimizerSettings, optional
         Default: those of `settings_for`.
-
-    Returns
-    -------
-    PlanOptimizer
     """
     terms = list(terms)
     structures = list({id(structure): structure for structure, _ in terms}.values())

@@ -80,10 +80,6 @@ def convergence_row(history: dict[str, list[Any]]) -> tuple[str, str]:
     ----------
     history : dict of str to list
         With "cost".
-
-    Returns
-    -------
-    name, curve : str
     """
     cost = np.array(history["cost"], dtype=np.float64)
     shown = len(cost) > 1 and cost.min() > 0

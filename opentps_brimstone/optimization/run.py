@@ -42,14 +42,10 @@ class OptimizationRun:
 
     Parameters
     ----------
-    plan : Plan
-    prescription : Prescription
     assembled : AssembledPlan
         Plan and prescription for the core.
-    settings : OptimizerSettings
     start : ndarray, shape (n_beamlets,), or None
         MU over all fractions.
-    watch : OptimizationCallback or None
 
     Attributes
     ----------
@@ -173,12 +169,7 @@ class OptimizationRun:
         return arrays
 
     def result_so_far(self, error: BaseException) -> OptimizationResult | None:
-        """Return the result of the last iteration before an exception; None if there was no iteration.
-
-        Parameters
-        ----------
-        error : BaseException
-        """
+        """Return the result of the last iteration before an exception; None if there was no iteration."""
         if self._last is None:
             return None
         weights = self._finest_weights(*self._last)
@@ -215,14 +206,8 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
 
     Parameters
     ----------
-    plan : Plan
-    objectives : sequence of ObjectiveTerm
     settings : OptimizerSettings
         The number of threads, which does not change results, and the number of iterations are ignored.
-
-    Returns
-    -------
-    str
     """
     matrix = plan.dose_influence.matrix
     parts = [

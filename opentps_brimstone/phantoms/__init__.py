@@ -63,10 +63,6 @@ def make_phantom(name: str, grid_mm: float = 4.0) -> Phantom:
     grid_mm : float
         Voxel spacing.
 
-    Returns
-    -------
-    Phantom
-
     Raises
     ------
     ValueError

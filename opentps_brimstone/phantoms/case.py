@@ -35,11 +35,8 @@ class Phantom:
         With volume shares in [0, 1].
     gantry_angles : tuple of float
         IEC, in degrees, of static fields with couch and collimator at 0.
-    isocenter_mm : tuple of float
     prescription_gy : float
         Highest dose prescribed to a target, over all fractions.
-    number_of_fractions : int
-    goals : tuple of DVHGoal
     target_margin_mm : float
         How far beyond the targets' projection beamlets reach.
     lower_prescriptions_gy : mapping of str to float
@@ -75,14 +72,6 @@ class Phantom:
 
     def structure(self, name: str) -> Structure:
         """Find a structure by name.
-
-        Parameters
-        ----------
-        name : str
-
-        Returns
-        -------
-        Structure
 
         Raises
         ------

@@ -36,13 +36,10 @@ class Design(ABC):
         Air around the body.
     gantry_angles : tuple of float
         IEC, in degrees.
-    isocenter_mm : (float, float, float)
     prescription_gy : float
         Highest dose prescribed to a target.
     lower_prescriptions_gy : tuple of (str, float)
         Targets that get less, and their doses.
-    number_of_fractions : int
-    goals : tuple of str
     target_margin_mm : float
         How far beyond the targets' projection beamlets reach.
     """
@@ -81,10 +78,6 @@ class Design(ABC):
         ----------
         grid_mm : float
             Voxel spacing.
-
-        Returns
-        -------
-        Phantom
 
         Raises
         ------

@@ -32,12 +32,10 @@ class Prostate(Design):
     ----------
     prostate_mm : (float, float, float)
         Full axes along x, y and z; its middle is the origin.
-    ptv_margin_mm : float
     rectum_radius_mm, rectum_length_mm, rectum_y_mm : float
         Its axis is parallel to z, at x = 0.
     groove_radius_mm, groove_y_mm : float
         The cylinder that is taken from the back of the PTV.
-    bladder_mm, bladder_center_mm : (float, float, float)
     """
 
     name: str = "prostate"

@@ -51,11 +51,6 @@ def centered_grid(extent_mm: Size, margin_mm: float, spacing_mm: float) -> Voxel
         What it must hold.
     margin_mm : float
         What it must hold beyond that on each side.
-    spacing_mm : float
-
-    Returns
-    -------
-    VoxelGrid
 
     Raises
     ------
@@ -80,7 +75,6 @@ def prism_share(
 
     Parameters
     ----------
-    grid : VoxelGrid
     outline : callable
         Takes x and y in mm, as arrays that broadcast, and returns whether the points are inside.
     length_mm : float
@@ -116,7 +110,6 @@ def solid_share(
 
     Parameters
     ----------
-    grid : VoxelGrid
     inside : callable
         Takes x, y and z in mm, as arrays that broadcast, and returns whether the points are inside.
     half_mm : (float, float, float)

@@ -18,13 +18,8 @@ def as_array(values: Any, name: str) -> Array:
 
     Parameters
     ----------
-    values : array_like
     name : str
         What they are, for errors.
-
-    Returns
-    -------
-    array
 
     Raises
     ------
@@ -77,7 +72,6 @@ def check(valid: Array, values: Array, name: str, entry: str, wanted: str) -> No
     Parameters
     ----------
     valid : array of bool, shape of values
-    values : array
     name, entry, wanted : str
         What the array is, what an entry of it belongs to, and what it must be.
 
@@ -101,15 +95,10 @@ def in_library_of(array: Array, values: float | Array, name: str) -> float | Arr
 
     Parameters
     ----------
-    array : array
     values : float or array
         One of NumPy goes to every library, others stay in theirs.
     name : str
         What the values are, for errors.
-
-    Returns
-    -------
-    float or array
 
     Raises
     ------

@@ -127,10 +127,6 @@ class FluenceDependentQuantity:
     def _compute_quantity_single_scenario(self, scenario_index: int) -> Array:
         """Quantity of the present fluence in indirect mode.
 
-        Parameters
-        ----------
-        scenario_index : int
-
         Returns
         -------
         array, shape (n_voxels,)
@@ -144,7 +140,6 @@ class FluenceDependentQuantity:
         ----------
         d_quantity : array, shape (n_voxels,)
             Derivative with respect to the quantity.
-        scenario_index : int
 
         Returns
         -------

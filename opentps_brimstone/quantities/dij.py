@@ -55,10 +55,6 @@ class Dij:
     def matrices(self, name: str) -> tuple[Any, ...]:
         """Matrices of all scenarios.
 
-        Parameters
-        ----------
-        name : str
-
         Returns
         -------
         tuple of matrices, shape (n_voxels, n_beamlets) each

@@ -60,16 +60,7 @@ class DoseMap:
 
     @staticmethod
     def physical_dose(previous: PreviousDose | None = None) -> DoseMap:
-        """Dose itself.
-
-        Parameters
-        ----------
-        previous : PreviousDose, optional
-
-        Returns
-        -------
-        DoseMap
-        """
+        """Dose itself."""
         return DoseMap()._after_course(lambda _: DoseMap(), previous)
 
     @staticmethod
@@ -85,15 +76,10 @@ class DoseMap:
         ----------
         alpha_beta : float or array
             Gy, a number or one for each voxel.
-        number_of_fractions : int or array
         lea_catcheside : float
             G in (0, 1]: 1 for fractions that are short against repair.
         previous : PreviousDose, optional
             Counted in with the same `alpha_beta` and without protraction.
-
-        Returns
-        -------
-        DoseMap
         """
         r = _numbers(alpha_beta, "alpha/beta", "positive")
 
@@ -115,10 +101,6 @@ class DoseMap:
         ----------
         alpha_beta, number_of_fractions, lea_catcheside, previous
             As for `bed`.
-
-        Returns
-        -------
-        DoseMap
         """
         r = _numbers(alpha_beta, "alpha/beta", "positive")
 
@@ -143,10 +125,6 @@ class DoseMap:
             1/Gy and 1/Gy², numbers or one for each voxel.
         number_of_fractions, lea_catcheside, previous
             As for `bed`.
-
-        Returns
-        -------
-        DoseMap
         """
         linear, quadratic = _numbers(alpha, "alpha", "positive"), _numbers(beta, "beta", "0 or more")
 
@@ -157,16 +135,7 @@ class DoseMap:
 
     @staticmethod
     def constant_rbe(rbe: Any) -> DoseMap:
-        """Dose times a relative biological effectiveness.
-
-        Parameters
-        ----------
-        rbe : float or array
-
-        Returns
-        -------
-        DoseMap
-        """
+        """Dose times a relative biological effectiveness."""
         return DoseMap(0.0, _numbers(rbe, "the RBE", "positive"), 0.0)
 
     def _after_course(self, course: Callable[[float], DoseMap], previous: PreviousDose | None) -> DoseMap:
@@ -185,10 +154,6 @@ class DoseMap:
             The same quantity of an earlier course, a number or one for each voxel.
         recovery : float
             Share of it that the tissue has recovered from since, in [0, 1].
-
-        Returns
-        -------
-        DoseMap
         """
         if not 0 <= recovery <= 1:
             raise ValueError(f"the recovery is {recovery}; it must be a share from 0 to 1")
@@ -209,10 +174,6 @@ class DoseMap:
         ----------
         dose : float or array
             Gy over all fractions, one or of the coefficients' shape.
-
-        Returns
-        -------
-        float or array
         """
         d = self._argument(dose, "the dose")
         c0, c1, c2 = self._coefficients(d)
@@ -225,10 +186,6 @@ class DoseMap:
         ----------
         dose : float or array
             Gy over all fractions, one or of the coefficients' shape.
-
-        Returns
-        -------
-        float or array
         """
         d = self._argument(dose, "the dose")
         _, c1, c2 = self._coefficients(d)

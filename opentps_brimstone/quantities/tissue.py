@@ -15,10 +15,8 @@ class PublishedAlphaBeta:
 
     Attributes
     ----------
-    value_gy : float
     endpoint : str
         What it was found, or is used, for.
-    source : str
     interval_gy : tuple of float, optional
         95 % confidence interval, if the value is an estimate with one.
     """
@@ -78,7 +76,6 @@ class SuggestedAlphaBeta(NamedTuple):
 
     Attributes
     ----------
-    value_gy : float
     note : str
         To be shown wherever the value is used.
     """
@@ -97,7 +94,6 @@ def suggest_alpha_beta(name: str, *, is_target: bool = False) -> SuggestedAlphaB
     ----------
     name : str
         Of the structure; a target is recognized by a name that begins with GTV, CTV, ITV or PTV, too.
-    is_target : bool
 
     Returns
     -------

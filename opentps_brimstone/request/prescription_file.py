@@ -60,7 +60,6 @@ class MachineRequest:
         Machine MU, as for `make_deliverable`.
     energy_mv, dose_rate_mu_per_min : float or None
         For the plan file.
-    sequencing : SequencingSettings
     reference : ReferenceField
         Definition of the machine's MU.
     """
@@ -83,26 +82,16 @@ class PrescriptionFile:
     ----------
     source : str
         Name of the file, for messages.
-    text : str
     name : str
         Of the plan.
-    fractions : int
-    beams : tuple of BeamRequest
     targets : dict of str to float
         Prescribed dose in Gy over all fractions by the name of the structure.
-    goals : tuple of DVHGoal
     terms : tuple of (str, ObjectiveTerm)
         Name of the structure, and its term.
     leave_out : tuple of str
         Structures that are not used in planning.
-    dose_grid_mm : float, tuple of float or None
-    isocenter_mm : tuple of float or None
-    beamlet_spacing_mm, beamlet_margin_mm : float
     series, structure_set : str or None
         As for `Series.from_dicom`.
-    machine : MachineRequest
-    optimizer : OptimizerSettings
-    planner : GoalPlannerSettings
     """
 
     source: str
@@ -137,10 +126,6 @@ class PrescriptionFile:
         ----------
         *path : str or int
             Of the key, such as ``"planner", "margin"``.
-
-        Returns
-        -------
-        bool
         """
         return path in self.lines
 
@@ -172,23 +157,11 @@ class PrescriptionFile:
             Of the key.
         message : object
             What is wrong.
-
-        Returns
-        -------
-        PrescriptionFileError
         """
         return PrescriptionFileError(complaint(self.source, self.lines, path, message))
 
     def for_structures(self, structures: StructureSet) -> PrescriptionFile:
         """Check the names of structures, and spell them as the structure set does.
-
-        Parameters
-        ----------
-        structures : StructureSet
-
-        Returns
-        -------
-        PrescriptionFile
 
         Raises
         ------

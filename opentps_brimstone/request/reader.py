@@ -35,14 +35,6 @@ __all__ = ["parse_prescription", "read_prescription"]
 def read_prescription(path: Path | str) -> PrescriptionFile:
     """Read a prescription file and check all that can be checked without the patient.
 
-    Parameters
-    ----------
-    path : Path or str
-
-    Returns
-    -------
-    PrescriptionFile
-
     Raises
     ------
     OSError
@@ -68,10 +60,6 @@ def parse_prescription(text: str, source: str = "prescription") -> PrescriptionF
         TOML.
     source : str
         Name of its source, for messages.
-
-    Returns
-    -------
-    PrescriptionFile
 
     Raises
     ------

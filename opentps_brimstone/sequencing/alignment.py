@@ -14,7 +14,6 @@ def leaf_pairs_of_rows(mlc: MLC, rows_mm: npt.ArrayLike, height_mm: float) -> In
 
     Parameters
     ----------
-    mlc : MLC
     rows_mm : array_like, shape (n_rows,)
         Centers of the rows in y.
     height_mm : float
@@ -66,7 +65,6 @@ def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | Non
 
     Parameters
     ----------
-    mlc : MLC
     y_min_mm, y_max_mm : float
         Ends of the interval.
     height_mm : float, optional
@@ -77,7 +75,6 @@ def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | Non
     -------
     rows_mm : ndarray, shape (n_rows,)
         Centers of the rows, ascending.
-    height_mm : float
 
     Raises
     ------
@@ -119,7 +116,6 @@ def leaf_aligned_beamlets(
 
     Parameters
     ----------
-    mlc : MLC
     points_mm : array_like, shape (n_points, 2)
         Points of the target or its outline in the beam's eye view (x, y), no further apart than the rows are high.
     x_spacing_mm : float

@@ -24,7 +24,6 @@ class Decomposition:
         Levels delivered through each opening.
     left, right : ndarray of int, shape (n_openings, n_rows)
         Column edges of each row's opening; equal if the row is closed.
-    n_columns : int
     """
 
     weights: IntArray
@@ -51,12 +50,7 @@ class Decomposition:
         return total
 
     def merged(self) -> Decomposition:
-        """Merge equal openings; their weights are added.
-
-        Returns
-        -------
-        Decomposition
-        """
+        """Merge equal openings; their weights are added."""
         edges = np.concatenate([self.left, self.right], axis=1)
         _, first, which = np.unique(edges, axis=0, return_index=True, return_inverse=True)
         weights = np.bincount(which, weights=self.weights, minlength=len(first)).astype(np.int64)

@@ -88,10 +88,6 @@ def engel(matrix: npt.ArrayLike, *, attempts: int = 8) -> Decomposition:
     attempts : int
         Number of ways to break ties that are tried; the decomposition with the fewest openings is kept. The first
         prefers wide openings.
-
-    Returns
-    -------
-    Decomposition
     """
     cells = check_matrix(matrix)
     n_rows, n_columns = cells.shape

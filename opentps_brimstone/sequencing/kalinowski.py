@@ -145,10 +145,6 @@ def kalinowski(matrix: npt.ArrayLike, *, trials: int = 4) -> Decomposition:
     matrix : array_like of int, shape (n_rows, n_columns)
     trials : int
         Number of openings that are tried for each weight. The total is minimal for any number.
-
-    Returns
-    -------
-    Decomposition
     """
     remaining = check_matrix(matrix)
     n_columns = remaining.shape[1]

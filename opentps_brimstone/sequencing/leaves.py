@@ -30,7 +30,6 @@ def place_jaws(
 
     Parameters
     ----------
-    mlc : MLC
     bands : ndarray of int, shape (n_bands, 2)
         First leaf pair of each row of the field and the one after its last.
     x_mm : ndarray, shape (n_columns,)
@@ -41,10 +40,6 @@ def place_jaws(
         Cells with fluence; without any, the jaws enclose the whole grid.
     beam : int
         Named in errors.
-
-    Returns
-    -------
-    JawPositions
 
     Raises
     ------
@@ -79,8 +74,6 @@ def place_leaves(
 
     Parameters
     ----------
-    mlc : MLC
-    jaws : JawPositions
     bands : ndarray of int, shape (n_bands, 2)
         First leaf pair of each row and the one after its last.
     left_mm, right_mm : ndarray, shape (n_bands,)

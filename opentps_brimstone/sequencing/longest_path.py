@@ -94,10 +94,6 @@ def least_total(matrix: npt.ArrayLike, *, collisions: bool = False, tongue_and_g
     matrix : array_like of int, shape (n_rows, n_columns)
     collisions, tongue_and_groove : bool
         As for `closing_times`.
-
-    Returns
-    -------
-    int
     """
     return int(closing_times(check_matrix(matrix), collisions=collisions, tongue_and_groove=tongue_and_groove).max())
 

@@ -22,7 +22,6 @@ class Method:
 
     Attributes
     ----------
-    identifier : str
     interdigitating : callable or None
         From a matrix to its decomposition for leaves that may pass the tips of the opposing leaves' neighbors; None if
         there is no separate one, and `kept_apart` is used.
@@ -95,10 +94,6 @@ def get_method(identifier: str) -> Method:
     ----------
     identifier : str
         One of `METHODS`.
-
-    Returns
-    -------
-    Method
 
     Raises
     ------

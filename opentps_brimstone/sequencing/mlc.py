@@ -66,7 +66,6 @@ class MLC:
 
     Attributes
     ----------
-    name : str
     leaf_boundaries_mm : tuple of float, length n_pairs + 1
         Ascending edges of the leaves in y.
     minimum_position_mm, maximum_position_mm : float
@@ -144,10 +143,6 @@ class MLC:
     def pair_at(self, y_mm: float) -> int:
         """Find the leaf pair at a position.
 
-        Parameters
-        ----------
-        y_mm : float
-
         Returns
         -------
         int
@@ -214,7 +209,6 @@ class MLC:
             Distance between neighboring rows.
         field_mm : float
             The leaves continue on both sides until this field is covered, and travel over it.
-        name : str
 
         Returns
         -------
@@ -288,10 +282,6 @@ def get_mlc(identifier: str) -> MLC:
     ----------
     identifier : str
         One of `MLCS`.
-
-    Returns
-    -------
-    MLC
 
     Raises
     ------

@@ -60,14 +60,6 @@ def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
 def check_levels(levels: int) -> int:
     """Check a number of levels.
 
-    Parameters
-    ----------
-    levels : int
-
-    Returns
-    -------
-    int
-
     Raises
     ------
     ValueError
@@ -87,10 +79,6 @@ def quantize(fluence: npt.ArrayLike, levels: int) -> Quantization:
         MU.
     levels : int
         Number of levels above 0.
-
-    Returns
-    -------
-    Quantization
 
     Raises
     ------

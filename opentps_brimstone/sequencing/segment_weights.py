@@ -142,7 +142,6 @@ def optimize_segment_weights(
         The prescription; copied.
     start_mu : array_like, shape (n_segments,)
         Initial MU per fraction.
-    number_of_fractions : int
     wanted_dose : array_like, shape (nx, ny, nz), optional
         Dose of the beamlets in Gy over all fractions.
     minimum_engine_mu : float
@@ -154,10 +153,6 @@ def optimize_segment_weights(
         takes part.
     callback, progress
         As for `PlanOptimizer.optimize`.
-
-    Returns
-    -------
-    SegmentWeights
 
     Raises
     ------
@@ -239,7 +234,6 @@ def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions
         Of segments.
     dose : array_like, shape (nx, ny, nz)
         Gy over all fractions.
-    number_of_fractions : int
 
     Returns
     -------

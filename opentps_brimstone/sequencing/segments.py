@@ -68,10 +68,8 @@ def open_shares(
 
     Parameters
     ----------
-    aperture : Aperture
     mlc : MLC
         Whose leaves form the aperture.
-    jaws : JawPositions
     xy_mm : array_like, shape (n_beamlets, 2)
         Centers in the beam's eye view.
     spacing_mm : array_like, shape (2,)
@@ -116,7 +114,6 @@ class SequencedBeam:
     ----------
     apertures : tuple of Aperture
         In the order of delivery.
-    mlc : MLC
     jaws : JawPositions
         The same for all apertures.
     beam_index : int
@@ -160,10 +157,6 @@ class SequencedBeam:
 
     def scaled(self, factor: float) -> SequencedBeam:
         """Multiply fluence and MU, for the MU of another calibration.
-
-        Parameters
-        ----------
-        factor : float
 
         Returns
         -------

@@ -70,10 +70,6 @@ class SequencingSettings:
     def method_for(self, mlc: MLC) -> str:
         """Choose the method for an MLC.
 
-        Parameters
-        ----------
-        mlc : MLC
-
         Returns
         -------
         str
@@ -225,7 +221,6 @@ def sequence_beam(
         Beamlet size in x and y.
     mlc : MLC or str
         An MLC, or its identifier in `MLCS`.
-    settings : SequencingSettings, optional
     beam_index : int
         Recorded in the result and named in errors.
     **options
@@ -288,12 +283,10 @@ def sequence_plan(
 
     Parameters
     ----------
-    layout : BeamletLayout
     weights : array_like, shape (n_beamlets,)
         Fluence in MU per fraction.
     mlc : MLC or str
         An MLC, or its identifier in `MLCS`.
-    settings : SequencingSettings, optional
     **options
         Fields of `SequencingSettings` that differ from `settings`.
 

@@ -31,10 +31,6 @@ def xia_verhey(matrix: npt.ArrayLike) -> Decomposition:
     Parameters
     ----------
     matrix : array_like of int, shape (n_rows, n_columns)
-
-    Returns
-    -------
-    Decomposition
     """
     remaining = check_matrix(matrix)
     cells = np.arange(remaining.shape[1])

@@ -37,12 +37,10 @@ def plot_aperture(beam: SequencedBeam, aperture: Aperture, *, label: str | None 
 
     Parameters
     ----------
-    beam : SequencedBeam
     aperture : Aperture
         One of its apertures.
     label : str, optional
         Precedes the monitor units in the title.
-    ax : Axes
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -85,10 +83,8 @@ def plot_apertures(beam: SequencedBeam, *, columns: int = 5, figure: Figure) -> 
 
     Parameters
     ----------
-    beam : SequencedBeam
     columns : int
         Plots in a row.
-    figure : Figure
     """
     number = len(beam.apertures)
     figure.suptitle(
@@ -113,13 +109,7 @@ def plot_apertures(beam: SequencedBeam, *, columns: int = 5, figure: Figure) -> 
 
 
 def plot_fluence_comparison(beam: SequencedBeam, *, figure: Figure) -> None:
-    """Plot the fluence to deliver, the fluence that the apertures deliver, and the difference.
-
-    Parameters
-    ----------
-    beam : SequencedBeam
-    figure : Figure
-    """
+    """Plot the fluence to deliver, the fluence that the apertures deliver, and the difference."""
     delivered = beam.delivered
     difference = delivered - beam.wanted
     highest = max(float(beam.wanted.max()), float(delivered.max()), 1e-9)

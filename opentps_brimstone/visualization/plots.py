@@ -85,10 +85,6 @@ PLANES = {
 def structure_colors(structures: Sequence[Structure]) -> dict[str, str]:
     """Assign each structure its color, the same in every plot.
 
-    Parameters
-    ----------
-    structures : sequence of Structure
-
     Returns
     -------
     dict of str to str
@@ -178,7 +174,6 @@ def plot_dose_wash(
         Where the plane cuts its normal; the middle of the grid by default.
     crop_mm : float, optional
         Margin of what is shown around the body of the CT; the whole grid by default.
-    ax : matplotlib Axes
 
     Raises
     ------
@@ -357,10 +352,8 @@ def plot_dvh(
     ----------
     dose : array_like, shape (nx, ny, nz)
         Gy.
-    structures : sequence of Structure
     targets : mapping of str to array_like, shape (n, 2), optional
         Points (Gy, volume share) of target DVHs, non-increasing from 1 to 0, by the name of the structure.
-    ax : matplotlib Axes
     """
     values = np.asarray(dose, dtype=np.float64)
     highest = max([float(values[structure.share > 0].max()) for structure in structures], default=0.0)
@@ -389,7 +382,6 @@ def plot_dvh_curves(
         As for `plot_dvh`.
     highest_gy : float
         The dose axis reaches at least this far.
-    ax : matplotlib Axes
     """
     from matplotlib.lines import Line2D
 
@@ -430,7 +422,6 @@ def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, 
         Lists "iteration", "level" and "cost", as `OptimizationResult.convergence_history` has.
     log : bool
         Logarithmic cost axis.
-    ax : matplotlib Axes
 
     Raises
     ------
@@ -507,7 +498,6 @@ def plot_fluence(
 
     Parameters
     ----------
-    layout : BeamletLayout
     weights_mu : array_like, shape (n_beamlets,)
         MU per fraction of all beamlets.
     beam : int
@@ -516,7 +506,6 @@ def plot_fluence(
         Upper end of the color scale; by default the maximum of all beams, so that all maps have the same scale.
     title : str, optional
         Such as the gantry angle.
-    ax : matplotlib Axes
 
     Returns
     -------

@@ -14,12 +14,7 @@ __all__ = ["NotebookView", "View", "WindowView", "open_view"]
 
 
 class View(Protocol):
-    """A figure on display.
-
-    Attributes
-    ----------
-    figure : matplotlib Figure
-    """
+    """A figure on display."""
 
     figure: Figure
 

@@ -168,10 +168,6 @@ def as_callback(callback: Callback) -> OptimizationCallback:
     callback : OptimizationCallback, callable, or a list or tuple of them
         A function takes the keyword arguments of `OptimizationCallback.on_iteration`.
 
-    Returns
-    -------
-    OptimizationCallback
-
     Raises
     ------
     TypeError
