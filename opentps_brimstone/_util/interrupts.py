@@ -37,12 +37,7 @@ def interrupt_held_back() -> Iterator[None]:
 def short_lived_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """Make a folder that is removed after the block, even if Ctrl-C comes again meanwhile.
 
-    Parameters
-    ----------
-    prefix : str
-        Start of its name.
-    parent : Path, optional
-        Default: the system's folder for temporary files. The new folder may be moved away in the block.
+    It may be moved away in the block.
     """
     with interrupt_held_back():
         folder = tempfile.mkdtemp(prefix=prefix, dir=parent)

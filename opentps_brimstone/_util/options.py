@@ -63,14 +63,7 @@ def each(bounds: Bounds) -> Bounds:
 
 
 def option(default: Any, text: str, bounds: Bounds = _ANY) -> Any:
-    """Describe a field of `Options`.
-
-    Parameters
-    ----------
-    default : object
-    text : str
-        For the documentation.
-    """
+    """Describe a field of `Options`, with the text for the documentation."""
     return dataclasses.field(default=default, metadata={"text": text, "bounds": bounds})
 
 

@@ -13,20 +13,7 @@ __all__ = ["check_folder", "written_together"]
 
 
 def check_folder(folder: Path, names: Sequence[str]) -> None:
-    """Check before the work that files can be written into a folder after it.
-
-    Parameters
-    ----------
-    folder : Path
-        Need not exist.
-    names : sequence of str
-        Of the files.
-
-    Raises
-    ------
-    OSError
-        If the folder is a file, cannot be made or cannot be written to, or a folder has the name of a file.
-    """
+    """Check before the work that files can be written into a folder, which need not exist, after it."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output folder {folder} is a file; give another one")
     if folder.is_symlink() and not folder.exists():
@@ -47,17 +34,8 @@ def check_folder(folder: Path, names: Sequence[str]) -> None:
 def written_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Write files that appear in a folder together at the end of the block, or not at all if it fails.
 
-    Parameters
-    ----------
-    folder : Path
-        Made if it does not exist.
-    names : sequence of str
-        Files that are replaced, or removed if the block does not write them; others are left alone.
-
-    Yields
-    ------
-    Path
-        The folder to write them into.
+    The block gets the folder to write them into. Files of these names are replaced, or removed if the block does not
+    write them; others are left alone.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Inside a folder that exists: what it lies in may be another file system, or not to be written.

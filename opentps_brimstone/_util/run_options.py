@@ -37,11 +37,5 @@ class RunOptions:
             raise ValueError(f"the number of threads is {self.threads}; it must be 1 or more")
 
     def keywords(self) -> dict[str, Any]:
-        """Give the options as the keywords that public functions take.
-
-        Returns
-        -------
-        dict
-            ``processes``, ``cache`` and ``progress``.
-        """
+        """Give the options as the keywords that public functions take."""
         return {"processes": self.threads, "cache": self.cache, "progress": self.progress}

@@ -8,31 +8,14 @@ __all__ = ["StageTimes"]
 
 
 class StageTimes:
-    """A stopwatch that starts on construction.
-
-    Attributes
-    ----------
-    times_s : dict of str to float
-        Wall time of each finished stage, in order.
-    """
+    """A stopwatch that starts on construction, with the wall time of each finished stage, in order."""
 
     def __init__(self) -> None:
         self.times_s: dict[str, float] = {}
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> float:
-        """End a stage and begin the next.
-
-        Parameters
-        ----------
-        stage : str
-            Name of the ending stage.
-
-        Returns
-        -------
-        float
-            Its time in s.
-        """
+        """End a stage, return its time in s, and begin the next."""
         now = time.perf_counter()
         self.times_s[stage] = now - self._since
         self._since = now

@@ -21,18 +21,7 @@ class Html(str):
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows of text below column names.
-
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        As many entries each as there are columns.
-
-    Returns
-    -------
-    str
-        Without a newline at its end.
-    """
+    """Lay out rows of text, with an entry for each column, below column names; there is no newline at the end."""
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
     lines = [columns, ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -49,12 +38,7 @@ def html_table(
 ) -> Html:
     """Lay out rows of text as an HTML table that brings its own style.
 
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        As many entries each as there are columns; special characters are escaped, except in `Html`.
-    fills : sequence of str or None, optional
-        Background of each row, such as "#DDF1E4".
+    Special characters are escaped, except in `Html`. `fills` has the background of each row, such as "#DDF1E4".
     """
     head = "".join(f'<th style="{_CELL};background:#e6e6e6;color:#111">{_escaped(name)}</th>' for name in columns)
     lines = [f"<tr>{head}</tr>"]
@@ -71,17 +55,7 @@ def _escaped(text: str) -> str:
 
 
 def sparkline(x: npt.ArrayLike, y: npt.ArrayLike) -> Html:
-    """Draw a curve as small as a line of text, in the color of the text.
-
-    Parameters
-    ----------
-    x, y : array_like, shape (n,)
-        Points of the curve, which fills the width and the height.
-
-    Returns
-    -------
-    Html
-        An SVG element.
+    """Draw a curve as small as a line of text, in the color of the text, as an SVG element that it fills.
 
     Examples
     --------

@@ -31,12 +31,7 @@ _HOUNSFIELD = ("", "HU", "US")
 
 
 class CTImage(NamedTuple):
-    """A CT in the patient's axes.
-
-    Attributes
-    ----------
-    hu : ndarray, shape (nx, ny, nz)
-    """
+    """HU of a CT in the patient's axes, shape (nx, ny, nz), and its grid."""
 
     hu: FloatArray
     grid: VoxelGrid
@@ -74,24 +69,10 @@ class Slice:
 
 
 def read_ct(slices: Sequence[Slice], progress: bool = False) -> CTImage:
-    """Read the slices of one series.
+    """Read the slices of one series in any order; copies of a slice and localizers are ignored.
 
-    Parameters
-    ----------
-    slices : sequence of Slice
-        In any order. Copies of a slice and localizers are ignored.
-    progress : bool
-        Show a bar of the files read on standard error.
-
-    Returns
-    -------
-    CTImage
-        x to the patient's left, y to the back, z to the head, all ascending.
-
-    Raises
-    ------
-    DicomError
-        If the slices are not one CT; the message names file and tag, or the positions of missing slices.
+    The axes are x to the patient's left, y to the back, z to the head, all ascending. If the slices are not one CT, the
+    DicomError names file and tag, or the positions of missing slices.
     """
     kept = [each for each in slices if "LOCALIZER" not in each.text("ImageType").upper()]
     if not kept:

@@ -38,27 +38,7 @@ _STUDY = ("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNum
 
 
 def load_reference(source: DicomSource | None, modality: str, what: str) -> Dataset | None:
-    """Load an object that another one refers to.
-
-    Parameters
-    ----------
-    modality : str
-        What its Modality must be.
-    what : str
-        Its name in an error.
-
-    Returns
-    -------
-    Dataset or None
-        None for None.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not a DICOM file or of another modality, or lacks the UIDs to refer to it.
-    """
+    """Load an object that another one refers to, which has the modality and the UIDs for it; None gives None."""
     if source is None:
         return None
     dataset = _read(Path(source), what) if isinstance(source, str | Path) else source
@@ -91,13 +71,7 @@ def frame_of_reference_of(dataset: Dataset) -> str | None:
 
 
 def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
-    """Make an empty object of a SOP class, explicit VR little endian.
-
-    Parameters
-    ----------
-    sop_instance_uid : str, optional
-        A new one by default.
-    """
+    """Make an empty object of a SOP class, explicit VR little endian, with a new UID if none is given."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
@@ -112,13 +86,7 @@ def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
 
 
 def check_references(references: Sequence[Dataset]) -> None:
-    """Find out whether objects are of one patient, study and frame of reference, so that another can refer to them.
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
+    """Check that objects are of one patient, study and frame of reference, so that another can refer to them."""
     for keyword in ("PatientID", "StudyInstanceUID"):
         found = {str(reference.get(keyword)) for reference in references if reference.get(keyword)}
         if len(found) > 1:
@@ -138,8 +106,6 @@ def describe_object(
 
     Parameters
     ----------
-    dataset : Dataset
-        Changed in place.
     description : str
         Of the series, up to 64 characters.
     references : sequence of Dataset
@@ -148,11 +114,6 @@ def describe_object(
         Values of the patient module by keyword.
     frame_of_reference_uid : str, optional
         That of the references by default, then a new one.
-
-    Raises
-    ------
-    ValueError
-        If the references are of different patients, studies or frames of reference.
     """
     from pydicom.uid import generate_uid
 

@@ -61,18 +61,7 @@ class ControlPoint:
 
 
 def read_devices(beam: Item) -> Devices:
-    """Read the jaws and leaves of a beam.
-
-    Parameters
-    ----------
-    beam : Item
-        Of the BeamSequence.
-
-    Raises
-    ------
-    RTPlanError
-        If OpenTPS does not have a device, there are two of a kind, or leaf boundaries do not ascend or fit.
-    """
+    """Read the jaws and leaves of a beam: devices that OpenTPS has, one of a kind, with ascending leaf boundaries."""
     devices: dict[str, Device] = {}
     for item in beam.items("BeamLimitingDeviceSequence"):
         role = _role(item)
@@ -122,17 +111,7 @@ def _boundaries(item: Item) -> FloatArray:
 def read_control_points(points: list[Item], devices: Devices, beam: Item, notes: list[str]) -> list[ControlPoint]:
     """Read the machine's state at each control point; what it does not repeat is carried forward.
 
-    Parameters
-    ----------
-    points : list of Item
-        The ControlPointSequence.
-    notes : list of str
-        Gets a line for each missing value that is assumed.
-
-    Raises
-    ------
-    RTPlanError
-        If the first control point is incomplete, numbers do not fit, leaves overlap, or OpenTPS cannot turn its table.
+    `notes` gets a line for each missing value that is assumed.
     """
     state = _first_control_point(points[0], devices, beam, notes)
     states = [state]
@@ -233,15 +212,8 @@ def motion_parts(
 ) -> list[tuple[ControlPoint, float]]:
     """Machine in the middle of each part of an interval, with the part's share of the monitor units.
 
-    Parameters
-    ----------
-    maximum_travel_mm, maximum_turn_degrees : float
-        How far leaves and jaws, and angles, may move in a part.
-
-    Returns
-    -------
-    list of (ControlPoint, float)
-        Shares add up to 1. Where nothing moves it is one part, equal to `start`.
+    Leaves and jaws, and angles, move no further than the maxima in a part. Where nothing moves, it is one part, equal
+    to `start`.
     """
     turns = {
         "gantry": _gantry_turn(start, end),

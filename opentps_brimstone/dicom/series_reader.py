@@ -33,22 +33,7 @@ CTSeries = dict[str, list[Slice]]
 def read_series(
     folder: Path, *, series: str | None = None, structure_set: str | None = None, progress: bool = False
 ) -> Series:
-    """Read a CT series and its structure set; see `Series.from_dicom`.
-
-    Parameters
-    ----------
-    series, structure_set : str, optional
-        Which one to read, if there are several.
-    progress : bool
-        Show bars on standard error.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    DicomError
-        If a file cannot be used; the message names file, tag or structure.
-    """
+    """Read a CT series and its structure set; see `Series.from_dicom`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     ct_series, structure_sets = _files(folder, progress)

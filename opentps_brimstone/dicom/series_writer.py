@@ -104,18 +104,10 @@ def write_dicom_folder(case: ImagedCase, folder: Path | str, *, patient_id: str 
 
 
 def structure_outlines(structure: Structure, grid: VoxelGrid) -> list[tuple[int, FloatArray]]:
-    """Compute the outlines of a structure on the slices of a grid.
+    """Compute a structure's outlines on the slices of a grid: the slice, and vertices x, y in mm of one closed line.
 
-    Returns
-    -------
-    list of (int, ndarray of shape (n, 2))
-        Slice, and vertices x, y in mm of one closed line, whose first vertex is not repeated. An outline inside
-        another is a hole.
-
-    Raises
-    ------
-    ValueError
-        If it does not fill any voxel to half.
+    The first vertex is not repeated. An outline inside another is a hole. A structure that does not fill any voxel to
+    half is a ValueError.
     """
     share = structure.share if structure.grid is None else structure.on_grid(grid).share
     if not (share >= _INSIDE).any():

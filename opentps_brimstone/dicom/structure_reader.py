@@ -86,28 +86,10 @@ class StructureSetFile:
 
 
 def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:
-    """Read the structures of a file.
+    """Read the structures of closed outlines; the others are in the result's `left_out`.
 
-    Parameters
-    ----------
-    grid : VoxelGrid
-        Of the CT.
-
-    Returns
-    -------
-    StructureSet
-        Structures of closed outlines; a point is inside if an odd number of outlines encloses it. The others are in its
-        `left_out`.
-
-    Raises
-    ------
-    DicomError
-        If outlines do not have three numbers per point; the message names structure and tag.
-
-    Warns
-    -----
-    UserWarning
-        For each structure that is left out, extends beyond the CT, or has gaps.
+    A point is inside if an odd number of outlines encloses it. There is a warning for each structure that is left out,
+    extends beyond the CT, or has gaps.
     """
     types = _types(file)
     contours_of = {

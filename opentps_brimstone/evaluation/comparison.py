@@ -27,13 +27,7 @@ COMPARED_METRICS = ("Dmean", "D98", "D95", "D50", "D2", "Dmax")
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One metric of one structure in two plans.
-
-    Attributes
-    ----------
-    first, second : float
-        In the metric's unit.
-    """
+    """One metric of one structure in two plans, in the metric's unit."""
 
     structure: str
     metric: DVHMetric
@@ -69,13 +63,7 @@ class PlanComparison:
         return ("structure", "metric", "unit", *self.names, "difference")
 
     def metric_rows(self) -> list[tuple[str, ...]]:
-        """Metrics as text.
-
-        Returns
-        -------
-        list of tuple of str
-            Under `metric_columns`; the difference is the second plan's value minus the first's.
-        """
+        """Metrics as text, under `metric_columns`; the difference is the second plan's value minus the first's."""
         return [
             (m.structure, m.metric.name, m.metric.unit, f"{m.first:.2f}", f"{m.second:.2f}", f"{m.difference:+.2f}")
             for m in self.metrics
@@ -88,13 +76,7 @@ class PlanComparison:
         return ("structure", "metric", "goal", first, f"{first} met", second, f"{second} met", "difference")
 
     def goal_rows(self) -> list[tuple[str, ...]]:
-        """Goals as text.
-
-        Returns
-        -------
-        list of tuple of str
-            Under `goal_columns`.
-        """
+        """Goals as text, under `goal_columns`."""
         rows: list[tuple[str, ...]] = []
         for first, second in zip(self.first_goals, self.second_goals, strict=True):
             goal = first.goal
@@ -107,13 +89,7 @@ class PlanComparison:
         return rows
 
     def records(self) -> list[dict[str, Any]]:
-        """Plain data of the metrics, such as JSON holds.
-
-        Returns
-        -------
-        list of dict
-            ``structure``, ``metric``, ``unit``, the two values under the names of the plans, and ``difference``.
-        """
+        """Plain data of the metrics, such as JSON holds, with the two values under the names of the plans."""
         return [
             {
                 "structure": m.structure,

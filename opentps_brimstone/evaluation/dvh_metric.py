@@ -91,24 +91,9 @@ class DVHMetric:
         return self.name.endswith("cc") or self.unit == "cc"
 
     def __call__(self, dose: npt.ArrayLike, share: npt.ArrayLike, voxel_cc: float | None = None) -> float:
-        """Evaluate the metric.
+        """Evaluate the metric, in `unit`, of a dose and a structure's volume shares as `mean_dose` takes them.
 
-        Parameters
-        ----------
-        dose, share : array_like, shape (nx, ny, nz)
-            As for `mean_dose`.
-        voxel_cc : float, optional
-            Volume of a voxel, in cm³, for the metrics that need it.
-
-        Returns
-        -------
-        float
-            In `unit`.
-
-        Raises
-        ------
-        ValueError
-            If the volume of a voxel is needed and not given, or the metric is undefined for this dose.
+        Metrics in cm³ need the volume of a voxel.
         """
         number = self.number
         if number is None:

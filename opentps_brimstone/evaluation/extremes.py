@@ -17,17 +17,7 @@ __all__ = ["hot_spot", "largest_difference", "outside_targets"]
 
 
 def outside_targets(structures: Iterable[Structure]) -> BoolArray:
-    """Voxels of organs or body that belong to no target, not even in part.
-
-    Parameters
-    ----------
-    structures : iterable of Structure
-        On one grid; at least one is not a target.
-
-    Returns
-    -------
-    ndarray of bool, shape (nx, ny, nz)
-    """
+    """Voxels of organs or body that belong to no target, not even in part; at least one structure is not a target."""
     anywhere = in_target = np.zeros((), dtype=bool)
     for structure in structures:
         inside = structure.share > 0
@@ -39,28 +29,11 @@ def outside_targets(structures: Iterable[Structure]) -> BoolArray:
 
 
 def hot_spot(dose: npt.ArrayLike, structures: Iterable[Structure]) -> float:
-    """Highest dose outside the targets.
-
-    Parameters
-    ----------
-    dose : array_like, shape (nx, ny, nz)
-    structures : iterable of Structure
-        On the grid of the dose.
-
-    Returns
-    -------
-    float
-        In the unit of the dose, over the voxels of `outside_targets`; 0 if there are none.
-    """
+    """Highest dose over the voxels of `outside_targets`; 0 if there are none."""
     return float(np.max(np.asarray(dose), where=outside_targets(structures), initial=0.0))
 
 
 def largest_difference(dose: npt.ArrayLike, expected: npt.ArrayLike) -> float:
-    """Largest absolute difference between two doses, as a share of the maximum of the expected one.
-
-    Parameters
-    ----------
-    dose, expected : array_like, shape (nx, ny, nz)
-    """
+    """Largest absolute difference between two doses, as a share of the maximum of the expected one."""
     wanted = np.asarray(expected)
     return float(np.abs(np.asarray(dose) - wanted).max() / wanted.max())

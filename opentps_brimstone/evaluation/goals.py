@@ -151,13 +151,7 @@ class DVHGoal:
 
 @dataclass(frozen=True)
 class GoalResult:
-    """A goal and the value that a dose has for it.
-
-    Attributes
-    ----------
-    value : float
-        In the unit of the goal's metric.
-    """
+    """A goal and the value that a dose has for it, in the unit of the goal's metric."""
 
     goal: DVHGoal
     value: float
@@ -207,13 +201,7 @@ class GoalTable(Sequence[GoalResult]):
         ]
 
     def records(self) -> list[dict[str, Any]]:
-        """Plain data, such as JSON holds.
-
-        Returns
-        -------
-        list of dict
-            ``structure``, ``metric``, ``relation``, ``goal``, ``unit``, ``value`` and ``met``.
-        """
+        """Plain data, such as JSON holds."""
         return [
             {
                 "structure": result.goal.structure,
@@ -239,18 +227,7 @@ class GoalTable(Sequence[GoalResult]):
 
 
 def as_goals(goals: Iterable[DVHGoal | str], names: Collection[str] | None = None) -> list[DVHGoal]:
-    """Read goals that are given as text, and check their structures.
-
-    Parameters
-    ----------
-    names : collection of str, optional
-        Of the structures that goals may be for. Default: any.
-
-    Raises
-    ------
-    ValueError
-        If a goal is not understood, or is for another structure.
-    """
+    """Read goals that are given as text, and check that they are for structures of some names."""
     read = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
     for goal in read:
         if names is not None and goal.structure not in names:

@@ -76,60 +76,21 @@ def mean_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
 
 
 def minimum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Lowest dose of a voxel in a structure, however small its share.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-
-    Returns
-    -------
-    float
-        Gy.
-    """
+    """Lowest dose in Gy of a voxel in a structure, however small its share."""
     return float(_inside(dose, share)[0].min())
 
 
 def maximum_dose(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Highest dose of a voxel in a structure, however small its share.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-
-    Returns
-    -------
-    float
-        Gy.
-    """
+    """Highest dose in Gy of a voxel in a structure, however small its share."""
     return float(_inside(dose, share)[0].max())
 
 
 def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: float) -> float:
-    """D_x: the dose that at least x % of a structure's volume gets.
+    """D_x: the dose in Gy that at least x % of a structure's volume gets.
 
     Every voxel's dose is placed at the middle of its volume in the cumulative DVH, with linear interpolation in
-    between; for voxels of equal shares this is Hazen's quantile. Within half a voxel of either end it is the
-    highest or lowest dose.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-    volume_percent : float
-        x, from 0 to 100.
-
-    Returns
-    -------
-    float
-        Gy.
-
-    Raises
-    ------
-    ValueError
-        If x is outside 0 to 100.
+    between; for voxels of equal shares this is Hazen's quantile. Within half a voxel of either end it is the highest or
+    lowest dose.
 
     Examples
     --------
@@ -146,56 +107,20 @@ def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: fl
 
 
 def volume_at_dose(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float) -> float:
-    """V_x: percentage of a structure's volume that gets at least x Gy.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-    dose_gy : float
-        x, in Gy.
-
-    Returns
-    -------
-    float
-        Percent of the structure's volume.
-    """
+    """V_x: percentage of a structure's volume that gets at least x Gy."""
     doses, shares = _inside(dose, share)
     return float(100 * shares[doses >= dose_gy].sum() / shares.sum())
 
 
 def voxel_volume_cc(grid: VoxelGrid) -> float:
-    """Volume of a voxel.
-
-    Returns
-    -------
-    float
-        cm³.
-    """
+    """Volume of a voxel in cm³."""
     return float(np.prod(grid.spacing_mm)) / 1000.0
 
 
 def dose_at_volume_cc(dose: npt.ArrayLike, share: npt.ArrayLike, volume_cc: float, voxel_cc: float) -> float:
-    """D_x cc: the lowest dose in the hottest x cm³ of a structure.
+    """D_x cc: the lowest dose in Gy in the hottest x cm³ of a structure, which must have that volume.
 
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-    volume_cc : float
-        x, in cm³; at most the structure's volume. Below half a voxel it is the highest dose.
-    voxel_cc : float
-        Volume of a voxel, in cm³.
-
-    Returns
-    -------
-    float
-        Gy; interpolated as `dose_at_volume` does.
-
-    Raises
-    ------
-    ValueError
-        If the structure is smaller, or a volume is not positive.
+    It is interpolated as by `dose_at_volume`; below half a voxel it is the highest dose.
 
     Examples
     --------
@@ -212,48 +137,17 @@ def dose_at_volume_cc(dose: npt.ArrayLike, share: npt.ArrayLike, volume_cc: floa
 
 
 def volume_at_dose_cc(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float, voxel_cc: float) -> float:
-    """V_x in cm³: volume of a structure that gets at least x Gy.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-    dose_gy : float
-        x, in Gy.
-    voxel_cc : float
-        Volume of a voxel, in cm³.
-
-    Returns
-    -------
-    float
-        cm³.
-    """
+    """V_x in cm³: volume of a structure that gets at least x Gy."""
     doses, shares = _inside(dose, share)
     return float(shares[doses >= dose_gy].sum()) * voxel_cc
 
 
 def paddick_conformity_index(dose: npt.ArrayLike, share: npt.ArrayLike, prescription_gy: float) -> float:
-    """Conformity index of Paddick: TV_PIV² / (TV · PIV); 1 is perfect.
+    """Conformity index of Paddick: TV_PIV² / (TV · PIV); 1 is perfect, 0 if no voxel gets the prescription.
 
-    TV is the target's volume, PIV the volume of the whole grid that gets at least the prescription, TV_PIV the part
-    of the target in it (I. Paddick, J. Neurosurg. 93 Suppl. 3, 219-222, 2000).
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`; the dose of the whole irradiated volume, not only of the target.
-    prescription_gy : float
-        Dose of the isodose that should match the target, in Gy.
-
-    Returns
-    -------
-    float
-        From 0 to 1; 0 if no voxel gets the prescription.
-
-    Raises
-    ------
-    ValueError
-        If the prescription is not positive.
+    TV is the target's volume, PIV the volume of the whole grid that gets at least the prescription, TV_PIV the part of
+    the target in it (I. Paddick, J. Neurosurg. 93 Suppl. 3, 219-222, 2000). The dose is that of the whole irradiated
+    volume, not only of the target.
     """
     _check_prescription(prescription_gy)
     doses, shares = _inside(dose, share)
@@ -265,24 +159,8 @@ def paddick_conformity_index(dose: npt.ArrayLike, share: npt.ArrayLike, prescrip
 def gradient_index(dose: npt.ArrayLike, prescription_gy: float) -> float:
     """Gradient index of Paddick and Lippitz: volume of half the prescription's isodose over that of the whole's.
 
-    Source: I. Paddick and B. Lippitz, J. Neurosurg. 105 Suppl., 194-201, 2006.
-
-    Parameters
-    ----------
-    dose : array_like, shape (nx, ny, nz)
-        Gy, of the whole irradiated volume.
-    prescription_gy : float
-        Gy.
-
-    Returns
-    -------
-    float
-        At least 1; lower values mean a steeper fall-off.
-
-    Raises
-    ------
-    ValueError
-        If the prescription is not positive or no voxel gets it.
+    It is at least 1; lower values mean a steeper fall-off (I. Paddick and B. Lippitz, J. Neurosurg. 105 Suppl.,
+    194-201, 2006). A prescription that no voxel gets is a ValueError.
     """
     _check_prescription(prescription_gy)
     doses = np.asarray(dose, dtype=np.float64)
@@ -300,18 +178,7 @@ def _check_prescription(prescription_gy: float) -> None:
 
 
 def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Homogeneity index (D2 − D98) / D50 of ICRU report 83; 0 is a uniform dose.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-
-    Raises
-    ------
-    ValueError
-        If half the structure gets no dose.
-    """
+    """Homogeneity index (D2 − D98) / D50 of ICRU report 83; 0 is a uniform dose."""
     median = dose_at_volume(dose, share, 50)
     if median <= 0:
         raise ValueError(f"D50 is {median:g} Gy; the homogeneity index needs a positive one")
@@ -319,20 +186,7 @@ def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
 
 
 def cumulative_dvh(dose: npt.ArrayLike, share: npt.ArrayLike, dose_axis_gy: npt.ArrayLike) -> FloatArray:
-    """Cumulative dose-volume histogram at given doses.
-
-    Parameters
-    ----------
-    dose, share : array_like, shape (nx, ny, nz)
-        As for `mean_dose`.
-    dose_axis_gy : array_like, shape (n,)
-        Gy.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        Share of the structure's volume, in [0, 1], that gets at least each dose.
-    """
+    """Cumulative dose-volume histogram: share of the structure's volume that gets at least each dose."""
     doses, shares = _inside(dose, share)
     order = np.argsort(doses, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(shares[order])])
@@ -363,20 +217,7 @@ class DoseStatistics:
 
 
 def dose_statistics(dose: npt.ArrayLike, structures: Iterable[Structure]) -> list[DoseStatistics]:
-    """Dose statistics of every structure.
-
-    Parameters
-    ----------
-    dose : array_like, shape (nx, ny, nz)
-        Gy.
-    structures : iterable of Structure
-        On the same grid.
-
-    Returns
-    -------
-    list of DoseStatistics
-        In the order of the structures.
-    """
+    """Dose statistics of every structure on the grid of a dose in Gy, in the order of the structures."""
     return [
         DoseStatistics(
             structure.name,

@@ -151,15 +151,7 @@ class OrganAsk:
 
 @dataclass
 class FarAsk:
-    """Guard of the part of a structure that is far from all targets.
-
-    Attributes
-    ----------
-    structure : Structure
-        That part, named after the whole.
-    limit_gy, weight : float
-        Dose from which the guard costs, and its weight.
-    """
+    """Guard of the part of a structure that is far from all targets, named after the whole: the dose it costs from."""
 
     structure: Structure
     limit_gy: float

@@ -260,13 +260,7 @@ def far_parts(
 
 
 def expected_dose(targets: Sequence[TargetAsk], grid: VoxelGrid) -> FloatArray:
-    """Estimate the dose of a plan: each target's prescription, falling with the distance to it.
-
-    Returns
-    -------
-    ndarray, shape (nx, ny, nz)
-        Gy; a rough guess to start from.
-    """
+    """Guess the dose of a plan to start from, in Gy: each target's prescription, falling with the distance to it."""
     expected: FloatArray = np.zeros(grid.shape)
     for target in targets:
         distance = _distance_mm(target.structure, grid)

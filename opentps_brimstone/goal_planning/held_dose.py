@@ -32,21 +32,10 @@ _INSIDE_GOAL = 0.002
 def terms_of_dose(
     structures: Iterable[Structure], dose: npt.ArrayLike, goals: Iterable[DVHGoal] = ()
 ) -> list[tuple[Structure, ObjectiveTerm]]:
-    """Make terms for the DVHs of a dose, and for the goals that it meets.
+    """Make terms for the DVHs of a dose in Gy, and for the goals that it meets.
 
-    Parameters
-    ----------
-    structures : iterable of Structure
-        Those without dose are left out.
-    dose : array_like, shape (nx, ny, nz)
-        Gy, on the structures' grid.
-    goals : iterable of DVHGoal, optional
-        Those for the dose of a percentage of the volume, such as D95; others are left to the DVHs.
-
-    Returns
-    -------
-    list of (Structure, ObjectiveTerm)
-        A `KLDivergenceTerm` for each structure, those of targets weighing more, and a `DVHLimitTerm` for each goal.
+    There is a `KLDivergenceTerm` for each structure with dose, those of targets weighing more, and a `DVHLimitTerm` for
+    each goal for the dose of a percentage of the volume, such as D95; other goals are left to the DVHs.
     """
     values = np.asarray(dose, dtype=np.float64)
     dosed = {structure.name: structure for structure in structures if values[structure.share > 0].max(initial=0.0) > 0}

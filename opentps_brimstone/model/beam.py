@@ -205,20 +205,7 @@ def _places(values: FloatArray, spacing: float) -> FloatArray:
 
 
 def checked_angle(name: str, angle: float) -> float:
-    """Angle in degrees in [0, 360).
-
-    Parameters
-    ----------
-    name : str
-        Of the angle, for the error.
-
-    Raises
-    ------
-    TypeError
-        If it is not a number.
-    ValueError
-        If it is not finite.
-    """
+    """Give an angle in degrees in [0, 360); the error for what is not a finite number has the angle's name."""
     if isinstance(angle, bool) or not isinstance(angle, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number of degrees, got {angle!r}")
     if not math.isfinite(angle):
@@ -267,24 +254,17 @@ def beamlets_on_target(
     spacing_mm: float,
     margin_mm: float,
 ) -> FloatArray:
-    """Place beamlets on a target's projection.
+    """Place beamlets on a target's projection; return their centers x, y, sorted by y, then x, shape (n_beamlets, 2).
+
+    Edges of beamlets lie at multiples of the spacing at the isocenter, as those of leaves do. Beamlets are placed up to
+    the margin plus half a spacing from the projection.
 
     Parameters
     ----------
     share : ndarray, shape (nx, ny, nz)
         Volume share of the target in every voxel.
-    isocenter_mm : array_like, shape (3,)
     angles : (float, float, float)
         IEC gantry, couch and collimator angle, in degrees.
-    spacing_mm : float
-        Of the beamlets, at the isocenter. Their edges lie at its multiples, as those of leaves do.
-    margin_mm : float
-        Beamlets are placed up to this distance, plus half a spacing, from the projection.
-
-    Returns
-    -------
-    ndarray, shape (n_beamlets, 2)
-        Centers x, y, sorted by y, then x.
     """
     from scipy.spatial import cKDTree
 

@@ -47,16 +47,9 @@ _END_CORRECTION = (-1 / 8, 1 / 6, -1 / 24)
 
 @dataclass(frozen=True)
 class Layer:
-    """A plane's shape, and the layer of the structure that it represents.
+    """A plane at `z_mm`, its outlines, and the layer of the structure from `low_mm` to `high_mm` that it represents.
 
-    Attributes
-    ----------
-    z_mm : float
-        The plane.
-    low_mm, high_mm : float
-        The layer.
-    outlines : tuple of ndarray, shape (n, 2)
-        Vertices x, y in mm; the last is joined to the first.
+    Outlines are vertices x, y in mm, of shape (n, 2) each; the last vertex is joined to the first.
     """
 
     z_mm: float
@@ -143,18 +136,7 @@ class ContourStack:
         return float(sum(a * (la.high_mm - la.low_mm) for a, la in zip(self.areas_mm2, self.layers, strict=True)))
 
     def share_on(self, grid: VoxelGrid) -> FloatArray:
-        """Volume share of every voxel that is inside.
-
-        Parameters
-        ----------
-        grid : VoxelGrid
-            Of any spacing.
-
-        Returns
-        -------
-        ndarray, shape (nx, ny, nz)
-            In [0, 1]; the volume is kept as far as the grid reaches.
-        """
+        """Volume share of every voxel of a grid that is inside; the volume is kept as far as the grid reaches."""
         low, high = voxel_edges(grid, 2)
         nx, ny, nz = grid.shape
         share = np.zeros((nz, nx, ny))
@@ -229,19 +211,7 @@ def _cap(z: FloatArray, areas: FloatArray, step: float, *, end: int) -> float:
 
 
 def _spans(outlines: Sequence[FloatArray], lines: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Stretches inside, along lines of constant y.
-
-    Parameters
-    ----------
-    outlines : sequence of ndarray, shape (n, 2)
-    lines : ndarray, shape (n_lines,)
-        y in mm, rising.
-
-    Returns
-    -------
-    line, start, stop : ndarray, shape (n_spans,)
-        Index of the line, and from where to where the stretch is inside, in mm.
-    """
+    """Stretches inside, along lines of constant, rising y: index of the line, and from where to where in mm."""
     first = np.concatenate(outlines)
     second = np.concatenate([np.roll(outline, -1, axis=0) for outline in outlines])
     # Half open: a vertex on a line belongs to the edge above it only, so it is crossed once or not at all.

@@ -93,18 +93,7 @@ def _restored(values: FloatArray, grid: VoxelGrid | None) -> DoseArray:
 
 
 def grid_of(dose: Any, grid: VoxelGrid | None = None) -> VoxelGrid | None:
-    """Grid of a dose: the given one, or else the one it carries.
-
-    Parameters
-    ----------
-    dose : array_like
-        Perhaps a `DoseArray`.
-
-    Raises
-    ------
-    ValueError
-        If the dose does not have the grid's shape.
-    """
+    """Grid of a dose: the given one, or else the one that a `DoseArray` carries; an error if the shapes differ."""
     found: VoxelGrid | None = grid if grid is not None else getattr(dose, "grid", None)
     if found is not None:
         _check_shape(dose, found)

@@ -28,23 +28,10 @@ def same_grid(first: VoxelGrid, second: VoxelGrid) -> bool:
 
 
 def grid_with_spacing(grid: VoxelGrid, spacing_mm: float | tuple[float, float, float]) -> VoxelGrid:
-    """Grid of another spacing that covers the same box.
+    """Grid of another spacing that covers the same box, with the same center.
 
-    Parameters
-    ----------
-    spacing_mm : float or (float, float, float)
-        Of the new grid, in mm.
-
-    Returns
-    -------
-    VoxelGrid
-        With the same center; where the spacing does not divide the box, it extends beyond both sides equally. Along
-        an axis whose spacing is unchanged, voxels keep their places.
-
-    Raises
-    ------
-    ValueError
-        If a spacing is not positive, or larger than the box.
+    Where the spacing does not divide the box, the grid extends beyond both sides equally. Along an axis whose spacing
+    is unchanged, voxels keep their places. A spacing larger than the box is a ValueError.
 
     Examples
     --------
@@ -73,42 +60,14 @@ def grid_with_spacing(grid: VoxelGrid, spacing_mm: float | tuple[float, float, f
 
 
 def share_on_grid(share: FloatArray, source: VoxelGrid, grid: VoxelGrid) -> FloatArray:
-    """Volume shares on another grid.
-
-    Parameters
-    ----------
-    share : ndarray, shape (nx, ny, nz)
-        Volume share of each voxel of `source`.
-    source, grid : VoxelGrid
-        Of the shares, and of the result.
-
-    Returns
-    -------
-    ndarray, shape of `grid`
-        The volume inside the new grid is conserved.
-    """
+    """Bring volume shares from their `source` grid to another; the volume inside the new grid is conserved."""
     return np.clip(_resampled(share, source, grid, fill_up=False), 0.0, 1.0)
 
 
 def mean_on_grid(image: FloatArray, source: VoxelGrid, grid: VoxelGrid) -> FloatArray:
-    """Mean of an image over every voxel of another grid.
+    """Mean of an image, such as HU, over every voxel of another grid.
 
-    Parameters
-    ----------
-    image : ndarray, shape (nx, ny, nz)
-        Such as HU, on `source`.
-    source, grid : VoxelGrid
-        Of the image, and of the result.
-
-    Returns
-    -------
-    ndarray, shape of `grid`
-        A voxel partly outside `source` has the mean of its part inside.
-
-    Raises
-    ------
-    ValueError
-        If a voxel of the grid lies entirely outside `source`.
+    A voxel partly outside `source` has the mean of its part inside; one that lies outside entirely is a ValueError.
     """
     return _resampled(image, source, grid, fill_up=True)
 
@@ -136,16 +95,6 @@ def _overlap(source: VoxelGrid, grid: VoxelGrid, axis: int) -> FloatArray:
 
 
 def voxel_edges(grid: VoxelGrid, axis: int) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper edge of every voxel along an axis.
-
-    Parameters
-    ----------
-    axis : {0, 1, 2}
-
-    Returns
-    -------
-    low, high : ndarray, shape (n,)
-        In mm.
-    """
+    """Lower and upper edge of every voxel along an axis, in mm."""
     low = grid.origin_mm[axis] + (np.arange(grid.shape[axis], dtype=np.float64) - 0.5) * grid.spacing_mm[axis]
     return low, low + grid.spacing_mm[axis]

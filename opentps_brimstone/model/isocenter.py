@@ -16,25 +16,7 @@ _SAME_MM = 1e-3
 
 
 def common_isocenter(beams: Sequence[tuple[str, npt.ArrayLike]], grid: VoxelGrid | None = None) -> FloatArray:
-    """Isocenter of beams that have the same.
-
-    Parameters
-    ----------
-    beams : sequence of (str, array_like of shape (3,))
-        Name and isocenter x, y, z of each beam, in mm; one beam or more.
-    grid : VoxelGrid, optional
-        Of the CT, which must contain the isocenter.
-
-    Returns
-    -------
-    ndarray, shape (3,)
-        That of the first beam.
-
-    Raises
-    ------
-    ValueError
-        If an isocenter is not three finite numbers, lies outside the CT, or is not that of the first beam.
-    """
+    """Isocenter x, y, z in mm of named beams that have the same; it must lie in the CT whose grid is given."""
     places = [_checked(name, isocenter, grid) for name, isocenter in beams]
     first_name, first = beams[0][0], places[0]
     for (name, _), place in zip(beams, places, strict=True):

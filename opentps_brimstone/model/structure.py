@@ -378,12 +378,7 @@ class StructureSet:
         del self._by_name[self[name].name]
 
     def get(self, name: str, default: Structure | None = None) -> Structure | None:
-        """Structure of a name, or the default.
-
-        Parameters
-        ----------
-        default : Structure, optional
-        """
+        """Structure of a name, or the default."""
         if name in self._by_name:
             return self._by_name[name]
         alike = [structure for structure in self if structure.name.casefold() == name.casefold()]

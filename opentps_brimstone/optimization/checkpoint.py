@@ -39,12 +39,7 @@ class CheckpointError(BrimstoneError, ValueError):
 class OptimizationState:
     """State of an optimization after an iteration; valid while the callback that got it runs.
 
-    Parameters
-    ----------
-    iteration : int
-        From 1, over all levels.
-    arrays : callable
-        Returns the arrays to save, by name.
+    Iterations are counted from 1, over all levels. `arrays` returns what to save, by name.
     """
 
     def __init__(self, iteration: int, arrays: Callable[[], Mapping[str, AnyArray]]) -> None:
@@ -73,24 +68,12 @@ class OptimizationState:
 
 
 def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str, AnyArray]:
-    """Read a checkpoint.
-
-    Parameters
-    ----------
-    path : path
-        Written by `Checkpoint`.
-    fingerprint : str
-        Of the optimization to resume.
-
-    Returns
-    -------
-    dict
-        Arrays by name.
+    """Read the arrays of a checkpoint, by name.
 
     Raises
     ------
     CheckpointError
-        If the file is not a checkpoint, is damaged, or was written for another plan, prescription or settings.
+        If the file is not a checkpoint, is damaged, or was written for another optimization than the fingerprint's.
     FileNotFoundError
         If the file does not exist.
     """

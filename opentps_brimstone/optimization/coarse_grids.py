@@ -35,8 +35,6 @@ class CoarserGrid:
         Index of each block in units of blocks.
     interpolation : csr_matrix, shape (n_finer_beamlets, n_beamlets)
         P; its rows sum to 1.
-    layout : BeamletLayout
-        The coarser beamlets.
     """
 
     voxel_of: AnyIntArray
@@ -46,34 +44,16 @@ class CoarserGrid:
 
 
 def coarsen(layout: BeamletLayout, voxel_ijk: AnyIntArray) -> CoarserGrid:
-    """Make the next coarser grid.
-
-    Parameters
-    ----------
-    layout : BeamletLayout
-        The finer beamlets.
-    voxel_ijk : ndarray of int, shape (n_finer_voxels, 3)
-        Grid index of each finer voxel.
-    """
+    """Make the next coarser grid from the finer beamlets and the grid index of each finer voxel."""
     voxel_of, blocks = coarsen_voxels(voxel_ijk)
     interpolation, coarser = coarsen_beamlets(layout)
     return CoarserGrid(voxel_of, blocks, interpolation, coarser)
 
 
 def coarsen_voxels(voxel_ijk: AnyIntArray) -> tuple[AnyIntArray, AnyIntArray]:
-    """Group voxels in blocks of 2 × 2 × 2.
+    """Group voxels, any subset of a grid, in blocks of 2 × 2 × 2.
 
-    Parameters
-    ----------
-    voxel_ijk : ndarray of int, shape (n, 3)
-        Grid index of each voxel; any subset of a grid.
-
-    Returns
-    -------
-    voxel_of : ndarray of int, shape (n,)
-        Block of each voxel; blocks are numbered in C order.
-    blocks : ndarray of int, shape (n_blocks, 3)
-        Index of each block in units of blocks.
+    The block of each voxel is returned, numbered in C order, and the index of each block in units of blocks.
     """
     block_ijk = np.ascontiguousarray(voxel_ijk.T) >> 1
     extent = tuple(int(highest) + 1 for highest in block_ijk.max(axis=1))
@@ -84,19 +64,9 @@ def coarsen_voxels(voxel_ijk: AnyIntArray) -> tuple[AnyIntArray, AnyIntArray]:
 
 
 def coarsen_beamlets(layout: BeamletLayout) -> tuple[sp.csr_matrix, BeamletLayout]:
-    """Lay nodes of twice the spacing over each fluence map.
+    """Lay nodes of twice the spacing over each fluence map; only those that a finer beamlet needs.
 
-    Parameters
-    ----------
-    layout : BeamletLayout
-        The finer beamlets.
-
-    Returns
-    -------
-    interpolation : csr_matrix, shape (n_finer_beamlets, n_nodes)
-        Bilinear interpolation from the nodes to the finer beamlets; rows sum to 1.
-    nodes : BeamletLayout
-        Only nodes that a finer beamlet needs.
+    The bilinear interpolation from the nodes to the finer beamlets is returned, whose rows sum to 1, and the nodes.
     """
     spacing = 2.0 * layout.spacing_mm
     low_end = np.full((layout.n_beams, 2), np.inf)

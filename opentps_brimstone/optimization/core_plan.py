@@ -69,13 +69,7 @@ class AssembledPlan:
 
 
 def target_terms(objectives: list[ObjectiveTerm]) -> list[KLDivergenceTerm]:
-    """Select the DVH terms on targets.
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
+    """Select the DVH terms on targets; there must be one."""
     terms = [
         term
         for term in objectives
@@ -98,21 +92,11 @@ def assemble(
     initial_weights: FloatArray | None = None,
     include_all: bool = False,
 ) -> AssembledPlan:
-    """Convert a plan for the core.
+    """Convert a plan and its terms for the core.
 
-    Parameters
-    ----------
-    objectives : list of ObjectiveTerm
-        Terms with their structures.
-    initial_weights : ndarray, shape (n_beamlets,), optional
-        MU over all fractions. Beamlets that are not optimized keep theirs. Default: 0.
-    include_all : bool
-        Optimize every beamlet.
-
-    Raises
-    ------
-    ValueError
-        If no term is on a target, or a structure with a term gets no dose from any beamlet.
+    Initial weights are MU over all fractions, 0 by default; beamlets that are not optimized keep theirs. With
+    `include_all` every beamlet is optimized. A structure with a term that gets no dose from any beamlet is a
+    ValueError.
     """
     targets = target_terms(objectives)
     influence = plan.dose_influence

@@ -15,15 +15,7 @@ __all__ = ["bin_settings", "level_settings"]
 
 
 def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float) -> _core.BinSettings:
-    """Dose bins and kernels of a level.
-
-    Parameters
-    ----------
-    level : int
-        0 is the finest.
-    reference_dose : float
-        In Gy.
-    """
+    """Dose bins and kernels of a level, of which 0 is the finest, for a reference dose in Gy."""
     sigma_max = _widest_sigma(settings, level) * reference_dose
     sigma_min = sigma_max / np.sqrt(settings.variance_ratio)
     return _core.BinSettings(
@@ -41,17 +33,7 @@ def bin_settings(settings: OptimizerSettings, level: int, reference_dose: float)
 def level_settings(
     settings: OptimizerSettings, level: int, grid: int, reference_dose: float, weight_limit: float
 ) -> _core.LevelSettings:
-    """All settings of a level.
-
-    Parameters
-    ----------
-    settings, level, reference_dose
-        As for `bin_settings`.
-    grid : int
-        The level's grid; 0 is the finest.
-    weight_limit : float
-        Highest beamlet weight, in MU over all fractions.
-    """
+    """All settings of a level and its grid, of which 0 is the finest; the weight limit is MU over all fractions."""
     bins = bin_settings(settings, level, reference_dose)
     sigma_max = _widest_sigma(settings, level) * reference_dose
     coarsest = level == settings.number_of_levels - 1 and settings.number_of_levels > 1

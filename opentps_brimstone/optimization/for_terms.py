@@ -24,15 +24,10 @@ _LEVEL_STEP = 2.5
 
 
 def settings_for(terms: Iterable[tuple[Structure, ObjectiveTerm]]) -> OptimizerSettings:
-    """Choose settings that resolve the narrowest target DVH.
+    """Choose settings that resolve the narrowest target DVH; the defaults, if none is narrow.
 
     The finest published kernel has a standard deviation of 2.5 % of the reference dose and cannot resolve smaller
     differences. For a narrower target DVH, finer levels are added down to its width.
-
-    Returns
-    -------
-    OptimizerSettings
-        The defaults if no target DVH is that narrow.
     """
     default = OptimizerSettings()
     dvhs = [term.dvh for structure, term in terms if structure.is_target and isinstance(term, KLDivergenceTerm)]
@@ -58,15 +53,7 @@ def plan_with_terms(
     number_of_fractions: int,
     settings: OptimizerSettings | None = None,
 ) -> PlanOptimizer:
-    """Make a plan with some terms, and its optimizer.
-
-    Parameters
-    ----------
-    terms : iterable of (Structure, ObjectiveTerm)
-        The terms are copied, so that they can be used for other plans, too.
-    settings : OptimizerSettings, optional
-        Default: those of `settings_for`.
-    """
+    """Make a plan with copies of some terms, and its optimizer; the settings are by default those of `settings_for`."""
     terms = list(terms)
     structures = list({id(structure): structure for structure, _ in terms}.values())
     plan = Plan.from_influence(influence, structures, number_of_fractions=number_of_fractions)

@@ -19,18 +19,10 @@ Evaluate = Callable[[FloatArray, FloatArray], tuple[float, FloatArray]]
 
 
 def checked_evaluate(term: ObjectiveTerm) -> Evaluate:
-    """Wrap a term's `evaluate`, and check what it returns.
+    """Wrap a term's `evaluate`, of dose and share or of the dose alone, and check what it returns.
 
-    Parameters
-    ----------
-    term : ObjectiveTerm
-        With an `evaluate` of dose and share, or of the dose alone.
-
-    Returns
-    -------
-    callable
-        (dose, share) to (value, gradient). It raises TypeError or ValueError, naming the term and its structure, unless
-        the term returns a finite number and a finite gradient of the dose's shape.
+    What is not a finite number and a finite gradient of the dose's shape is an error that names the term and its
+    structure.
     """
     evaluate = _with_share(term)
     name = f"{type(term).__name__} on {term.structure.name!r}" if term.structure else type(term).__name__

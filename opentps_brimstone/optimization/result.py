@@ -74,13 +74,7 @@ class OptimizationResult:
 
 
 def convergence_row(history: dict[str, list[Any]]) -> tuple[str, str]:
-    """Draw the cost of every iteration, on a logarithmic scale, for a table in HTML.
-
-    Parameters
-    ----------
-    history : dict of str to list
-        With "cost".
-    """
+    """Draw the cost of every iteration, on a logarithmic scale, for a table in HTML."""
     cost = np.array(history["cost"], dtype=np.float64)
     shown = len(cost) > 1 and cost.min() > 0
     return "convergence", sparkline(np.arange(len(cost)), np.log(cost)) if shown else ""

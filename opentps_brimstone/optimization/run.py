@@ -92,20 +92,7 @@ class OptimizationRun:
         self.history: dict[str, list[Any]] = {name: [] for name in _HISTORY_ENTRIES}
 
     def optimize(self, *, show_progress: bool, resumed: Mapping[str, AnyArray] | None = None) -> _core.MultilevelResult:
-        """Run it.
-
-        Parameters
-        ----------
-        show_progress : bool
-            Show a progress bar on the terminal.
-        resumed : dict, optional
-            Arrays of a checkpoint to resume.
-
-        Returns
-        -------
-        _core.MultilevelResult
-            Weights in MU over all fractions, and how each level ended.
-        """
+        """Run it, from the arrays of a checkpoint if there are any; the result's weights are MU over all fractions."""
         core_arrays = None
         earlier_s = 0.0
         if resumed is not None:
@@ -204,10 +191,7 @@ class OptimizationRun:
 def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: OptimizerSettings) -> str:
     """Identify an optimization: a checkpoint can be resumed only in the one it was written for.
 
-    Parameters
-    ----------
-    settings : OptimizerSettings
-        The number of threads, which does not change results, and the number of iterations are ignored.
+    The number of threads, which does not change results, and the number of iterations are ignored.
     """
     matrix = plan.dose_influence.matrix
     parts = [

@@ -319,22 +319,7 @@ class MeanDoseTerm(DoseLimitTerm):
 
 
 def check_target_dvh(points: Sequence[tuple[float, float]] | FloatArray) -> FloatArray:
-    """Check the points of a target DVH.
-
-    Parameters
-    ----------
-    points : array_like, shape (n, 2)
-        Dose in Gy and volume share.
-
-    Returns
-    -------
-    ndarray, shape (n, 2)
-
-    Raises
-    ------
-    ValueError
-        Naming the point that is wrong.
-    """
+    """Check the points (Gy, volume share) of a target DVH; the error names the point that is wrong."""
     array = np.array(points, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 2 or len(array) < 2:
         raise ValueError(f"a target DVH needs at least two (dose, volume) points, not an array of shape {array.shape}")

@@ -20,19 +20,8 @@ __all__ = ["consecutive", "order_in_bricks"]
 def order_in_bricks(voxel_ijk: AnyIntArray, spacing_mm: Sequence[float]) -> tuple[npt.NDArray[np.uint32], int]:
     """Arrange voxels so that every `BRICK_VOXELS` consecutive rows are a compact brick.
 
-    Parameters
-    ----------
-    voxel_ijk : ndarray of int, shape (n, 3)
-        Grid index of each voxel; any subset of a grid.
-    spacing_mm : sequence of 3 floats
-        Distance of neighboring voxels, in mm.
-
-    Returns
-    -------
-    row : ndarray of int, shape (n,)
-        The row of each voxel.
-    n_rows : int
-        A multiple of `BRICK_VOXELS`; bricks at the border of the voxels have empty rows.
+    The grid index of each voxel is given, for any subset of a grid. The row of each voxel is returned, and the number
+    of rows, a multiple of `BRICK_VOXELS`: bricks at the border of the voxels have empty rows.
     """
     rest = np.ascontiguousarray(voxel_ijk.T, dtype=np.int32)
     key = np.zeros(len(voxel_ijk), dtype=np.int64)
@@ -53,19 +42,9 @@ def order_in_bricks(voxel_ijk: AnyIntArray, spacing_mm: Sequence[float]) -> tupl
 
 
 def consecutive(key: AnyIntArray) -> tuple[IntArray, IntArray]:
-    """Relabel keys consecutively, without sorting; the highest key should not greatly exceed their number.
+    """Relabel keys from 0 on, without sorting; return each key's new label, and the distinct keys, ascending.
 
-    Parameters
-    ----------
-    key : ndarray of int, shape (n,)
-        At least 0.
-
-    Returns
-    -------
-    number : ndarray of int, shape (n,)
-        New label of each key, from 0.
-    keys : ndarray of int, shape (n_keys,)
-        The distinct keys, ascending.
+    The highest key should not greatly exceed their number.
     """
     occurs = np.zeros(int(key.max(initial=-1)) + 1, dtype=bool)
     occurs[key] = True

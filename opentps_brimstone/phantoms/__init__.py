@@ -54,20 +54,7 @@ PHANTOMS: dict[str, Callable[[float], Phantom]] = {
 
 
 def make_phantom(name: str, grid_mm: float = 4.0) -> Phantom:
-    """Make the phantom of a case.
-
-    Parameters
-    ----------
-    name : str
-        One of `PHANTOMS`.
-    grid_mm : float
-        Voxel spacing.
-
-    Raises
-    ------
-    ValueError
-        If the case is unknown or the spacing does not suit it.
-    """
+    """Make the phantom of one of `PHANTOMS` with a voxel spacing that suits it."""
     if name not in PHANTOMS:
         raise ValueError(f"case {name!r} is unknown; it may be {', '.join(PHANTOMS)}")
     return PHANTOMS[name](grid_mm)

@@ -71,13 +71,7 @@ class Phantom:
         return self.grid.origin_mm
 
     def structure(self, name: str) -> Structure:
-        """Find a structure by name.
-
-        Raises
-        ------
-        ValueError
-            If the name is unknown.
-        """
+        """Find a structure by name; the error for an unknown one lists those there are."""
         for structure in self.structures:
             if structure.name == name:
                 return structure
@@ -85,23 +79,7 @@ class Phantom:
         raise ValueError(f"phantom {self.name!r} has no structure {name!r}; it has {names}")
 
     def prescription_of(self, target: str) -> float:
-        """Return the dose prescribed to a target.
-
-        Parameters
-        ----------
-        target : str
-            Name of a structure.
-
-        Returns
-        -------
-        float
-            Gy over all fractions.
-
-        Raises
-        ------
-        ValueError
-            If the structure is unknown or not a target.
-        """
+        """Return the dose prescribed to a target, in Gy over all fractions."""
         if not self.structure(target).is_target:
             raise ValueError(f"{target!r} of phantom {self.name!r} is not a target; nothing is prescribed to it")
         return self.lower_prescriptions_gy.get(target, self.prescription_gy)

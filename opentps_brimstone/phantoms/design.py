@@ -72,18 +72,7 @@ class Design(ABC):
         return ()
 
     def phantom(self, grid_mm: float = 4.0) -> Phantom:
-        """Make the phantom: the designed structures, and "Body" for the rest of the body.
-
-        Parameters
-        ----------
-        grid_mm : float
-            Voxel spacing.
-
-        Raises
-        ------
-        ValueError
-            If the grid is too coarse for the structures or its spacing is not positive.
-        """
+        """Make the phantom with a voxel spacing: the designed structures, and "Body" for the rest of the body."""
         if grid_mm > self.coarsest_grid_mm:
             raise ValueError(
                 f"the grid spacing is {grid_mm:g} mm; {self.title} needs {self.coarsest_grid_mm:g} mm or finer"

@@ -45,17 +45,7 @@ _SOLID_SUBSAMPLES = 8
 def centered_grid(extent_mm: Size, margin_mm: float, spacing_mm: float) -> VoxelGrid:
     """Make a grid of cubic voxels around the origin, which lies on a corner of voxels.
 
-    Parameters
-    ----------
-    extent_mm : (float, float, float)
-        What it must hold.
-    margin_mm : float
-        What it must hold beyond that on each side.
-
-    Raises
-    ------
-    ValueError
-        If the spacing is not positive or larger than the smallest extent.
+    It holds the extent and the margin on each side. A spacing larger than the smallest extent is a ValueError.
     """
     if not (math.isfinite(spacing_mm) and 0 < spacing_mm <= min(extent_mm)):
         raise ValueError(f"the grid spacing is {spacing_mm:g} mm; it must be above 0 and at most {min(extent_mm):g} mm")
@@ -71,21 +61,9 @@ def prism_share(
     length_mm: float,
     center_z_mm: float = 0.0,
 ) -> FloatArray:
-    """Compute the share of every voxel's volume that lies in a prism along z.
+    """Compute the share of every voxel's volume in a prism along z; exact along z, by sub-sampling in x and y.
 
-    Parameters
-    ----------
-    outline : callable
-        Takes x and y in mm, as arrays that broadcast, and returns whether the points are inside.
-    length_mm : float
-        Along z.
-    center_z_mm : float
-        Its middle.
-
-    Returns
-    -------
-    ndarray, shape (nx, ny, nz)
-        In [0, 1]; exact along z, by sub-sampling in x and y.
+    `outline` takes x and y in mm, as arrays that broadcast, and returns whether the points are inside.
     """
     (nx, ny, nz), spacing, origin = grid.shape, grid.spacing_mm, grid.origin_mm
     within = (np.arange(_SUBSAMPLES) + 0.5) / _SUBSAMPLES - 0.5
@@ -106,21 +84,10 @@ def solid_share(
     half_mm: Size,
     center_mm: Size = (0.0, 0.0, 0.0),
 ) -> FloatArray:
-    """Compute the share of every voxel's volume that lies in a solid.
+    """Compute the share of every voxel's volume that lies in a solid, by sub-sampling.
 
-    Parameters
-    ----------
-    inside : callable
-        Takes x, y and z in mm, as arrays that broadcast, and returns whether the points are inside.
-    half_mm : (float, float, float)
-        Half the size of a box that holds the solid.
-    center_mm : (float, float, float)
-        Middle of that box.
-
-    Returns
-    -------
-    ndarray, shape (nx, ny, nz)
-        In [0, 1], by sub-sampling.
+    `inside` takes x, y and z in mm, as arrays that broadcast, and returns whether the points are inside. The solid is
+    held by a box of twice `half_mm` around the center.
     """
     within = (np.arange(_SOLID_SUBSAMPLES) + 0.5) / _SOLID_SUBSAMPLES - 0.5
     window, points = [], []
@@ -183,18 +150,7 @@ def grown(half_mm: Size, margin_mm: float) -> Size:
 
 
 def water_ct(body: FloatArray) -> FloatArray:
-    """Compute the HU of a body of water in air.
-
-    Parameters
-    ----------
-    body : ndarray, shape (nx, ny, nz)
-        Share of every voxel that lies in the body.
-
-    Returns
-    -------
-    ndarray, shape (nx, ny, nz)
-        Not writeable.
-    """
+    """Compute the HU of a body of water in air from the share of every voxel that lies in the body; not writeable."""
     ct: FloatArray = AIR_HU + body * (WATER_HU - AIR_HU)
     ct.flags.writeable = False
     return ct
@@ -203,15 +159,7 @@ def water_ct(body: FloatArray) -> FloatArray:
 def rest_of_body(body: FloatArray, targets: Iterable[FloatArray], organs: Iterable[FloatArray]) -> FloatArray:
     """Compute the share of every voxel that is body and neither target nor organ.
 
-    Parameters
-    ----------
-    body : ndarray, shape (nx, ny, nz)
-    targets, organs : iterable of ndarray, shape (nx, ny, nz)
-        Shares. A voxel that is partly target is not rest: its dose is the target's.
-
-    Returns
-    -------
-    ndarray, shape (nx, ny, nz)
+    A voxel that is partly target is not rest: its dose is the target's.
     """
     rest = body.copy()
     for organ in organs:

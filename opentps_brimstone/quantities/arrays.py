@@ -14,18 +14,7 @@ Array = Any
 
 
 def as_array(values: Any, name: str) -> Array:
-    """Copy numbers into an array of floats of their own library; what is not an array becomes one of NumPy.
-
-    Parameters
-    ----------
-    name : str
-        What they are, for errors.
-
-    Raises
-    ------
-    TypeError
-        If they are not real numbers.
-    """
+    """Copy real numbers into an array of floats of their own library; what is not an array becomes one of NumPy."""
     if not is_array_api_obj(values):
         values = _in_numpy(values, name)
     xp = array_namespace(values)
@@ -67,19 +56,7 @@ def first_index(mask: Array) -> int:
 
 
 def check(valid: Array, values: Array, name: str, entry: str, wanted: str) -> None:
-    """Refuse an array with a value out of its range.
-
-    Parameters
-    ----------
-    valid : array of bool, shape of values
-    name, entry, wanted : str
-        What the array is, what an entry of it belongs to, and what it must be.
-
-    Raises
-    ------
-    ValueError
-        Naming the first wrong entry and the number of them.
-    """
+    """Refuse an array with an entry that is not as `wanted`, naming the first and how many there are."""
     xp = array_namespace(valid)
     wrong = int(xp.sum(xp.astype(~valid, xp.int64)))
     if not wrong:
@@ -91,20 +68,7 @@ def check(valid: Array, values: Array, name: str, entry: str, wanted: str) -> No
 
 
 def in_library_of(array: Array, values: float | Array, name: str) -> float | Array:
-    """Give numbers as something that can be combined with an array.
-
-    Parameters
-    ----------
-    values : float or array
-        One of NumPy goes to every library, others stay in theirs.
-    name : str
-        What the values are, for errors.
-
-    Raises
-    ------
-    TypeError
-        If they are of another library.
-    """
+    """Give numbers as something that can be combined with an array; only NumPy's change their library."""
     if isinstance(values, float):
         return values
     xp = array_namespace(array)

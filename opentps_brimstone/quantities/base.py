@@ -125,25 +125,13 @@ class FluenceDependentQuantity:
     # ------------------------------------------------------------------------------------- what subclasses implement
 
     def _compute_quantity_single_scenario(self, scenario_index: int) -> Array:
-        """Quantity of the present fluence in indirect mode.
-
-        Returns
-        -------
-        array, shape (n_voxels,)
-        """
+        """Quantity of the present fluence in indirect mode, shape (n_voxels,)."""
         raise NotImplementedError
 
     def _compute_chain_derivative_single_scenario(self, d_quantity: Array, scenario_index: int) -> Array:
-        """Chain derivative with respect to the present fluence in indirect mode.
+        """Chain derivative with respect to the present fluence in indirect mode, shape (n_beamlets,).
 
-        Parameters
-        ----------
-        d_quantity : array, shape (n_voxels,)
-            Derivative with respect to the quantity.
-
-        Returns
-        -------
-        array, shape (n_beamlets,)
+        `d_quantity`, of shape (n_voxels,), is the derivative with respect to the quantity.
         """
         raise NotImplementedError
 

@@ -53,18 +53,7 @@ class Dij:
     # ----------------------------------------------------------------------------------------------- matrices
 
     def matrices(self, name: str) -> tuple[Any, ...]:
-        """Matrices of all scenarios.
-
-        Returns
-        -------
-        tuple of matrices, shape (n_voxels, n_beamlets) each
-            Empty if there are none of that name.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If they are not matrices, or do not fit the others.
-        """
+        """Matrices of all scenarios, of shape (n_voxels, n_beamlets) each; empty if there are none of that name."""
         if name not in self._matrices:
             given = self._given_matrix(name)
             if given is None:
@@ -101,26 +90,10 @@ class Dij:
     # --------------------------------------------------------------------------------------------- parameters
 
     def parameter(self, name: str, needed_by: str, default: float | None = None) -> float | Array:
-        """Parameter of the tissue, or the number of fractions.
+        """Parameter of the tissue, or the number of fractions: a number, or an array of shape (n_voxels,).
 
-        Parameters
-        ----------
-        name : str
-            `alphax`, `betax`, `alpha_beta`, `number_of_fractions` or any other attribute. `betax` and `alpha_beta`
-            follow from each other and `alphax` if they are not given.
-        needed_by : str
-            For errors.
-        default : float, optional
-            Without one, the parameter must be there.
-
-        Returns
-        -------
-        float or array, shape (n_voxels,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is missing, has a wrong shape or a value out of its range.
+        `betax` and `alpha_beta` follow from each other and `alphax` if they are not given. Without a default, a
+        parameter that is missing is a ValueError that names the quantity it is needed by.
         """
         if name not in self._parameters:
             found = self._find(name)

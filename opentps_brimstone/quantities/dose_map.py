@@ -79,7 +79,7 @@ class DoseMap:
         lea_catcheside : float
             G in (0, 1]: 1 for fractions that are short against repair.
         previous : PreviousDose, optional
-            Counted in with the same `alpha_beta` and without protraction.
+            Counted in with the same tissue and without protraction.
         """
         r = _numbers(alpha_beta, "alpha/beta", "positive")
 
@@ -95,13 +95,7 @@ class DoseMap:
         lea_catcheside: float = 1.0,
         previous: PreviousDose | None = None,
     ) -> DoseMap:
-        """Equieffective dose in fractions of 2 Gy, d (G d/n + α/β) / (2 + α/β).
-
-        Parameters
-        ----------
-        alpha_beta, number_of_fractions, lea_catcheside, previous
-            As for `bed`.
-        """
+        """Equieffective dose in fractions of 2 Gy, d (G d/n + α/β) / (2 + α/β), of what `bed` takes."""
         r = _numbers(alpha_beta, "alpha/beta", "positive")
 
         def course(fractions: float | Array, g: float = 1.0) -> DoseMap:
@@ -117,14 +111,9 @@ class DoseMap:
         lea_catcheside: float = 1.0,
         previous: PreviousDose | None = None,
     ) -> DoseMap:
-        """Biological effect of the linear-quadratic model, α d + G β d²/n.
+        """Biological effect of the linear-quadratic model, α d + G β d²/n, with α in 1/Gy and β in 1/Gy².
 
-        Parameters
-        ----------
-        alpha, beta : float or array
-            1/Gy and 1/Gy², numbers or one for each voxel.
-        number_of_fractions, lea_catcheside, previous
-            As for `bed`.
+        They are numbers, or one for each voxel; the others are as for `bed`.
         """
         linear, quadratic = _numbers(alpha, "alpha", "positive"), _numbers(beta, "beta", "0 or more")
 
@@ -146,15 +135,7 @@ class DoseMap:
         return self.after(before, previous.recovery)
 
     def after(self, before: Any, recovery: float = 0.0) -> DoseMap:
-        """Count in what was given before.
-
-        Parameters
-        ----------
-        before : float or array
-            The same quantity of an earlier course, a number or one for each voxel.
-        recovery : float
-            Share of it that the tissue has recovered from since, in [0, 1].
-        """
+        """Count in the same quantity of an earlier course, less the share that the tissue has recovered from since."""
         if not 0 <= recovery <= 1:
             raise ValueError(f"the recovery is {recovery}; it must be a share from 0 to 1")
         given = _numbers(before, "what was given before", "0 or more")
@@ -168,48 +149,22 @@ class DoseMap:
         return all(isinstance(c, float) for c in (self.c0, self.c1, self.c2))
 
     def value(self, dose: Any) -> Any:
-        """Quantity of a dose.
-
-        Parameters
-        ----------
-        dose : float or array
-            Gy over all fractions, one or of the coefficients' shape.
-        """
+        """Quantity of a dose in Gy over all fractions, one or of the coefficients' shape."""
         d = self._argument(dose, "the dose")
         c0, c1, c2 = self._coefficients(d)
         return c0 + d * (c1 + c2 * d)
 
     def slope(self, dose: Any) -> Any:
-        """Slope of the quantity over dose.
-
-        Parameters
-        ----------
-        dose : float or array
-            Gy over all fractions, one or of the coefficients' shape.
-        """
+        """Slope of the quantity over a dose in Gy over all fractions, one or of the coefficients' shape."""
         d = self._argument(dose, "the dose")
         _, c1, c2 = self._coefficients(d)
         return c1 + 2.0 * c2 * d
 
     def inverse(self, quantity: Any) -> Any:
-        """Dose that a quantity is reached with.
+        """Dose that a quantity is reached with, in Gy over all fractions.
 
-        Solved as d = 2 Δ / (c1 + √(c1² + 4 c2 Δ)), Δ = q − c0, which holds for c2 = 0 too and cancels no digits.
-
-        Parameters
-        ----------
-        quantity : float or array
-            One or of the coefficients' shape.
-
-        Returns
-        -------
-        float or array
-            Gy over all fractions.
-
-        Raises
-        ------
-        ValueError
-            If a quantity is below what was given before, which no dose undoes.
+        Solved as d = 2 Δ / (c1 + √(c1² + 4 c2 Δ)), Δ = q − c0, which holds for c2 = 0 too and cancels no digits. A
+        quantity below what was given before, which no dose undoes, is a ValueError.
         """
         q = self._argument(quantity, "the quantity")
         c0, c1, c2 = self._coefficients(q)

@@ -17,24 +17,10 @@ _ENTRIES_AT_ONCE = 2_000_000
 
 
 def checked_matrices(given: Any, name: str) -> tuple[Any, ...]:
-    """Give the matrices of all scenarios, ready for products.
+    """Give the matrices of all scenarios, ready for products: dense, or sparse by rows or columns.
 
-    Parameters
-    ----------
-    given : sparse matrix, array, or sequence of them
-        Each of shape (n_voxels, n_beamlets). An array of objects is read in C order without its None.
-    name : str
-        What they are, for errors.
-
-    Returns
-    -------
-    tuple of matrices
-        Dense, or sparse by rows or columns.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is not a matrix, has another shape or library than the first, or holds a number that is not finite.
+    `given` is one matrix of shape (n_voxels, n_beamlets) or a sequence of them; an array of objects is read in C order
+    without its None. What is not a matrix, does not fit the first, or is not finite is an error that names it.
     """
     several = _scenarios(given)
     if not several:
@@ -97,18 +83,7 @@ def _checked_entries(matrix: Any, name: str) -> Any:
 
 
 def product(matrix: Any, vector: Array) -> Array:
-    """Multiply one of `checked_matrices`, or its transpose, by a vector of its library.
-
-    Parameters
-    ----------
-    matrix : matrix, shape (m, n)
-    vector : array, shape (n,)
-
-    Returns
-    -------
-    array, shape (m,)
-        At least in the precision of the vector.
-    """
+    """Multiply one of `checked_matrices`, or its transpose, by a vector of its library."""
     if is_torch_array(vector):  # PyTorch multiplies only what has one type
         xp = array_namespace(vector)
         return xp.astype(matrix @ xp.astype(vector, matrix.dtype), vector.dtype)

@@ -20,10 +20,8 @@ class QuantityResolver:
     Parameters
     ----------
     dij : Plan, DoseInfluence or object
-        With those of the attributes `physical_dose`, `alpha_dose`, `sqrt_beta_dose`, `let_dose` (matrices of voxels by
-        beamlets, or a sequence with one for each scenario), `alphax`, `betax`, `alpha_beta` and `number_of_fractions`
-        (a number or one for each voxel) that there are. For a plan the fluence is MU per fraction; for a dose influence
-        alone, doses are those of one fraction; matrices of any other object give what all fractions give.
+        As `Dij` takes it. For a plan the fluence is MU per fraction; for a dose influence alone, doses are those of one
+        fraction; matrices of any other object give what all fractions give.
 
     Examples
     --------
@@ -46,17 +44,7 @@ class QuantityResolver:
         return f"QuantityResolver(of a {self._dij!r})"
 
     def get(self, identifier: str) -> FluenceDependentQuantity:
-        """Quantity of an identifier.
-
-        Parameters
-        ----------
-        identifier : str
-            One of `QUANTITIES`.
-
-        Returns
-        -------
-        FluenceDependentQuantity
-            The same one at every call.
+        """Quantity of an identifier in `QUANTITIES`; the same one at every call.
 
         Raises
         ------

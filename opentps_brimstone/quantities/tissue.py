@@ -72,13 +72,7 @@ _TARGET_NAME = re.compile(r"^(i|p|c|g)tv", re.IGNORECASE)
 
 
 class SuggestedAlphaBeta(NamedTuple):
-    """An α/β for a structure, and where it comes from.
-
-    Attributes
-    ----------
-    note : str
-        To be shown wherever the value is used.
-    """
+    """An α/β for a structure, and a note on where it comes from, to be shown wherever the value is used."""
 
     value_gy: float
     note: str

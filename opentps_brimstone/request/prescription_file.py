@@ -120,23 +120,11 @@ class PrescriptionFile:
         return max(self.targets.values())
 
     def states(self, *path: str | int) -> bool:
-        """Tell a value that the file states from a default.
-
-        Parameters
-        ----------
-        *path : str or int
-            Of the key, such as ``"planner", "margin"``.
-        """
+        """Tell a value that the file states from a default, by the path of its key, such as ``"planner", "margin"``."""
         return path in self.lines
 
     def settings(self) -> dict[str, Any]:
-        """Give the whole prescription, defaults included, as plain data.
-
-        Returns
-        -------
-        dict
-            As JSON can hold.
-        """
+        """Give the whole prescription, defaults included, as plain data such as JSON can hold."""
         plain: dict[str, Any] = {
             each.name: getattr(self, each.name)
             for each in dataclasses.fields(self)
@@ -149,15 +137,7 @@ class PrescriptionFile:
         return plain
 
     def problem(self, path: KeyPath, message: object) -> PrescriptionFileError:
-        """Make an error that names the file, the line and the key.
-
-        Parameters
-        ----------
-        path : tuple of str or int
-            Of the key.
-        message : object
-            What is wrong.
-        """
+        """Make an error that names the file, the line and the key."""
         return PrescriptionFileError(complaint(self.source, self.lines, path, message))
 
     def for_structures(self, structures: StructureSet) -> PrescriptionFile:

@@ -87,27 +87,7 @@ def starting_prescription(folder: Path | str) -> str:
 
 
 def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
-    """Write a draft of a prescription file.
-
-    Parameters
-    ----------
-    folder : Path or str
-        As for `starting_prescription`; nothing is written into it.
-    path : Path or str
-        Must not exist.
-
-    Returns
-    -------
-    Path
-        Of the file.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists.
-    ValueError
-        As `starting_prescription`; also if the file would lie in the folder.
-    """
+    """Write a draft of a prescription file, which must not exist, for a DICOM folder, in which nothing is written."""
     target, source = Path(path), Path(folder)
     if source.resolve() in target.resolve().parents:
         raise ValueError(f"the file {target} would lie in the input folder {source}; give another place")

@@ -10,24 +10,10 @@ from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM
 
 
 def leaf_pairs_of_rows(mlc: MLC, rows_mm: npt.ArrayLike, height_mm: float) -> IntArray:
-    """Find the leaf pairs that cover beamlet rows.
+    """Find the leaf pairs that cover beamlet rows, given their centers in y: the first and the one after the last.
 
-    Parameters
-    ----------
-    rows_mm : array_like, shape (n_rows,)
-        Centers of the rows in y.
-    height_mm : float
-        Size of the beamlets in y.
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, 2)
-        First leaf pair over each row, and the one after the last. Rows that together fill one wide leaf share it.
-
-    Raises
-    ------
-    ValueError
-        If a row's edges are not leaf edges; the message has the offset and what to do.
+    Rows that together fill one wide leaf share it. The error for rows whose edges are not leaf edges has the offset and
+    what to do.
     """
     rows = np.asarray(rows_mm, dtype=np.float64)
     boundaries = np.asarray(mlc.leaf_boundaries_mm)
@@ -61,25 +47,10 @@ def _rows_fill(low: float, high: float, leaf_low: float, leaf_high: float) -> bo
 
 
 def leaf_rows(mlc: MLC, y_min_mm: float, y_max_mm: float, height_mm: float | None = None) -> tuple[FloatArray, float]:
-    """Place beamlet rows on the leaves so that they cover an interval.
+    """Place beamlet rows on the leaves so that they cover an interval: their centers, ascending, and their height.
 
-    Parameters
-    ----------
-    y_min_mm, y_max_mm : float
-        Ends of the interval.
-    height_mm : float, optional
-        Height of the rows, such as that of several narrow leaves; by default the width of the widest leaf over the
-        interval.
-
-    Returns
-    -------
-    rows_mm : ndarray, shape (n_rows,)
-        Centers of the rows, ascending.
-
-    Raises
-    ------
-    ValueError
-        If the interval is empty or not entirely under the leaves, or no rows of this height coincide with leaves.
+    The height, such as that of several narrow leaves, is by default the width of the widest leaf over the interval. An
+    interval that is empty or not entirely under the leaves, or a height that no leaves add up to, is a ValueError.
     """
     if not (np.isfinite([y_min_mm, y_max_mm]).all() and y_min_mm <= y_max_mm):
         raise ValueError(f"beamlet rows cannot cover {y_min_mm} to {y_max_mm} mm")

@@ -60,21 +60,7 @@ class Decomposition:
 
 
 def check_matrix(matrix: npt.ArrayLike) -> IntArray:
-    """Check that a matrix is not empty and holds whole, non-negative numbers.
-
-    Parameters
-    ----------
-    matrix : array_like, shape (n_rows, n_columns)
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, n_columns)
-
-    Raises
-    ------
-    ValueError
-        If it does not.
-    """
+    """Check that a matrix is not empty and holds whole, non-negative numbers; return it as an array of integers."""
     given = np.asarray(matrix)
     if given.ndim != 2 or not given.size:
         raise ValueError(f"a fluence matrix needs rows and columns, not the shape {given.shape}")
@@ -87,16 +73,7 @@ def check_matrix(matrix: npt.ArrayLike) -> IntArray:
 
 
 def rises(matrix: IntArray) -> IntArray:
-    """Compute the differences of neighboring cells along the rows, with zero outside.
-
-    Parameters
-    ----------
-    matrix : ndarray of int, shape (n_rows, n_columns)
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, n_columns + 1)
-    """
+    """Compute the differences of neighboring cells along the rows, with zero outside, shape (n_rows, n_columns + 1)."""
     steps = np.empty((matrix.shape[0], matrix.shape[1] + 1), dtype=np.int64)
     steps[:, :-1] = matrix
     steps[:, -1] = 0

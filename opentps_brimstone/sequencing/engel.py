@@ -19,18 +19,9 @@ def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:
     """Find the greatest weight that each opening may have without exceeding its row's reserve.
 
     A row needs at least the sum of its rises; what the total exceeds it by is its reserve. An opening of weight u that
-    starts at a rise p and ends at a drop q takes (u - p)⁺ + (u - q)⁺ of it, and u if the row stays closed.
-
-    Parameters
-    ----------
-    matrix : ndarray of int, shape (n_rows, n_columns)
-    total : int or ndarray of int, shape (n_rows,)
-        At least each row's sum of rises.
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, n_columns + 1, n_columns + 1)
-        By row, left and right edge; a closed row on the diagonal, -1 below it.
+    starts at a rise p and ends at a drop q takes (u - p)⁺ + (u - q)⁺ of it, and u if the row stays closed. The result
+    is by row, left and right edge, of shape (n_rows, n_columns + 1, n_columns + 1): a closed row on the diagonal, -1
+    below.
     """
     n_rows, n_columns = matrix.shape
     steps = rises(matrix)
@@ -49,18 +40,7 @@ def greatest_weights(matrix: IntArray, total: int | IntArray) -> IntArray:
 
 
 def changes_removed(matrix: IntArray, weight: int | IntArray) -> IntArray:
-    """Count the fluence changes along its row that each opening of a weight removes.
-
-    Parameters
-    ----------
-    matrix : ndarray of int, shape (n_rows, n_columns)
-    weight : int or ndarray of int, shape (n_rows,)
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, n_columns + 1, n_columns + 1)
-        By row, left and right edge; 0 on the diagonal.
-    """
+    """Count the fluence changes along its row that each opening of a weight removes, by row, left and right edge."""
     steps = rises(matrix)
     full = np.broadcast_to(weight, len(matrix))[:, None]
     at_left = (steps == full).astype(np.int64) - (steps == 0)
@@ -80,14 +60,10 @@ def _tie_breaks(n_columns: int, attempts: int) -> FloatArray:
 
 
 def engel(matrix: npt.ArrayLike, *, attempts: int = 8) -> Decomposition:
-    """Least total, few openings, leaves may interdigitate.
+    """Decompose with the least total and few openings; leaves may interdigitate.
 
-    Parameters
-    ----------
-    matrix : array_like of int, shape (n_rows, n_columns)
-    attempts : int
-        Number of ways to break ties that are tried; the decomposition with the fewest openings is kept. The first
-        prefers wide openings.
+    Of the decompositions that `attempts` ways to break ties give, the one with the fewest openings is kept; the first
+    way prefers wide openings.
     """
     cells = check_matrix(matrix)
     n_rows, n_columns = cells.shape

@@ -140,11 +140,7 @@ def _try_weight(
 def kalinowski(matrix: npt.ArrayLike, *, trials: int = 4) -> Decomposition:
     """Decompose with the minimal total and few openings; opposing leaves of neighboring rows do not pass each other.
 
-    Parameters
-    ----------
-    matrix : array_like of int, shape (n_rows, n_columns)
-    trials : int
-        Number of openings that are tried for each weight. The total is minimal for any number.
+    `trials` openings are tried for each weight. The total is minimal for any number.
     """
     remaining = check_matrix(matrix)
     n_columns = remaining.shape[1]

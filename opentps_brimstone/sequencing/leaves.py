@@ -26,25 +26,10 @@ def _jaw_pair(travel: JawTravel | None, low: float, high: float, axis: str, beam
 def place_jaws(
     mlc: MLC, bands: IntArray, x_mm: FloatArray, width_mm: float, wanted: BoolArray, beam: int
 ) -> JawPositions:
-    """Close the jaws around a field.
+    """Close the jaws around the cells with fluence, of shape (n_bands, n_columns); without any, around the whole grid.
 
-    Parameters
-    ----------
-    bands : ndarray of int, shape (n_bands, 2)
-        First leaf pair of each row of the field and the one after its last.
-    x_mm : ndarray, shape (n_columns,)
-        Centers of the columns.
-    width_mm : float
-        Of the columns.
-    wanted : ndarray of bool, shape (n_bands, n_columns)
-        Cells with fluence; without any, the jaws enclose the whole grid.
-    beam : int
-        Named in errors.
-
-    Raises
-    ------
-    ValueError
-        If the field is wider than leaves or jaws can open.
+    Each row of `bands` has the first leaf pair of a row of the field and the one after its last. A field wider than
+    leaves or jaws can open is a ValueError that names the beam.
     """
     if not wanted.any():
         wanted = np.ones_like(wanted)
@@ -66,27 +51,12 @@ def place_jaws(
 def place_leaves(
     mlc: MLC, jaws: JawPositions, bands: IntArray, left_mm: FloatArray, right_mm: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Place all leaf pairs for the openings of the field's rows.
+    """Place all leaf pairs for the openings of the field's rows, given by their edges; return the tips of both banks.
 
     With interdigitation, closed pairs meet outside the field on the nearer side, under the X jaws if there are any, as
     far as travel and span allow. Without it, they stay where the decomposition put them, and pairs beyond its rows meet
-    in front of the outermost one.
-
-    Parameters
-    ----------
-    bands : ndarray of int, shape (n_bands, 2)
-        First leaf pair of each row and the one after its last.
-    left_mm, right_mm : ndarray, shape (n_bands,)
-        Edges of each row's opening; equal if it is closed.
-
-    Returns
-    -------
-    left_mm, right_mm : ndarray, shape (n_pairs,)
-
-    Raises
-    ------
-    ValueError
-        If closed leaves that cannot touch would leave a gap inside the field.
+    in front of the outermost one. Closed leaves that cannot touch and would leave a gap inside the field are a
+    ValueError.
     """
     left, right = np.full(mlc.n_pairs, np.nan), np.full(mlc.n_pairs, np.nan)
     for (first, last), low, high in zip(bands, left_mm, right_mm, strict=True):

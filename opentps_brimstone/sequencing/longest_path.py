@@ -55,19 +55,15 @@ def _spread_without_tongue_and_groove(times: IntArray, cells: IntArray) -> IntAr
 def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groove: bool = False) -> IntArray:
     """Compute the earliest beam-on time at which the left leaves of a sweep to the right may cover each cell.
 
+    The greatest is the minimal total of a decomposition.
+
     Parameters
     ----------
-    matrix : ndarray of int, shape (n_rows, n_columns)
     collisions : bool
         Whether opposing leaves of neighboring rows must not pass each other.
     tongue_and_groove : bool
         Whether the cell with less fluence of two neighbors must be open only while the other is; this keeps opposing
         leaves apart as well.
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, n_columns)
-        The greatest is the minimal total of a decomposition.
     """
     rising = np.maximum(rises(matrix)[:, :-1], 0)
     if not (collisions or tongue_and_groove):
@@ -87,31 +83,16 @@ def closing_times(matrix: IntArray, *, collisions: bool = False, tongue_and_groo
 
 
 def least_total(matrix: npt.ArrayLike, *, collisions: bool = False, tongue_and_groove: bool = False) -> int:
-    """Compute the minimal sum of weights of any decomposition.
-
-    Parameters
-    ----------
-    matrix : array_like of int, shape (n_rows, n_columns)
-    collisions, tongue_and_groove : bool
-        As for `closing_times`.
-    """
+    """Compute the minimal sum of weights of any decomposition, under the conditions of `closing_times`."""
     return int(closing_times(check_matrix(matrix), collisions=collisions, tongue_and_groove=tongue_and_groove).max())
 
 
 def critical_path(matrix: IntArray, times: IntArray) -> list[tuple[int, int, int]]:
     """Follow a longest path from its end back to the left edge, for leaves that must not collide.
 
-    Parameters
-    ----------
-    matrix : ndarray of int, shape (n_rows, n_columns)
-    times : ndarray of int, shape (n_rows, n_columns)
-        `closing_times` with collisions.
-
-    Returns
-    -------
-    list of (int, int, int)
-        Stretches (row, first column, last column) from the end to the start; the path leaves each but the first in its
-        last column, for a neighboring row. One that only passes a row has its last column before its first.
+    `times` are `closing_times` with collisions. The path is given by stretches (row, first column, last column) from
+    the end to the start; it leaves each but the first in its last column, for a neighboring row. One that only passes a
+    row has its last column before its first.
     """
     rising = np.maximum(rises(matrix)[:, :-1], 0)
     from_left = times == np.concatenate([np.zeros((len(times), 1), np.int64), times[:, :-1]], axis=1) + rising

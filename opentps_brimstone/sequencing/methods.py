@@ -37,7 +37,7 @@ class Method:
     without_tongue_and_groove: Decompose | None = None
 
     def choose(self, *, interdigitation: bool, tongue_and_groove: bool) -> Decompose:
-        """Choose the decomposition for an MLC.
+        """Choose the decomposition for an MLC; if the method cannot, the error names those that can.
 
         Parameters
         ----------
@@ -45,16 +45,6 @@ class Method:
             Whether the MLC's leaves may pass the tips of the opposing leaves' neighbors.
         tongue_and_groove : bool
             Whether tongue-and-groove underdosage is to be avoided.
-
-        Returns
-        -------
-        callable
-            From a matrix to its decomposition.
-
-        Raises
-        ------
-        ValueError
-            If the method cannot; the message names those that can.
         """
         if tongue_and_groove:
             return self._known(self.without_tongue_and_groove, "avoid tongue-and-groove underdosage")
@@ -88,18 +78,7 @@ METHODS = {
 
 
 def get_method(identifier: str) -> Method:
-    """Find a method by its identifier.
-
-    Parameters
-    ----------
-    identifier : str
-        One of `METHODS`.
-
-    Raises
-    ------
-    ValueError
-        If the identifier is unknown; the message lists the known ones.
-    """
+    """Find one of `METHODS`; the error for an unknown identifier lists the known ones."""
     if identifier not in METHODS:
         raise ValueError(f"there is no sequencing method {identifier!r}; there are {', '.join(METHODS)}")
     return METHODS[identifier]

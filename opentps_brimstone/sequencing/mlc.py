@@ -38,15 +38,7 @@ TOLERANCE_MM = 0.01
 
 @dataclass(frozen=True)
 class JawTravel:
-    """Travel of a pair of jaws.
-
-    Attributes
-    ----------
-    outer_mm : float
-        Distance of a fully open jaw from the axis.
-    over_axis_mm : float
-        How far a jaw may cross the axis.
-    """
+    """Travel of a pair of jaws: how far a fully open jaw is from the axis, and how far one may cross it."""
 
     outer_mm: float
     over_axis_mm: float
@@ -141,17 +133,9 @@ class MLC:
         return max(self.minimum_position_mm, -over), self.maximum_position_mm
 
     def pair_at(self, y_mm: float) -> int:
-        """Find the leaf pair at a position.
+        """Find the leaf pair at a position, from 0 at the lowest y.
 
-        Returns
-        -------
-        int
-            From 0 at the lowest y; at a boundary the pair above it, at the bank's upper end the last one.
-
-        Raises
-        ------
-        ValueError
-            If there is no leaf.
+        At a boundary it is the pair above, at the bank's upper end the last one.
         """
         low, high = self.leaf_boundaries_mm[0], self.leaf_boundaries_mm[-1]
         if not low <= y_mm <= high:
@@ -159,17 +143,10 @@ class MLC:
         return min(int(np.searchsorted(self.leaf_boundaries_mm, y_mm, side="right")) - 1, self.n_pairs - 1)
 
     def violations(self, left_mm: npt.ArrayLike, right_mm: npt.ArrayLike) -> Iterator[str]:
-        """Report the limits that leaf positions violate.
+        """Report the limits that tips of the left and right banks, of shape (n_pairs,) each, violate.
 
-        Parameters
-        ----------
-        left_mm, right_mm : array_like, shape (n_pairs,)
-            Tips of the left and right banks.
-
-        Yields
-        ------
-        str
-            For each limit, a sentence on the first leaf pair that violates it; nothing if the positions are possible.
+        For each limit there is a sentence on the first leaf pair that violates it; nothing if the positions are
+        possible.
         """
         left, right = np.asarray(left_mm, dtype=np.float64), np.asarray(right_mm, dtype=np.float64)
         for bank, tips, travel in (("left", left, self.left_travel_mm), ("right", right, self.right_travel_mm)):
@@ -199,26 +176,10 @@ class MLC:
     def matched(
         cls, rows_mm: npt.ArrayLike, leaf_width_mm: float, *, field_mm: float = 400.0, name: str = "matched"
     ) -> MLC:
-        """Make an MLC whose leaves are a plan's own beamlet rows.
+        """Make an MLC whose leaves are a plan's own beamlet rows, given by their centers in y on one grid.
 
-        Parameters
-        ----------
-        rows_mm : array_like, shape (n_rows,)
-            Centers of the beamlet rows in y, on one grid of `leaf_width_mm`.
-        leaf_width_mm : float
-            Distance between neighboring rows.
-        field_mm : float
-            The leaves continue on both sides until this field is covered, and travel over it.
-
-        Returns
-        -------
-        MLC
-            Without limits on gap, span and interdigitation, and without jaws.
-
-        Raises
-        ------
-        ValueError
-            If the rows are not on one grid.
+        The leaves continue on both sides until the field is covered, and travel over it. There are no limits on gap,
+        span and interdigitation, and no jaws.
         """
         rows = np.unique(np.asarray(rows_mm, dtype=np.float64))
         if not rows.size or not np.isfinite(rows).all():
@@ -276,18 +237,7 @@ MLCS = {"millennium-120": MILLENNIUM_120, "hd-120": HD_120, "agility": AGILITY}
 
 
 def get_mlc(identifier: str) -> MLC:
-    """Find an MLC by its identifier.
-
-    Parameters
-    ----------
-    identifier : str
-        One of `MLCS`.
-
-    Raises
-    ------
-    ValueError
-        If the identifier is unknown; the message lists the known ones.
-    """
+    """Find one of `MLCS`; the error for an unknown identifier lists the known ones."""
     if identifier not in MLCS:
         raise ValueError(f"there is no MLC {identifier!r}; there are {', '.join(MLCS)}")
     return MLCS[identifier]

@@ -17,7 +17,6 @@ class Quantization:
     Attributes
     ----------
     matrix : ndarray of int, shape (n_rows, n_columns)
-        Levels.
     step_mu : float
         Monitor units of one level; 0 if the fluence is 0 everywhere.
     rms_error_mu : float
@@ -30,21 +29,7 @@ class Quantization:
 
 
 def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
-    """Check that fluence is a matrix of finite, non-negative numbers.
-
-    Parameters
-    ----------
-    fluence : array_like, shape (n_rows, n_columns)
-
-    Returns
-    -------
-    ndarray, shape (n_rows, n_columns)
-
-    Raises
-    ------
-    ValueError
-        If it is not; the message names the first bad cell.
-    """
+    """Check that fluence is a matrix of finite, non-negative numbers; the error names the first bad cell."""
     values = np.asarray(fluence, dtype=np.float64)
     if values.ndim != 2 or not values.size:
         raise ValueError(f"a fluence needs rows and columns, not the shape {values.shape}")
@@ -58,33 +43,14 @@ def check_fluence(fluence: npt.ArrayLike) -> FloatArray:
 
 
 def check_levels(levels: int) -> int:
-    """Check a number of levels.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number of at least 2.
-    """
+    """Check that a number of levels is a whole number of at least 2."""
     if isinstance(levels, bool) or levels != int(levels) or levels < 2:
         raise ValueError(f"fluence must be sequenced in 2 or more levels, not {levels}")
     return int(levels)
 
 
 def quantize(fluence: npt.ArrayLike, levels: int) -> Quantization:
-    """Round fluence to whole levels; its maximum is the highest level.
-
-    Parameters
-    ----------
-    fluence : array_like, shape (n_rows, n_columns)
-        MU.
-    levels : int
-        Number of levels above 0.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 levels, or the fluence is not a matrix, negative or not finite.
-    """
+    """Round fluence in MU to whole levels; its maximum is the highest level, and levels are counted above 0."""
     levels = check_levels(levels)
     values = check_fluence(fluence)
     step = float(values.max()) / levels

@@ -57,25 +57,10 @@ class SegmentWeights:
 
 
 def segment_influence(influence: DoseInfluence, beams: Sequence[SequencedBeam]) -> DoseInfluence:
-    """Compute the dose influence of segments.
+    """Compute the dose influence of segments, one column for each aperture, beam after beam, in Gy per MU and fraction.
 
-    Parameters
-    ----------
-    influence : DoseInfluence
-        Of beamlets, each of which is entirely open or closed in every aperture.
-    beams : sequence of SequencedBeam
-        One for each fluence map of the layout, in its order.
-
-    Returns
-    -------
-    DoseInfluence
-        One column for each aperture, beam after beam, in Gy per MU and fraction. In its layout each is a separate
-        fluence map.
-
-    Raises
-    ------
-    ValueError
-        If there is not one beam for each fluence map, or an aperture leaves part of a beamlet open.
+    There is one beam for each fluence map of the layout, in its order, and each beamlet of `influence` must be entirely
+    open or closed in every aperture. In the layout of the result each aperture is a separate fluence map.
     """
     layout = influence.layout
     if len(beams) != layout.n_beams:
@@ -100,13 +85,7 @@ def segment_influence(influence: DoseInfluence, beams: Sequence[SequencedBeam]) 
 
 
 def check_mu_limits(**limits: float) -> None:
-    """Check limits on MU, given by the names that an error shall use.
-
-    Raises
-    ------
-    ValueError
-        If one is negative or not finite.
-    """
+    """Refuse limits on MU that are negative or not finite, by the names they are given under."""
     for name, value in limits.items():
         if not (np.isfinite(value) and value >= 0):
             raise ValueError(f"{name} is {value:g}; it must be 0 or more")
@@ -226,19 +205,9 @@ def _kept_near(doses: FloatArray, wanted: FloatArray, found: FloatArray) -> Floa
 
 
 def fitted_mu(influence: DoseInfluence, dose: npt.ArrayLike, number_of_fractions: int = 1) -> FloatArray:
-    """Fit MU to a dose, where that is above 10 % of its maximum, by non-negative least squares.
+    """Fit MU per fraction of segments to a dose in Gy over all fractions, where that is above 10 % of its maximum.
 
-    Parameters
-    ----------
-    influence : DoseInfluence
-        Of segments.
-    dose : array_like, shape (nx, ny, nz)
-        Gy over all fractions.
-
-    Returns
-    -------
-    ndarray, shape (n_segments,)
-        MU per fraction.
+    The fit is by non-negative least squares.
     """
     mu: FloatArray = nnls(*_least_squares(influence, dose, number_of_fractions))[0]
     return mu

@@ -14,13 +14,7 @@ from opentps_brimstone.sequencing.mlc import MLC, TOLERANCE_MM
 
 @dataclass(frozen=True)
 class JawPositions:
-    """Positions of the jaws.
-
-    Attributes
-    ----------
-    x_mm, y_mm : pair of float, or None
-        Edges of the negative and the positive jaw along x and y; None if the machine has no such jaws.
-    """
+    """Edges of the negative and the positive jaw along x and y; None if the machine has no such jaws."""
 
     x_mm: tuple[float, float] | None = None
     y_mm: tuple[float, float] | None = None
@@ -64,21 +58,10 @@ class Aperture:
 def open_shares(
     aperture: Aperture, mlc: MLC, jaws: JawPositions, xy_mm: npt.ArrayLike, spacing_mm: npt.ArrayLike
 ) -> FloatArray:
-    """Compute the share of each beamlet's area that an aperture leaves open.
+    """Compute the share of each beamlet's area, from 0 to 1, that an aperture leaves open, shape (n_beamlets,).
 
-    Parameters
-    ----------
-    mlc : MLC
-        Whose leaves form the aperture.
-    xy_mm : array_like, shape (n_beamlets, 2)
-        Centers in the beam's eye view.
-    spacing_mm : array_like, shape (2,)
-        Beamlet size in x and y.
-
-    Returns
-    -------
-    ndarray, shape (n_beamlets,)
-        From 0 to 1. Fluence under the aperture is this times its MU; leakage and penumbra are left to the dose engine.
+    Beamlets are given by their centers in the beam's eye view and their size in x and y. Fluence under the aperture is
+    the share times its MU; leakage and penumbra are left to the dose engine.
     """
     xy = np.asarray(xy_mm, dtype=np.float64)
     width, height = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (2,))
@@ -156,13 +139,7 @@ class SequencedBeam:
         return float(sum(aperture.mu for aperture in self.apertures))
 
     def scaled(self, factor: float) -> SequencedBeam:
-        """Multiply fluence and MU, for the MU of another calibration.
-
-        Returns
-        -------
-        SequencedBeam
-            With the same apertures otherwise.
-        """
+        """Multiply fluence and MU, for the MU of another calibration."""
         apertures = tuple(replace(aperture, mu=factor * aperture.mu) for aperture in self.apertures)
         return replace(self, apertures=apertures, wanted=factor * self.wanted)
 
@@ -191,18 +168,7 @@ class SequencedBeam:
         return Openings(left[is_open], right[is_open], low[is_open], high[is_open])
 
     def fluence_at(self, xy_mm: npt.ArrayLike) -> FloatArray:
-        """Compute the fluence that the apertures deliver from their leaf positions.
-
-        Parameters
-        ----------
-        xy_mm : array_like, shape (n_beamlets, 2)
-            Centers of beamlets of this beam's size.
-
-        Returns
-        -------
-        ndarray, shape (n_beamlets,)
-            MU per fraction.
-        """
+        """Compute the fluence in MU per fraction that the apertures deliver at the centers of beamlets."""
         fluence = np.zeros(len(np.asarray(xy_mm)))
         for aperture in self.apertures:
             fluence += aperture.mu * open_shares(aperture, self.mlc, self.jaws, xy_mm, self.spacing_mm)

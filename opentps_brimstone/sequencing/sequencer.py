@@ -68,13 +68,7 @@ class SequencingSettings:
             raise ValueError(f"maximum_apertures must be a whole number of at least 1, or None, not {most}")
 
     def method_for(self, mlc: MLC) -> str:
-        """Choose the method for an MLC.
-
-        Returns
-        -------
-        str
-            Its identifier.
-        """
+        """Choose the identifier of the method for an MLC."""
         if self.method is not None:
             return self.method
         if self.avoid_tongue_and_groove:
@@ -279,26 +273,9 @@ def sequence_plan(
     settings: SequencingSettings | None = None,
     **options: Any,
 ) -> tuple[SequencedBeam, ...]:
-    """Sequence every beam of a plan into apertures.
+    """Sequence every beam of a plan into apertures, one `SequencedBeam` for each fluence map.
 
-    Parameters
-    ----------
-    weights : array_like, shape (n_beamlets,)
-        Fluence in MU per fraction.
-    mlc : MLC or str
-        An MLC, or its identifier in `MLCS`.
-    **options
-        Fields of `SequencingSettings` that differ from `settings`.
-
-    Returns
-    -------
-    tuple of SequencedBeam
-        One for each fluence map.
-
-    Raises
-    ------
-    ValueError
-        As for `sequence_beam`, and if there is not one weight for each beamlet.
+    The arguments are those of `sequence_beam`, with one weight for each beamlet of the layout.
     """
     mu = np.asarray(weights, dtype=np.float64)
     if mu.shape != (layout.n_beamlets,):

@@ -16,18 +16,9 @@ from opentps_brimstone.sequencing.longest_path import closing_times
 
 
 def sweep(matrix: IntArray, times: IntArray) -> Decomposition:
-    """Make the openings of a sweep to the right.
+    """Make the openings of a sweep to the right, one between each two successive times at which a leaf moves.
 
-    Parameters
-    ----------
-    matrix : ndarray of int, shape (n_rows, n_columns)
-    times : ndarray of int, shape (n_rows, n_columns)
-        Beam-on times at which the left leaves cover the cells, as `closing_times` returns them.
-
-    Returns
-    -------
-    Decomposition
-        One opening between each two successive times at which a leaf moves.
+    `times` are the beam-on times at which the left leaves cover the cells, as `closing_times` returns them.
     """
     uncover, cover = times - matrix, times
     moves = np.unique(np.concatenate([[0], uncover.ravel(), cover.ravel()]))
@@ -50,16 +41,7 @@ def sliding_window(
 ) -> Decomposition:
     """Decompose into openings of leaves that sweep to the right.
 
-    Parameters
-    ----------
-    matrix : array_like of int, shape (n_rows, n_columns)
-    collisions, tongue_and_groove : bool
-        As for `closing_times`.
-
-    Returns
-    -------
-    Decomposition
-        With the minimal total under these conditions.
+    The total is minimal under the conditions, which are those of `closing_times`.
     """
     cells = check_matrix(matrix)
     return sweep(cells, closing_times(cells, collisions=collisions, tongue_and_groove=tongue_and_groove))

@@ -26,12 +26,7 @@ def _row_opening(cells: IntArray, weight: int) -> tuple[int, int]:
 
 
 def xia_verhey(matrix: npt.ArrayLike) -> Decomposition:
-    """Decompose into openings with weights that are powers of two; leaves interdigitate, the total is not minimal.
-
-    Parameters
-    ----------
-    matrix : array_like of int, shape (n_rows, n_columns)
-    """
+    """Decompose into openings with weights that are powers of two; leaves interdigitate, the total is not minimal."""
     remaining = check_matrix(matrix)
     cells = np.arange(remaining.shape[1])
     weights, edges = [], []

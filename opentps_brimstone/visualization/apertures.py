@@ -33,15 +33,7 @@ def _extent(beam: SequencedBeam) -> tuple[float, float, float, float]:
 
 
 def plot_aperture(beam: SequencedBeam, aperture: Aperture, *, label: str | None = None, ax: Axes) -> None:
-    """Plot the leaves and jaws of one aperture over the beam's fluence.
-
-    Parameters
-    ----------
-    aperture : Aperture
-        One of its apertures.
-    label : str, optional
-        Precedes the monitor units in the title.
-    """
+    """Plot the leaves and jaws of one of a beam's apertures over its fluence; a label precedes the MU in the title."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -79,13 +71,7 @@ def plot_aperture(beam: SequencedBeam, aperture: Aperture, *, label: str | None 
 
 
 def plot_apertures(beam: SequencedBeam, *, columns: int = 5, figure: Figure) -> None:
-    """Plot all apertures of a beam, in the order of delivery.
-
-    Parameters
-    ----------
-    columns : int
-        Plots in a row.
-    """
+    """Plot all apertures of a beam, in the order of delivery."""
     number = len(beam.apertures)
     figure.suptitle(
         f"Beam {beam.beam_index + 1}: {number} apertures of {beam.mlc.name}, {beam.mu:.4g} MU per fraction, "

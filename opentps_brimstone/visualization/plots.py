@@ -83,13 +83,7 @@ PLANES = {
 
 
 def structure_colors(structures: Sequence[Structure]) -> dict[str, str]:
-    """Assign each structure its color, the same in every plot.
-
-    Returns
-    -------
-    dict of str to str
-        By name.
-    """
+    """Assign each structure its color by name, the same in every plot."""
     colors = {}
     for kind, palette in ((True, _TARGET_COLORS), (False, _ORGAN_COLORS)):
         names = [structure.name for structure in structures if structure.is_target == kind]
@@ -289,15 +283,7 @@ def _crop(
 
 
 def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
-    """Draw the color bar of a dose wash beside it, in percent of the prescription.
-
-    Parameters
-    ----------
-    prescription_gy : float
-        Dose that is 100 %.
-    ax : matplotlib Axes
-        Of the dose wash.
-    """
+    """Draw the color bar of a dose wash beside its axes, in percent of the prescription."""
     from matplotlib.cm import ScalarMappable
 
     levels, colormap, norm = _isodoses(prescription_gy)
@@ -310,15 +296,7 @@ def plot_isodose_bar(prescription_gy: float, *, ax: Axes) -> None:
 
 
 def plot_isodose_legend(prescription_gy: float, *, ax: Axes) -> None:
-    """Draw the legend of a dose wash: one field for each band, in percent and Gy.
-
-    Parameters
-    ----------
-    prescription_gy : float
-        Dose that is 100 %.
-    ax : matplotlib Axes
-        Its frame is removed.
-    """
+    """Draw the legend of a dose wash on axes of its own: one field for each band, in percent and Gy."""
     from matplotlib.patches import Rectangle
 
     levels, colormap, norm = _isodoses(prescription_gy)
@@ -414,19 +392,8 @@ def plot_dvh_curves(
 def plot_convergence(history: Mapping[str, Sequence[Any]], *, log: bool = True, ax: Axes) -> None:
     """Plot the cost of every iteration, with the levels of the pyramid shaded.
 
-    Costs of different levels cannot be compared, as each smooths the histograms differently.
-
-    Parameters
-    ----------
-    history : mapping
-        Lists "iteration", "level" and "cost", as `OptimizationResult.convergence_history` has.
-    log : bool
-        Logarithmic cost axis.
-
-    Raises
-    ------
-    ValueError
-        If a list is missing or the lists differ in length.
+    Costs of different levels cannot be compared, as each smooths the histograms differently. The history has the lists
+    "iteration", "level" and "cost", as `OptimizationResult.convergence_history`.
     """
     for name in ("iteration", "level", "cost"):
         if name not in history:

@@ -29,18 +29,9 @@ class View(Protocol):
 
 
 def open_view(size_inches: tuple[float, float]) -> View | None:
-    """Show an empty figure if there is a notebook or window for it.
+    """Show an empty figure in the notebook that runs the program, or in a window.
 
-    Parameters
-    ----------
-    size_inches : (float, float)
-        Width and height of the figure.
-
-    Returns
-    -------
-    View or None
-        In the notebook that runs the program, or in a window; None if matplotlib's backend has no windows, or outside
-        the main thread, where windows must not be used.
+    There is none if matplotlib's backend has no windows, or outside the main thread, where windows must not be used.
     """
     if _in_notebook():
         return NotebookView(size_inches)
@@ -62,13 +53,7 @@ def _in_notebook() -> bool:
 
 
 class WindowView:
-    """A window of matplotlib's backend; drawing stops when it is closed.
-
-    Parameters
-    ----------
-    figure : matplotlib Figure
-        Made by pyplot.
-    """
+    """A window of matplotlib's backend for a figure of pyplot; drawing stops when it is closed."""
 
     def __init__(self, figure: Figure) -> None:
         from matplotlib import pyplot
@@ -89,13 +74,7 @@ class WindowView:
 
 
 class NotebookView:
-    """An image in a notebook's cell: a widget if ipywidgets is installed, otherwise a display that is replaced.
-
-    Parameters
-    ----------
-    size_inches : (float, float)
-        Width and height of the figure.
-    """
+    """An image in a notebook's cell: a widget if ipywidgets is installed, otherwise a display that is replaced."""
 
     def __init__(self, size_inches: tuple[float, float]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -161,17 +161,9 @@ class _Adapted(OptimizationCallback):
 
 
 def as_callback(callback: Callback) -> OptimizationCallback:
-    """Convert to a single callback.
+    """Convert a callback, a function, or a list of them to a single callback.
 
-    Parameters
-    ----------
-    callback : OptimizationCallback, callable, or a list or tuple of them
-        A function takes the keyword arguments of `OptimizationCallback.on_iteration`.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
+    A function takes the keyword arguments of `OptimizationCallback.on_iteration`.
     """
     if isinstance(callback, OptimizationCallback):
         return callback
