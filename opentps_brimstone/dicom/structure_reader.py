@@ -55,34 +55,32 @@ class StructureSetFile:
 
     def series_uids(self) -> set[str]:
         """Find the image series that it refers to."""
-        return {
-            str(series.get("SeriesInstanceUID", ""))
-            for frame in self.dataset.get("ReferencedFrameOfReferenceSequence") or []
-            for study in frame.get("RTReferencedStudySequence") or []
-            for series in study.get("RTReferencedSeriesSequence") or []
-        } - {""}
+        return self._values(
+            "ReferencedFrameOfReferenceSequence",
+            "RTReferencedStudySequence",
+            "RTReferencedSeriesSequence",
+            keyword="SeriesInstanceUID",
+        )
 
     def frames(self) -> set[str]:
         """Find the frames of reference that it refers to."""
-        frames = {
-            str(item.get(key, "") or "")
-            for key, sequence in (
-                ("FrameOfReferenceUID", "ReferencedFrameOfReferenceSequence"),
-                ("ReferencedFrameOfReferenceUID", "StructureSetROISequence"),
-            )
-            for item in self.dataset.get(sequence) or []
-        }
+        referenced = self._values("ReferencedFrameOfReferenceSequence", keyword="FrameOfReferenceUID")
+        of_structures = self._values("StructureSetROISequence", keyword="ReferencedFrameOfReferenceUID")
         # OpenTPS writes the word None if it does not know the frame.
-        return frames - {"", "None"}
+        return (referenced | of_structures) - {"None"}
 
     def image_uids(self) -> set[str]:
         """Find the slices that its outlines refer to."""
-        return {
-            str(image.get("ReferencedSOPInstanceUID", ""))
-            for roi in self.dataset.get("ROIContourSequence") or []
-            for contour in roi.get("ContourSequence") or []
-            for image in contour.get("ContourImageSequence") or []
-        } - {""}
+        return self._values(
+            "ROIContourSequence", "ContourSequence", "ContourImageSequence", keyword="ReferencedSOPInstanceUID"
+        )
+
+    def _values(self, *sequences: str, keyword: str) -> set[str]:
+        """Collect the values that a tag has in the items of nested sequences."""
+        items = [self.dataset]
+        for sequence in sequences:
+            items = [inner for item in items for inner in item.get(sequence) or []]
+        return {str(item.get(keyword, "") or "") for item in items} - {""}
 
 
 def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:

@@ -19,23 +19,6 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.model.structure import Structure
 
-__all__ = [
-    "DoseStatistics",
-    "cumulative_dvh",
-    "dose_at_volume",
-    "dose_at_volume_cc",
-    "dose_statistics",
-    "gradient_index",
-    "homogeneity_index",
-    "maximum_dose",
-    "mean_dose",
-    "minimum_dose",
-    "paddick_conformity_index",
-    "volume_at_dose",
-    "volume_at_dose_cc",
-    "voxel_volume_cc",
-]
-
 
 def _inside(dose: npt.ArrayLike, share: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Dose and volume share of the voxels that belong to a structure."""

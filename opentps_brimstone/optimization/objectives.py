@@ -31,9 +31,7 @@ class SquaredDeviationTerm(ObjectiveTerm):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import opentps_brimstone as pb
-    >>> value, gradient = pb.SquaredDeviationTerm(50.0).evaluate(np.array([45.0, 55.0]), np.array([0.5, 0.5]))
+    >>> value, gradient = SquaredDeviationTerm(50.0).evaluate(np.array([45.0, 55.0]), np.array([0.5, 0.5]))
     >>> round(value, 6)
     0.01
     """
@@ -66,9 +64,7 @@ class EUDTerm(ObjectiveTerm):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import opentps_brimstone as pb
-    >>> value, gradient = pb.EUDTerm(20.0, a=1.0).evaluate(np.array([10.0, 34.0]), np.array([0.5, 0.5]))
+    >>> value, gradient = EUDTerm(20.0, a=1.0).evaluate(np.array([10.0, 34.0]), np.array([0.5, 0.5]))
     >>> round(value, 6)
     0.01
     """
@@ -112,10 +108,8 @@ class DVHLimitTerm(ObjectiveTerm):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import opentps_brimstone as pb
     >>> dose, share = np.array([10.0, 22.0, 40.0]), np.full(3, 1 / 3)
-    >>> value, gradient = pb.DVHLimitTerm(20.0, 0.4).evaluate(dose, share)
+    >>> value, gradient = DVHLimitTerm(20.0, 0.4).evaluate(dose, share)
     >>> gradient.round(4).tolist()  # the voxel at 22 Gy is the one to cross
     [0.0, 0.0033, 0.0]
     """
@@ -154,9 +148,7 @@ class HomogeneityTerm(ObjectiveTerm):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import opentps_brimstone as pb
-    >>> value, gradient = pb.HomogeneityTerm().evaluate(np.array([9.0, 11.0]), np.array([0.5, 0.5]))
+    >>> value, gradient = HomogeneityTerm().evaluate(np.array([9.0, 11.0]), np.array([0.5, 0.5]))
     >>> round(value, 6)
     0.01
     """

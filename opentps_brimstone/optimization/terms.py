@@ -262,8 +262,7 @@ class MaximumDoseTerm(DoseLimitTerm):
 
     Examples
     --------
-    >>> import opentps_brimstone as pb
-    >>> pb.MaximumDoseTerm(50.0)
+    >>> MaximumDoseTerm(50.0)
     MaximumDoseTerm(50, weight=3000)
     """
 
@@ -282,8 +281,7 @@ class MinimumDoseTerm(DoseLimitTerm):
 
     Examples
     --------
-    >>> import opentps_brimstone as pb
-    >>> pb.MinimumDoseTerm(48.5, weight=1000.0)
+    >>> MinimumDoseTerm(48.5, weight=1000.0)
     MinimumDoseTerm(48.5, weight=1000)
     """
 
@@ -302,8 +300,7 @@ class MeanDoseTerm(DoseLimitTerm):
 
     Examples
     --------
-    >>> import opentps_brimstone as pb
-    >>> pb.MeanDoseTerm(6.0)
+    >>> MeanDoseTerm(6.0)
     MeanDoseTerm(6, weight=1)
     """
 

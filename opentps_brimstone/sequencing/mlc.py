@@ -207,23 +207,19 @@ def _boundaries(*groups: tuple[int, float]) -> tuple[float, ...]:
     return tuple(np.concatenate([[0.0], np.cumsum(widths)]) - widths.sum() / 2)
 
 
-_VARIAN_X = JawTravel(outer_mm=200.0, over_axis_mm=20.0)
-_VARIAN_Y = JawTravel(outer_mm=200.0, over_axis_mm=100.0)
+def _varian(name: str, *groups: tuple[int, float]) -> MLC:
+    """Make an MLC of a C-arm linac by Varian; they differ in their leaves alone."""
+    return MLC(
+        name,
+        _boundaries(*groups),
+        maximum_leaf_span_mm=150.0,
+        x_jaws=JawTravel(outer_mm=200.0, over_axis_mm=20.0),
+        y_jaws=JawTravel(outer_mm=200.0, over_axis_mm=100.0),
+    )
 
-MILLENNIUM_120 = MLC(
-    "Varian Millennium 120",
-    _boundaries((10, 10.0), (40, 5.0), (10, 10.0)),
-    maximum_leaf_span_mm=150.0,
-    x_jaws=_VARIAN_X,
-    y_jaws=_VARIAN_Y,
-)
-HD_120 = MLC(
-    "Varian HD120",
-    _boundaries((14, 5.0), (32, 2.5), (14, 5.0)),
-    maximum_leaf_span_mm=150.0,
-    x_jaws=_VARIAN_X,
-    y_jaws=_VARIAN_Y,
-)
+
+MILLENNIUM_120 = _varian("Varian Millennium 120", (10, 10.0), (40, 5.0), (10, 10.0))
+HD_120 = _varian("Varian HD120", (14, 5.0), (32, 2.5), (14, 5.0))
 AGILITY = MLC(
     "Elekta Agility",
     _boundaries((80, 5.0)),

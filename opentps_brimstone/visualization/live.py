@@ -84,26 +84,8 @@ class VisualizationCallback(Recorder):
         super().on_start(plan, prescription)
         self._view = open_view(_OVERVIEW_INCHES) if self.live else None
 
-    def on_iteration(
-        self,
-        iteration: int,
-        level: int,
-        cost: float,
-        gradient_norm: float,
-        beamlet_weights: FloatArray,
-        dose: FloatArray,
-    ) -> bool:
-        """Record an iteration, and show it if an update is due.
-
-        Returns
-        -------
-        bool
-            True: watching never stops an optimization.
-        """
-        super().on_iteration(iteration, level, cost, gradient_norm, beamlet_weights, dose)
-        if self.history["snapshot_iteration"][-1] == iteration:
-            self._show()
-        return True
+    def _on_snapshot(self) -> None:
+        self._show()
 
     def on_end(self, result: OptimizationResult) -> None:
         """Record and show the result."""

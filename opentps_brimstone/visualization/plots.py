@@ -23,19 +23,6 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.model.structure import Structure
 
-__all__ = [
-    "ISODOSES_PERCENT",
-    "PLANES",
-    "plot_convergence",
-    "plot_dose_wash",
-    "plot_dvh",
-    "plot_dvh_curves",
-    "plot_fluence",
-    "plot_isodose_bar",
-    "plot_isodose_legend",
-    "structure_colors",
-]
-
 
 ISODOSES_PERCENT = (10.0, 30.0, 50.0, 70.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.0)
 """Isodoses of a dose wash, in percent of the prescription."""

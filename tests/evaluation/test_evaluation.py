@@ -176,6 +176,13 @@ def test_goals_are_read(text, structure, metric, relation, value):
         ("PTV HI <= 1 Gy", "HI is without a unit"),
         ("PTV D95 >= -1 Gy", "is -1.0; it must be 0 or more"),
         ("PTV D95 >= 1e2e3 Gy", "could not convert"),
+        ("PTV V95% >= 98 %", "metric 'V95%' has a number in %; that of V is a dose in Gy"),
+        ("PTV D20Gy >= 50 Gy", "metric 'D20Gy' has a number in Gy; that of D is percent or cm³"),
+        ("rectum D0cc <= 70 Gy", "asks for a volume of 0 cm³"),
+        ("rectum D2cc <= 70 cc", "D2cc is in Gy, not in cc"),
+        ("PTV CI0 >= 0.8", "is of the isodose 0 Gy"),
+        ("PTV CI50 >= 80 %", "CI50 is without a unit, not in %"),
+        ("lung V20 <= 300 ml", "V20 is in %, not in ml"),
     ],
 )
 def test_goals_in_error_are_named(text, complaint):
@@ -342,23 +349,6 @@ def test_goals_of_volumes_and_conformity_are_read(text, metric, unit, value):
     goal = DVHGoal.parse(text)
     assert (goal.metric.name, goal.metric.unit, goal.value) == (metric, unit, value)
     assert DVHGoal.parse(str(goal)) == goal
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("PTV V95% >= 98 %", "metric 'V95%' has a number in %; that of V is a dose in Gy"),
-        ("PTV D20Gy >= 50 Gy", "metric 'D20Gy' has a number in Gy; that of D is percent or cm³"),
-        ("rectum D0cc <= 70 Gy", "asks for a volume of 0 cm³"),
-        ("rectum D2cc <= 70 cc", "D2cc is in Gy, not in cc"),
-        ("PTV CI0 >= 0.8", "is of the isodose 0 Gy"),
-        ("PTV CI50 >= 80 %", "CI50 is without a unit, not in %"),
-        ("lung V20 <= 300 ml", "V20 is in %, not in ml"),
-    ],
-)
-def test_goals_of_volumes_in_error_are_named(text, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        DVHGoal.parse(text)
 
 
 def test_only_v_metrics_have_a_volume_unit():

@@ -11,23 +11,22 @@ import pytest
 from opentps_brimstone.sequencing import AGILITY, HD_120, MILLENNIUM_120, MLC, MLCS, JawTravel, get_mlc
 
 
-def test_millennium_120_has_its_published_leaves():
-    assert MILLENNIUM_120.n_pairs == 60
-    assert MILLENNIUM_120.leaf_widths_mm.tolist() == [10.0] * 10 + [5.0] * 40 + [10.0] * 10
-    assert MILLENNIUM_120.leaf_boundaries_mm[0] == -200.0
-    assert MILLENNIUM_120.leaf_boundaries_mm[-1] == 200.0
-    assert MILLENNIUM_120.maximum_leaf_span_mm == 150.0
-    assert MILLENNIUM_120.interdigitation
-    assert MILLENNIUM_120.x_jaws is not None
-    assert MILLENNIUM_120.y_jaws is not None
-
-
-def test_hd_120_has_its_published_leaves():
-    assert HD_120.n_pairs == 60
-    assert HD_120.leaf_widths_mm.tolist() == [5.0] * 14 + [2.5] * 32 + [5.0] * 14
-    assert HD_120.leaf_boundaries_mm[0] == -110.0
-    assert HD_120.leaf_boundaries_mm[-1] == 110.0
-    assert HD_120.maximum_leaf_span_mm == 150.0
+@pytest.mark.parametrize(
+    ("mlc", "widths", "reach"),
+    [
+        (MILLENNIUM_120, [10.0] * 10 + [5.0] * 40 + [10.0] * 10, 200.0),
+        (HD_120, [5.0] * 14 + [2.5] * 32 + [5.0] * 14, 110.0),
+    ],
+)
+def test_mlcs_by_varian_have_their_published_leaves(mlc, widths, reach):
+    assert mlc.n_pairs == 60
+    assert mlc.leaf_widths_mm.tolist() == widths
+    assert mlc.leaf_boundaries_mm[0] == -reach
+    assert mlc.leaf_boundaries_mm[-1] == reach
+    assert mlc.maximum_leaf_span_mm == 150.0
+    assert mlc.interdigitation
+    assert mlc.x_jaws is not None
+    assert mlc.y_jaws is not None
 
 
 def test_agility_has_its_published_leaves():

@@ -10,7 +10,7 @@ import pytest
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
-PROGRAM = """
+START = """
 import sys
 sys.path.insert(0, {tests!r})
 for name in {blocked!r}:
@@ -19,10 +19,13 @@ from problems import add_objectives, random_plan
 import opentps_brimstone as pb
 optimizer = pb.PlanOptimizer(random_plan(0))
 add_objectives(optimizer)
+"""
+
+PROGRAM = f"""{START}
 viz = pb.VisualizationCallback(5)
 result = optimizer.optimize(callback=viz, max_iterations=2)
 assert viz.history["snapshot_iteration"] == [1, 5, result.iterations]
-viz.plot_overview().savefig({picture!r})
+viz.plot_overview().savefig({{picture!r}})
 print("done", "IPython.core" in sys.modules)
 """
 
@@ -45,15 +48,7 @@ def _without_display() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
-CELL = """
-import sys
-sys.path.insert(0, {tests!r})
-for name in {blocked!r}:
-    sys.modules[name] = None
-from problems import add_objectives, random_plan
-import opentps_brimstone as pb
-optimizer = pb.PlanOptimizer(random_plan(0))
-add_objectives(optimizer)
+CELL = f"""{START}
 result = optimizer.optimize(callback=pb.VisualizationCallback(5), max_iterations=2)
 print(result.iterations)
 """

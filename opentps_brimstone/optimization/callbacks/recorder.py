@@ -101,7 +101,11 @@ class Recorder(OptimizationCallback):
             self.history[name].append(value)
         if len(self.history["iteration"]) == 1 or iteration % self.every == 0:
             self._snapshot(iteration, beamlet_weights, dose)
+            self._on_snapshot()
         return True
+
+    def _on_snapshot(self) -> None:
+        """Do nothing; a subclass may show the snapshot of an iteration."""
 
     def on_end(self, result: OptimizationResult) -> None:
         """Record the result, unless the last snapshot is of it."""
