@@ -40,11 +40,8 @@ class OptimizationResult:
 
     Examples
     --------
-    >>> import opentps_brimstone as pb
-    >>> from opentps_brimstone.model.example import three_voxel_plan
-    >>> plan = three_voxel_plan()
-    >>> optimizer = pb.PlanOptimizer(plan)
-    >>> optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> from opentps_brimstone.optimization.example import three_voxel_optimizer
+    >>> optimizer = three_voxel_optimizer()  # of a target that is to get 9 to 11 Gy
     >>> result = optimizer.optimize()
     >>> result.message
     'converged at all 4 levels'

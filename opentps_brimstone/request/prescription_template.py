@@ -44,37 +44,9 @@ _ORGAN_GOALS = (
 
 
 def starting_prescription(folder: Path | str) -> str:
-    """Draft a prescription file from the structures in a DICOM folder.
+    """Draft a prescription file, TOML with comments, from the structures in a DICOM folder.
 
-    Parameters
-    ----------
-    folder : Path or str
-        With a CT and an RT Structure Set.
-
-    Returns
-    -------
-    str
-        TOML with comments. `plan_folder` takes it as it is if a structure is a target; goals of organs are comments.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    DicomError
-        If CT or structure set cannot be read, or it is not clear which to take.
-    ValueError
-        If there are no structures.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from opentps_brimstone.dicom.series_writer import write_dicom_folder
-    >>> from opentps_brimstone.phantoms import make_phantom
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write_dicom_folder(make_phantom("c-shape", 10.0), folder)
-    ...     text = starting_prescription(folder)
-    >>> [line for line in text.splitlines() if "PTV D" in line]
-    ['  "PTV D95 >= 50 Gy",', '  "PTV D2 <= 53.5 Gy",']
+    `plan_folder` takes it as it is if a structure is a target; goals of organs are comments.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

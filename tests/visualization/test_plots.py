@@ -6,17 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from opentps_brimstone import BeamletLayout, Structure, VoxelGrid
-from opentps_brimstone.visualization import (
-    ISODOSES_PERCENT,
-    plot_convergence,
-    plot_dose_wash,
-    plot_dvh,
-    plot_dvh_curves,
-    plot_fluence,
-    plot_isodose_bar,
-    plot_isodose_legend,
-    structure_colors,
-)
+from opentps_brimstone.visualization import plots
 
 GRID = VoxelGrid((20, 16, 12), (2.0, 3.0, 4.0), (-19.0, -22.5, -22.0))
 
@@ -44,7 +34,7 @@ def ct():
 
 
 def draw(ax, dose, ct, structures, **options):
-    plot_dose_wash(dose, ct, GRID, structures, prescription_gy=50.0, ax=ax, **options)
+    plots.plot_dose_wash(dose, ct, GRID, structures, prescription_gy=50.0, ax=ax, **options)
 
 
 def outline(ax, color):
@@ -76,7 +66,7 @@ def test_planes_are_the_right_way_round(box, ct, plane, axis_names, sides):
 def test_outlines_lie_where_the_structure_is(box, ct, plane):
     ax = axes()
     draw(ax, np.zeros(GRID.shape), ct, [box], plane=plane, position_mm=10.0)
-    points = outline(ax, structure_colors([box])["PTV"])
+    points = outline(ax, plots.structure_colors([box])["PTV"])
     across, up = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}[plane]
     for values, axis in zip(points.T, (across, up), strict=True):
         # Half-way from the last voxel outside to the first one inside.
@@ -98,7 +88,7 @@ def test_wash_shows_the_dose_where_it_is(ct):
 
 def test_wash_leaves_out_what_gets_less_than_the_lowest_isodose(ct):
     ax = axes()
-    draw(ax, np.full(GRID.shape, 50 * ISODOSES_PERCENT[0] / 100 - 0.1), ct, [], plane="axial")
+    draw(ax, np.full(GRID.shape, 50 * plots.ISODOSES_PERCENT[0] / 100 - 0.1), ct, [], plane="axial")
     assert not ax.collections
 
 
@@ -124,7 +114,7 @@ def test_holes_that_other_structures_fill_are_not_outlined(ct):
     organs = [Structure("Core", core), Structure("Body", ~core & (np.abs(x) < 17) & (np.abs(y) < 20))]
     ax = axes()
     draw(ax, np.zeros(GRID.shape), ct, organs, plane="axial")
-    points = outline(ax, structure_colors(organs)["Body"])
+    points = outline(ax, plots.structure_colors(organs)["Body"])
     assert np.hypot(*points.T).min() > 14
 
 
@@ -144,37 +134,41 @@ def test_other_grids_are_refused(ct):
     with pytest.raises(ValueError, match=r"dose has the grid \(2, 2, 2\); the plot's is \(20, 16, 12\)"):
         draw(axes(), np.zeros((2, 2, 2)), ct, [])
     with pytest.raises(ValueError, match="the prescription is 0 Gy"):
-        plot_dose_wash(ct, ct, GRID, [], prescription_gy=0, ax=axes())
+        plots.plot_dose_wash(ct, ct, GRID, [], prescription_gy=0, ax=axes())
 
 
 def test_colors_are_all_different():
     structures = [Structure(f"s{i}", np.ones((1, 1, 1)), is_target=i < 4) for i in range(16)]
-    assert len(set(structure_colors(structures).values())) == 16
+    assert len(set(plots.structure_colors(structures).values())) == 16
 
 
 def test_without_a_ct_the_wash_lies_on_the_gray_of_its_bar(box):
     ax = axes()
     draw(ax, np.full(GRID.shape, 45.0), None, [box], crop_mm=5.0)
     assert not ax.get_images()
-    plot_isodose_bar(50.0, ax=ax)
+    plots.plot_isodose_bar(50.0, ax=ax)
     bar = ax.figure.axes[1]
     assert ax.get_facecolor() == bar.get_facecolor()
-    assert [text.get_text() for text in bar.get_yticklabels()] == [f"{percent:.0f}" for percent in ISODOSES_PERCENT]
+    assert [text.get_text() for text in bar.get_yticklabels()] == [
+        f"{percent:.0f}" for percent in plots.ISODOSES_PERCENT
+    ]
     assert ax.get_xlim() == (GRID.origin_mm[0] - 1, GRID.origin_mm[0] + 39)
 
 
 def test_dvh_curves_that_are_known_are_drawn_as_they_are():
     ax = axes()
-    plot_dvh_curves({"PTV": ([0, 50, 50], [1, 1, 0])}, {"PTV": "#D55E00"}, targets={"cord": [(0, 1), (9, 0)]}, ax=ax)
+    plots.plot_dvh_curves(
+        {"PTV": ([0, 50, 50], [1, 1, 0])}, {"PTV": "#D55E00"}, targets={"cord": [(0, 1), (9, 0)]}, ax=ax
+    )
     (line,) = ax.lines
     np.testing.assert_array_equal(line.get_data(), [[0, 50, 50], [100, 100, 0]])
 
 
 def test_legend_names_every_isodose_in_percent_and_gy():
     ax = axes()
-    plot_isodose_legend(40.0, ax=ax)
+    plots.plot_isodose_legend(40.0, ax=ax)
     texts = [text.get_text() for text in ax.texts]
-    for percent in ISODOSES_PERCENT:
+    for percent in plots.ISODOSES_PERCENT:
         assert f"{percent:.0f} %" in texts
         assert f"{percent * 0.4:.1f}" in texts
 
@@ -183,7 +177,7 @@ def test_dvh_curves_and_dashed_targets(box):
     dose = np.where(box.share > 0, 50.0, 10.0)
     rest = Structure("Body", box.share == 0)
     ax = axes()
-    plot_dvh(dose, [box, rest], targets={"PTV": [(49, 1), (52, 0)]}, ax=ax)
+    plots.plot_dvh(dose, [box, rest], targets={"PTV": [(49, 1), (52, 0)]}, ax=ax)
     curves = {line.get_label(): line for line in ax.lines}
     doses, volumes = curves["PTV"].get_data()
     assert volumes[doses < 50].min() == 100
@@ -197,7 +191,7 @@ def test_dvh_curves_and_dashed_targets(box):
 
 def test_dvh_shows_several_targets_of_one_structure(box):
     ax = axes()
-    plot_dvh(np.ones(GRID.shape), [box], ax=ax)
+    plots.plot_dvh(np.ones(GRID.shape), [box], ax=ax)
     assert ax.get_xlim()[0] == 0
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["PTV"]
 
@@ -209,7 +203,7 @@ def history(levels=(3, 3, 2, 2, 2, 0), costs=(5.0, 2.0, 3.0, 1.0, 0.9, 0.4)):
 @pytest.mark.parametrize("log", [True, False])
 def test_convergence_has_a_line_and_a_mark_for_each_level(log):
     ax = axes()
-    plot_convergence(history(), log=log, ax=ax)
+    plots.plot_convergence(history(), log=log, ax=ax)
     assert ax.get_yscale() == ("log" if log else "linear")
     assert [text.get_text()[-1] for text in ax.texts] == ["3", "2", "0"]
     assert [len(line.get_xdata()) for line in ax.lines] == [2, 3, 1]
@@ -219,15 +213,15 @@ def test_convergence_has_a_line_and_a_mark_for_each_level(log):
 
 def test_convergence_of_nothing_is_an_empty_plot():
     ax = axes()
-    plot_convergence({"iteration": [], "level": [], "cost": []}, ax=ax)
+    plots.plot_convergence({"iteration": [], "level": [], "cost": []}, ax=ax)
     assert not ax.lines
 
 
 def test_convergence_histories_in_error_are_refused():
     with pytest.raises(ValueError, match="has no 'level'; it has iteration, cost"):
-        plot_convergence({"iteration": [1], "cost": [1.0]}, ax=axes())
+        plots.plot_convergence({"iteration": [1], "cost": [1.0]}, ax=axes())
     with pytest.raises(ValueError, match="the lengths 6, 6 and 5"):
-        plot_convergence({**history(), "cost": [1.0] * 5}, ax=axes())
+        plots.plot_convergence({**history(), "cost": [1.0] * 5}, ax=axes())
 
 
 @pytest.fixture
@@ -238,7 +232,7 @@ def layout():
 
 def test_fluence_tiles_have_their_place_size_and_mu(layout):
     ax = axes()
-    tiles = plot_fluence(layout, [1, 2, 3, 4, 8], 0, title="gantry 40°", ax=ax)
+    tiles = plots.plot_fluence(layout, [1, 2, 3, 4, 8], 0, title="gantry 40°", ax=ax)
     assert ax.get_title() == "gantry 40°"
     np.testing.assert_array_equal(tiles.get_array(), [1, 2, 3])
     boxes = [path.get_extents().extents for path in tiles.get_paths()]
@@ -249,21 +243,21 @@ def test_fluence_tiles_have_their_place_size_and_mu(layout):
 
 def test_fluence_maps_share_scale_and_frame(layout):
     first, second = axes(), axes()
-    one = plot_fluence(layout, [1, 2, 3, 4, 8], 0, ax=first)
-    two = plot_fluence(layout, [1, 2, 3, 4, 8], 1, ax=second)
+    one = plots.plot_fluence(layout, [1, 2, 3, 4, 8], 0, ax=first)
+    two = plots.plot_fluence(layout, [1, 2, 3, 4, 8], 1, ax=second)
     assert one.norm.vmax == two.norm.vmax
     assert (first.get_xlim(), first.get_ylim()) == (second.get_xlim(), second.get_ylim())
 
 
 def test_fluence_of_no_mu_can_be_drawn(layout):
-    assert plot_fluence(layout, np.zeros(5), 0, ax=axes()).norm.vmax > 0
+    assert plots.plot_fluence(layout, np.zeros(5), 0, ax=axes()).norm.vmax > 0
 
 
 def test_fluence_in_error_is_refused(layout):
     with pytest.raises(ValueError, match="there is no beam 2; beams are counted from 0 to 1"):
-        plot_fluence(layout, np.ones(5), 2, ax=axes())
+        plots.plot_fluence(layout, np.ones(5), 2, ax=axes())
     with pytest.raises(ValueError, match="expected 5 beamlet weights"):
-        plot_fluence(layout, np.ones(4), 0, ax=axes())
+        plots.plot_fluence(layout, np.ones(4), 0, ax=axes())
 
 
 def test_plots_open_no_figures(box, ct):

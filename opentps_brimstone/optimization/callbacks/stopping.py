@@ -48,10 +48,8 @@ class StopWhenGoalsMet(OptimizationCallback):
     Examples
     --------
     >>> import opentps_brimstone as pb
-    >>> from opentps_brimstone.model.example import three_voxel_plan
-    >>> plan = three_voxel_plan()
-    >>> optimizer = pb.PlanOptimizer(plan)
-    >>> optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(9.0, 11.0)))
+    >>> from opentps_brimstone.optimization.example import three_voxel_optimizer
+    >>> optimizer = three_voxel_optimizer()  # of a target that is to get 9 to 11 Gy
     >>> stop = pb.StopWhenGoalsMet(["PTV D95 >= 9 Gy"], every=1)
     >>> optimizer.optimize(callback=stop).message
     'stopped by the callback'
