@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from opentps_brimstone._typing import AnyArray, BoolArray, FloatArray
 from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.tags import Tags
 from opentps_brimstone.model.influence import VoxelGrid
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-__all__ = ["CTImage", "Slice", "read_ct"]
+__all__ = ["CTImage", "read_ct"]
 
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
@@ -37,38 +33,7 @@ class CTImage(NamedTuple):
     grid: VoxelGrid
 
 
-@dataclass(frozen=True)
-class Slice:
-    """A file with one CT slice, without its pixels."""
-
-    path: Path
-    header: Dataset
-
-    def text(self, keyword: str) -> str:
-        """Return the value of a tag as text; empty if it is missing."""
-        return str(self.header.get(keyword, "") or "")
-
-    def numbers(self, keyword: str, count: int) -> FloatArray:
-        """Return the value of a tag as finite numbers.
-
-        Raises
-        ------
-        DicomError
-            If it is missing or not that many finite numbers.
-        """
-        value = self.header.get(keyword)
-        if value is None or value == "":
-            raise DicomError(f"{self.path}: {keyword} is missing")
-        try:
-            values = np.atleast_1d(np.array(value, dtype=np.float64))
-        except (TypeError, ValueError):
-            values = np.empty(0)
-        if values.shape != (count,) or not np.isfinite(values).all():
-            raise DicomError(f"{self.path}: {keyword} is {value}; it must be {count} finite number(s)")
-        return values
-
-
-def read_ct(slices: Sequence[Slice], progress: bool = False) -> CTImage:
+def read_ct(slices: Sequence[Tags], progress: bool = False) -> CTImage:
     """Read the slices of one series in any order; copies of a slice and localizers are ignored.
 
     The axes are x to the patient's left, y to the back, z to the head, all ascending. If the slices are not one CT, the
@@ -85,9 +50,7 @@ def read_ct(slices: Sequence[Slice], progress: bool = False) -> CTImage:
     dz = _slice_spacing(ordered)
     row_spacing, column_spacing = ordered[0].numbers("PixelSpacing", 2)
     if row_spacing <= 0 or column_spacing <= 0:
-        raise DicomError(
-            f"{ordered[0].path}: PixelSpacing is {row_spacing:g}, {column_spacing:g} mm; it must be positive"
-        )
+        raise ordered[0].wrong("PixelSpacing", f"is {row_spacing:g}, {column_spacing:g} mm; it must be positive")
     hu = _pixels(ordered, progress)
     origin = ordered[0].numbers("ImagePositionPatient", 3)
     for axis, step in ((0, column_spacing), (1, row_spacing)):
@@ -102,38 +65,37 @@ def read_ct(slices: Sequence[Slice], progress: bool = False) -> CTImage:
 # ------------------------------------------------------------------------------------------------- checks
 
 
-def _check_kind(item: Slice) -> None:
+def _check_kind(item: Tags) -> None:
     if item.text("SOPClassUID") != CT_CLASS or item.text("NumberOfFrames") not in ("", "1"):
-        name = item.header.get("SOPClassUID")
+        name = item.dataset.get("SOPClassUID")
         raise DicomError(f"{item.path}: this CT has several slices in a file ({name}); export one file for each slice")
     position = item.text("PatientPosition").upper()
     if position not in ("HFS", ""):
-        raise DicomError(
-            f"{item.path}: PatientPosition is {position}; beam angles are understood for HFS (head first supine) only"
+        raise item.wrong(
+            "PatientPosition", f"is {position}; beam angles are understood for HFS (head first supine) only"
         )
     if not item.text("PhotometricInterpretation").startswith("MONOCHROME"):
-        raise DicomError(
-            f"{item.path}: PhotometricInterpretation is {item.text('PhotometricInterpretation') or 'missing'}; "
-            "a CT slice has MONOCHROME1 or MONOCHROME2"
+        raise item.wrong(
+            "PhotometricInterpretation",
+            f"is {item.text('PhotometricInterpretation') or 'missing'}; a CT slice has MONOCHROME1 or MONOCHROME2",
         )
     if item.text("RescaleType").upper() not in _HOUNSFIELD:
-        raise DicomError(f"{item.path}: RescaleType is {item.text('RescaleType')}; the CT must be in HU")
+        raise item.wrong("RescaleType", f"is {item.text('RescaleType')}; the CT must be in HU")
 
 
-def _directions(slices: Sequence[Slice]) -> tuple[int, int]:
+def _directions(slices: Sequence[Tags]) -> tuple[int, int]:
     """Find whether columns run to the left (+1) or right (-1), and rows to the back (+1) or front (-1)."""
     for item in slices:
         cosines = item.numbers("ImageOrientationPatient", 6)
         straight = np.rint(cosines)
         if not np.allclose(cosines, straight, rtol=0, atol=_COSINE_TOLERANCE):
-            raise DicomError(
-                f"{item.path}: ImageOrientationPatient is {_listed(cosines)}, an oblique slice (or a tilted gantry); "
-                "resample the CT on straight axes"
+            raise item.wrong(
+                "ImageOrientationPatient",
+                f"is {_listed(cosines)}, an oblique slice (or a tilted gantry); resample the CT on straight axes",
             )
         if straight[1] or straight[2] or straight[3] or straight[5]:
-            raise DicomError(
-                f"{item.path}: ImageOrientationPatient is {_listed(straight)}, not an axial slice; "
-                "take the axial series"
+            raise item.wrong(
+                "ImageOrientationPatient", f"is {_listed(straight)}, not an axial slice; take the axial series"
             )
     signs = {tuple(np.rint(item.numbers("ImageOrientationPatient", 6))[[0, 4]].astype(int)) for item in slices}
     if len(signs) > 1:
@@ -144,34 +106,37 @@ def _directions(slices: Sequence[Slice]) -> tuple[int, int]:
     return int(across), int(down)
 
 
-def _check_alike(slices: Sequence[Slice]) -> None:
+def _check_alike(slices: Sequence[Tags]) -> None:
     first = slices[0]
     for item in slices[1:]:
         for keyword in ("Rows", "Columns"):
-            if item.header.get(keyword) != first.header.get(keyword):
-                raise DicomError(
-                    f"{item.path}: {keyword} is {item.header.get(keyword)}, but {first.header.get(keyword)} in "
-                    f"{first.path.name}; all slices of a series must have one size"
+            if item.dataset.get(keyword) != first.dataset.get(keyword):
+                raise item.wrong(
+                    keyword,
+                    f"is {item.dataset.get(keyword)}, but {first.dataset.get(keyword)} in "
+                    f"{first.path.name}; all slices of a series must have one size",
                 )
         if not np.allclose(item.numbers("PixelSpacing", 2), first.numbers("PixelSpacing", 2), rtol=1e-4):
-            raise DicomError(
-                f"{item.path}: PixelSpacing is {_listed(item.numbers('PixelSpacing', 2))} mm, but "
-                f"{_listed(first.numbers('PixelSpacing', 2))} mm in {first.path.name}"
+            raise item.wrong(
+                "PixelSpacing",
+                f"is {_listed(item.numbers('PixelSpacing', 2))} mm, but "
+                f"{_listed(first.numbers('PixelSpacing', 2))} mm in {first.path.name}",
             )
         corner, other = (each.numbers("ImagePositionPatient", 3) for each in (item, first))
         if not np.allclose(corner[:2], other[:2], rtol=0, atol=_POSITION_TOLERANCE_MM):
-            raise DicomError(
-                f"{item.path}: ImagePositionPatient starts at x, y = {_listed(corner[:2])} mm, but at "
-                f"{_listed(other[:2])} mm in {first.path.name}: the slices are not above one another"
+            raise item.wrong(
+                "ImagePositionPatient",
+                f"starts at x, y = {_listed(corner[:2])} mm, but at "
+                f"{_listed(other[:2])} mm in {first.path.name}: the slices are not above one another",
             )
 
 
-def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
+def _without_copies(slices: Sequence[Tags]) -> list[Tags]:
     """Sort by z, and drop duplicates: the same slice, or the same pixels at the same position."""
-    by_uid: dict[str, Slice] = {}
+    by_uid: dict[str, Tags] = {}
     for item in slices:
         by_uid.setdefault(item.text("SOPInstanceUID") or str(item.path), item)
-    kept: list[Slice] = []
+    kept: list[Tags] = []
     for item in sorted(by_uid.values(), key=_z):
         if not kept or _z(item) - _z(kept[-1]) > _SAME_PLACE_MM:
             kept.append(item)
@@ -183,11 +148,11 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     return kept
 
 
-def _z(item: Slice) -> float:
+def _z(item: Tags) -> float:
     return float(item.numbers("ImagePositionPatient", 3)[2])
 
 
-def _slice_spacing(ordered: Sequence[Slice]) -> float:
+def _slice_spacing(ordered: Sequence[Tags]) -> float:
     if len(ordered) < 2:
         raise DicomError(f"{ordered[0].path}: the series has one slice only; a volume needs two or more")
     z = np.array([_z(item) for item in ordered])
@@ -209,10 +174,10 @@ def _slice_spacing(ordered: Sequence[Slice]) -> float:
 # ------------------------------------------------------------------------------------------------- pixels
 
 
-def _pixels(ordered: Sequence[Slice], progress: bool) -> FloatArray:
+def _pixels(ordered: Sequence[Tags], progress: bool) -> FloatArray:
     from tqdm import tqdm
 
-    rows, columns = int(ordered[0].header.Rows), int(ordered[0].header.Columns)
+    rows, columns = int(ordered[0].dataset.Rows), int(ordered[0].dataset.Columns)
     hu = np.empty((columns, rows, len(ordered)))
     bar = tqdm(ordered, desc="Reading CT", unit="slice", disable=not progress)
     for number, item in enumerate(bar):
@@ -220,37 +185,37 @@ def _pixels(ordered: Sequence[Slice], progress: bool) -> FloatArray:
     return hu
 
 
-def _hounsfield(item: Slice) -> FloatArray:
+def _hounsfield(item: Tags) -> FloatArray:
     """Read the HU of a slice, shape (rows, columns); padding outside the scanner's field becomes air."""
     import pydicom
 
     dataset = pydicom.dcmread(item.path)
     if "PixelData" not in dataset:
-        raise DicomError(f"{item.path}: PixelData is missing")
+        raise item.wrong("PixelData", "is missing")
     slope, intercept = item.numbers("RescaleSlope", 1)[0], item.numbers("RescaleIntercept", 1)[0]
     if slope == 0:
-        raise DicomError(f"{item.path}: RescaleSlope is 0")
+        raise item.wrong("RescaleSlope", "is 0")
     try:
         stored = np.asarray(dataset.pixel_array)
     except Exception as error:  # pydicom raises many kinds for what it cannot decode
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", "unknown")
-        raise DicomError(f"{item.path}: PixelData cannot be read (TransferSyntaxUID {syntax}): {error}") from error
+        raise item.wrong("PixelData", f"cannot be read (TransferSyntaxUID {syntax}): {error}") from error
     if stored.ndim != 2:
-        raise DicomError(f"{item.path}: PixelData has the shape {stored.shape}; a CT slice has rows and columns only")
+        raise item.wrong("PixelData", f"has the shape {stored.shape}; a CT slice has rows and columns only")
     hu: FloatArray = stored * slope + intercept
-    hu[_padding(item.path, dataset, stored)] = _AIR_HU
+    hu[_padding(Tags(item.name, dataset), stored)] = _AIR_HU
     return hu
 
 
-def _padding(path: Path, dataset: Any, stored: AnyArray) -> BoolArray:
-    value = dataset.get("PixelPaddingValue")
+def _padding(tags: Tags, stored: AnyArray) -> BoolArray:
+    value = tags.dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
-    limit = dataset.get("PixelPaddingRangeLimit")
+    limit = tags.dataset.get("PixelPaddingRangeLimit")
     try:
         low, high = sorted((int(value), int(value if limit is None else limit)))
     except (TypeError, ValueError):
-        raise DicomError(f"{path}: PixelPaddingValue is {value!r}; it must be a whole number") from None
+        raise tags.wrong("PixelPaddingValue", f"is {value!r}; it must be a whole number") from None
     return (stored >= low) & (stored <= high)
 
 

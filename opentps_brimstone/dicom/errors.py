@@ -12,7 +12,7 @@ class DicomError(BrimstoneError, ValueError):
 
     Examples
     --------
-    >>> raise DicomError("ct.dcm: PixelSpacing is missing")
+    >>> raise DicomError("ct.dcm: PixelSpacing (0028,0030) is missing")
     Traceback (most recent call last):
-    opentps_brimstone.dicom.errors.DicomError: ct.dcm: PixelSpacing is missing
+    opentps_brimstone.dicom.errors.DicomError: ct.dcm: PixelSpacing (0028,0030) is missing
     """

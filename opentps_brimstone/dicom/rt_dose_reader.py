@@ -10,6 +10,7 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
 from opentps_brimstone.dicom.header import RT_DOSE_CLASS
+from opentps_brimstone.dicom.tags import Tags
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.influence import VoxelGrid
 
@@ -62,8 +63,7 @@ def dose_from_dataset(source: str | Path | Dataset) -> DoseArray:
     >>> float(dose.max().round(3))
     50.0
     """
-    dataset, name = _read(source)
-    reader = _Tags(dataset, name)
+    reader = _read(source)
     _check_kind(reader)
     values = _stored_dose(reader)
     directions, spacing, origin = _geometry(reader, values.shape)
@@ -80,51 +80,22 @@ def dose_from_dataset(source: str | Path | Dataset) -> DoseArray:
     return DoseArray(values, VoxelGrid(shape, sides, corner))
 
 
-def _read(source: str | Path | Dataset) -> tuple[Dataset, str]:
+def _read(source: str | Path | Dataset) -> Tags:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     if isinstance(source, pydicom.Dataset):
-        return source, str(getattr(source, "filename", None) or "the RT Dose dataset")
+        return Tags(str(getattr(source, "filename", None) or "the RT Dose dataset"), source)
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     try:
-        return pydicom.dcmread(path), str(path)
+        return Tags(str(path), pydicom.dcmread(path))
     except InvalidDicomError:
         raise DicomError(f"{path} is not a DICOM file") from None
 
 
-class _Tags:
-    """Checked values of a dataset, with errors that name file and tag."""
-
-    def __init__(self, dataset: Dataset, name: str) -> None:
-        self.dataset = dataset
-        self.name = name
-
-    def wrong(self, keyword: str, problem: str) -> DicomError:
-        from pydicom.datadict import tag_for_keyword
-        from pydicom.tag import Tag
-
-        return DicomError(f"{self.name}: {keyword} {Tag(tag_for_keyword(keyword) or 0)} {problem}")
-
-    def text(self, keyword: str) -> str:
-        return str(self.dataset.get(keyword) or "")
-
-    def numbers(self, keyword: str, count: int | None = None) -> FloatArray:
-        value = self.dataset.get(keyword)
-        if value is None or value == "":
-            raise self.wrong(keyword, "is missing")
-        try:
-            found = np.atleast_1d(np.array(value, dtype=np.float64))
-        except (TypeError, ValueError):
-            raise self.wrong(keyword, f"is {value!r}; numbers are needed") from None
-        if not np.isfinite(found).all() or (count is not None and len(found) != count):
-            raise self.wrong(keyword, f"is {found.tolist()}; {count or 'only'} finite numbers are needed")
-        return found
-
-
-def _check_kind(tags: _Tags) -> None:
+def _check_kind(tags: Tags) -> None:
     kind = tags.text("SOPClassUID")
     if kind != RT_DOSE_CLASS:
         raise tags.wrong("SOPClassUID", f"is {kind!r}; an RT Dose has {RT_DOSE_CLASS}")
@@ -141,7 +112,7 @@ def _check_kind(tags: _Tags) -> None:
         )
 
 
-def _stored_dose(tags: _Tags) -> FloatArray:
+def _stored_dose(tags: Tags) -> FloatArray:
     """Gy, shape (frames, rows, columns)."""
     (scaling,) = tags.numbers("DoseGridScaling", 1)
     if scaling <= 0:
@@ -159,7 +130,7 @@ def _stored_dose(tags: _Tags) -> FloatArray:
     return dose
 
 
-def _geometry(tags: _Tags, shape: tuple[int, ...]) -> tuple[list[FloatArray], list[float], list[float]]:
+def _geometry(tags: Tags, shape: tuple[int, ...]) -> tuple[list[FloatArray], list[float], list[float]]:
     """Read direction and spacing of frames, rows and columns, and the position of the first voxel."""
     cosines = tags.numbers("ImageOrientationPatient", 6)
     along_columns, along_rows = cosines[:3], cosines[3:]
@@ -178,7 +149,7 @@ def _geometry(tags: _Tags, shape: tuple[int, ...]) -> tuple[list[FloatArray], li
     return directions, [between_frames, *map(float, in_frame)], [float(o) for o in origin]
 
 
-def _frame_spacing(tags: _Tags, n_frames: int, origin: FloatArray, directions: list[FloatArray]) -> float:
+def _frame_spacing(tags: Tags, n_frames: int, origin: FloatArray, directions: list[FloatArray]) -> float:
     """Read the distance between frames, and turn their direction to that of the offsets."""
     if n_frames == 1:
         (thickness,) = tags.numbers("SliceThickness", 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.tags import tag_name
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -56,18 +57,11 @@ class Place:
 
     def error(self, message: str, keyword: str | None = None) -> RTPlanError:
         """Make an error at this place; with a keyword, the message continues from the element's name."""
-        return RTPlanError(message, self.path, self.beam, self.control_point, keyword and _tag(keyword))
+        return RTPlanError(message, self.path, self.beam, self.control_point, keyword and tag_name(keyword))
 
     def at(self, *, beam: str | None = None, control_point: int | None = None) -> Place:
         """Return a place inside this one."""
         return replace(self, beam=beam or self.beam, control_point=control_point)
-
-
-def _tag(keyword: str) -> str:
-    from pydicom.datadict import tag_for_keyword
-
-    tag = tag_for_keyword(keyword) or 0
-    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.dicom.ct_reader import Slice, read_ct
+from opentps_brimstone.dicom.ct_reader import read_ct
 from opentps_brimstone.dicom.errors import DicomError
 from opentps_brimstone.dicom.structure_reader import StructureSetFile, read_structures
+from opentps_brimstone.dicom.tags import Tags
 from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import StructureSet
@@ -27,7 +28,7 @@ _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Study
 # Share of a structure's volume that may be outside the CT without a warning.
 _OUTSIDE = 0.01
 
-CTSeries = dict[str, list[Slice]]
+CTSeries = dict[str, list[Tags]]
 
 
 def read_series(
@@ -88,10 +89,11 @@ def _files(folder: Path, progress: bool) -> tuple[CTSeries, list[StructureSetFil
             file = StructureSetFile(path, header)
             structure_sets.setdefault(file.uid or str(path), file)
         elif header.get("Modality") == "CT" and "Rows" in header:
-            uid = str(header.get("SeriesInstanceUID", "") or "")
+            tags = Tags(str(path), header)
+            uid = tags.text("SeriesInstanceUID")
             if not uid:
-                raise DicomError(f"{path}: SeriesInstanceUID is missing")
-            ct_series.setdefault(uid, []).append(Slice(path, header))
+                raise tags.wrong("SeriesInstanceUID", "is missing")
+            ct_series.setdefault(uid, []).append(tags)
     return ct_series, list(structure_sets.values())
 
 
@@ -158,7 +160,7 @@ def _series_of(file: StructureSetFile, series: CTSeries, *, alone: bool) -> list
     return list(series) if silent and alone else []
 
 
-def _names(uid: str, slices: Sequence[Slice]) -> tuple[str, str, str]:
+def _names(uid: str, slices: Sequence[Tags]) -> tuple[str, str, str]:
     return uid, slices[0].text("SeriesNumber"), slices[0].text("SeriesDescription")
 
 
@@ -177,7 +179,7 @@ def _listed(files: Iterable[StructureSetFile]) -> str:
 # ------------------------------------------------------------------------------------------------- what fits
 
 
-def _check_frame(file: StructureSetFile, slices: Sequence[Slice]) -> None:
+def _check_frame(file: StructureSetFile, slices: Sequence[Tags]) -> None:
     frame, frames = slices[0].text("FrameOfReferenceUID"), file.frames()
     if frame and frames and frame not in frames:
         raise DicomError(
