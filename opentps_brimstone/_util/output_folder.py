@@ -13,7 +13,7 @@ __all__ = ["check_folder", "written_together"]
 
 
 def check_folder(folder: Path, names: Sequence[str]) -> None:
-    """Check before the work that files can be written into a folder, which need not exist, after it."""
+    """Check, before long work, that files can be written into a folder after it; the folder need not exist yet."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"the output folder {folder} is a file; give another one")
     if folder.is_symlink() and not folder.exists():

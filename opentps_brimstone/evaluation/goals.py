@@ -227,7 +227,7 @@ class GoalTable(Sequence[GoalResult]):
 
 
 def as_goals(goals: Iterable[DVHGoal | str], names: Collection[str] | None = None) -> list[DVHGoal]:
-    """Read goals that are given as text, and check that they are for structures of some names."""
+    """Read goals that are given as text; with names, check that they are for structures of these."""
     read = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
     for goal in read:
         if names is not None and goal.structure not in names:

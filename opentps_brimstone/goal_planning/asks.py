@@ -151,7 +151,7 @@ class OrganAsk:
 
 @dataclass
 class FarAsk:
-    """Guard of the part of a structure that is far from all targets, named after the whole: the dose it costs from."""
+    """Guard of the part of a structure, named after the whole, that is far from all targets."""
 
     structure: Structure
     limit_gy: float

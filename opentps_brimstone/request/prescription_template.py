@@ -59,7 +59,7 @@ def starting_prescription(folder: Path | str) -> str:
 
 
 def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
-    """Write a draft of a prescription file, which must not exist, for a DICOM folder, in which nothing is written."""
+    """Write a draft of a prescription file for a DICOM folder; the file must not exist, nor lie in the folder."""
     target, source = Path(path), Path(folder)
     if source.resolve() in target.resolve().parents:
         raise ValueError(f"the file {target} would lie in the input folder {source}; give another place")

@@ -108,7 +108,7 @@ class _Reader:
         self._complaints.append((line_of(self._lines, path) or 0, text))
 
     def prescription(self, data: dict[str, Any]) -> PrescriptionFile:
-        """Read everything."""
+        """Read the whole prescription."""
         for name in data.keys() - SCHEMA.keys():
             self._complain((name,), unknown_key(name, SCHEMA))
         tables = {name: self._table(data.get(name, {}), (name,), SCHEMA[name]) for name in SCHEMA if name not in LISTS}
