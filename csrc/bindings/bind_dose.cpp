@@ -156,15 +156,13 @@ void bind_settings_of_dose(py::module_& module) {
         .def_readwrite("azimuth", &dose::Settings::azimuth)
         .def_readwrite("pi", &dose::Settings::pi)
         .def_readwrite("step_voxels", &dose::Settings::step_voxels)
-        .def_readwrite("kernel_place", &dose::Settings::kernel_place)
         .def_readwrite("kernel_start", &dose::Settings::kernel_start)
         .def_readwrite("step_density", &dose::Settings::step_density)
         .def_readwrite("depth_rule", &dose::Settings::depth_rule)
         .def_readwrite("sub_voxels", &dose::Settings::sub_voxels)
         .def_readwrite("sub_voxel_shift", &dose::Settings::sub_voxel_shift)
         .def_readwrite("reach_mm", &dose::Settings::reach_mm)
-        .def_readwrite("cutoff", &dose::Settings::cutoff)
-        .def_readwrite("air_density", &dose::Settings::air_density);
+        .def_readwrite("cutoff", &dose::Settings::cutoff);
 }
 
 } // namespace
@@ -198,7 +196,7 @@ void bind_dose(py::module_& parent) {
     py::class_<dose::Patient, std::shared_ptr<dose::Patient>>(module, "DosePatient")
         .def(py::init(&make_patient), py::arg("density"), py::kw_only(), py::arg("spacing"),
              py::arg("origin"), py::arg("also_wanted") = py::none(),
-             py::arg("air_density") = dose::Settings{}.air_density)
+             py::arg("air_density") = dose::default_air_density)
         .def("wanted", [](const dose::Patient& patient) {
             const dose::Grid& grid = patient.grid();
             py::array_t<bool> mask({grid.shape[0], grid.shape[1], grid.shape[2]});

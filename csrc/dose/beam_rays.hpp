@@ -9,6 +9,7 @@
 #include "dose/row_layout.hpp"
 #include "dose/settings.hpp"
 #include "dose/stencil.hpp"
+#include "dose/voxel_rows.hpp"
 
 namespace brimstone::dose {
 
@@ -19,8 +20,13 @@ struct BeamRays {
         : layout(rows), kernel(tables, settings),
           stencil(patient.grid(), layout, beam, kernel, settings, length_mm),
           density(patient, layout, stencil.reach() + 4 * lanes),
-          scale(static_cast<float>(cm_per_mm * stencil.step_mm() / kernel.cell_width_cm())),
-          place(static_cast<float>(settings.kernel_place)) {}
+          scale(static_cast<float>(0.5 * cm_per_mm * stencil.step_mm() / kernel.cell_width_cm())) {}
+
+    /// Densities that a step of the rays of a row has, from a lane on.
+    const float* densities(const VoxelRow& row, const RayStep& step, int lane) const {
+        const RayStep::Density& at = step.density;
+        return density.row(row.row[0] + at.row[0], row.row[1] + at.row[1]) + (lane + at.lane);
+    }
 
     static constexpr double cm_per_mm = 0.1;
 
@@ -28,8 +34,7 @@ struct BeamRays {
     PolyKernel kernel;
     Stencil stencil;
     DensityRows density;
-    float scale; ///< from density to a step's length in cells of the kernel
-    float place;
+    float scale; ///< from density to the length of half a step in cells of the kernel
 };
 
 } // namespace brimstone::dose

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
 
 #include "brimstone/support/parallel.hpp"
 #include "dose/beam_rays.hpp"
@@ -303,9 +305,9 @@ private:
             for (std::uint32_t s = first; s <= steps.last(entry.ray); ++s) {
                 const RayStep& step = work_.rays.stencil.steps()[s];
                 const LaneRange range =
-                    cylinder_[m].lanes_of(row.row[0] + step.density_row[0], row.row[1] + step.density_row[1]);
-                inside.begin = std::max(inside.begin, range.begin - step.density_lane);
-                inside.end = std::min(inside.end, range.end - step.density_lane);
+                    cylinder_[m].lanes_of(row.row[0] + step.row[0], row.row[1] + step.row[1]);
+                inside.begin = std::max(inside.begin, range.begin - step.lane);
+                inside.end = std::min(inside.end, range.end - step.lane);
                 unbroken[s - first] = inside;
             }
         }
@@ -433,6 +435,12 @@ SparseColumns compute_beamlets(const Patient& patient, const KernelTables& table
         const BeamletWork work(patient, tables, beam, beamlets, settings);
         for (const std::vector<std::uint32_t>& members : group_beamlets(beamlets)) {
             BeamletGroup(work, members, monitor, threads).compute(columns);
+        }
+        if (std::all_of(columns.begin(), columns.end(),
+                        [](const DoseColumn& column) { return column.dose.empty(); })) {
+            throw std::invalid_argument(
+                "no beamlet of the " + std::to_string(beamlets.size()) +
+                " meets the patient: the field lies outside the density grid or in air");
         }
         monitor.finish();
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "brimstone/support/parallel.hpp"
 #include "dose/beam_rays.hpp"
@@ -53,7 +54,10 @@ class FieldRows {
 public:
     FieldRows(const BeamRays& rays, const FieldTerma& terma, std::size_t longest_row)
         : rays_(rays), terma_(terma), kernels_(kernels()), radius_(longest_row + 2 * lanes),
-          last_(longest_row + 2 * lanes), part_(longest_row + 2 * lanes), dose_(longest_row + 2 * lanes) {}
+          last_(longest_row + 2 * lanes), part_(longest_row + 2 * lanes), dose_(longest_row + 2 * lanes) {
+        // Lanes beyond the last voxel are read, and count for nothing, but must be numbers.
+        std::fill(part_.data(), part_.data() + part_.size(), 0.0F);
+    }
 
     /// Sum over all rays, from the first voxel of the row on.
     const float* trace(const VoxelRow& row) {
@@ -100,20 +104,18 @@ private:
         for (const StepHit& hit : hit_) {
             // What the kernel holds before the step ahead of a hit is not asked for.
             for (; next + 1 < hit.step; ++next) {
-                kernels_.pass(density(row, next, all.begin), rays_.scale, blocks, radius_.data());
+                kernels_.pass(densities(row, next, all.begin), rays_.scale, blocks, radius_.data());
             }
             for (; next <= hit.step; ++next) {
-                kernels_.advance(kernel, density(row, next, all.begin), rays_.scale, rays_.place, blocks,
-                                 radius_.data(), last_.data(), part_.data());
+                kernels_.advance(kernel, densities(row, next, all.begin), rays_.scale, blocks, radius_.data(),
+                                 last_.data(), part_.data());
             }
             add(row, hit, all.begin);
         }
     }
 
-    const float* density(const VoxelRow& row, std::uint32_t number, int lane) const {
-        const RayStep& step = rays_.stencil.steps()[number];
-        return rays_.density.row(row.row[0] + step.density_row[0], row.row[1] + step.density_row[1]) + lane +
-               step.density_lane;
+    const float* densities(const VoxelRow& row, std::uint32_t number, int lane) const {
+        return rays_.densities(row, rays_.stencil.steps()[number], lane);
     }
 
     void add(const VoxelRow& row, const StepHit& hit, int first_lane) {
@@ -157,6 +159,10 @@ std::vector<float> compute_field(const Patient& patient, const KernelTables& tab
     Monitor monitor(report, rows.size());
     const FieldTerma terma(patient, layout, beam, map, TermaCurve(tables), monitor, threads);
     monitor.throw_if_stopped();
+    if (!terma.any() && map.any()) {
+        throw std::invalid_argument(
+            "the field does not meet the patient: it lies outside the density grid or in air");
+    }
     std::vector<float> dose(grid.voxels(), 0.0F);
     constexpr std::size_t rows_per_piece = 16;
     parallel_pieces(

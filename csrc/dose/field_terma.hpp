@@ -34,6 +34,7 @@ public:
     /// Rows of positions that have some, [low, high) along one of the two axes.
     int low(std::size_t which) const { return low_[which]; }
     int high(std::size_t which) const { return high_[which]; }
+    bool any() const { return low_[0] < high_[0]; }
 
 private:
     void index_positions();

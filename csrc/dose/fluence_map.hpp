@@ -19,6 +19,7 @@ public:
     /// Whether a square lies in one cell, or outside.
     bool even(double x, double y, double half_side) const;
 
+    bool any() const { return sum_.back() > 0.0; }
     double low(std::size_t axis) const { return edge_[axis].front(); }
     double high(std::size_t axis) const { return edge_[axis].back(); }
 

@@ -52,11 +52,8 @@ private:
         const ConeKernel kernel{rays_.kernel.cone(cone), rays_.kernel.last_cell()};
         for (; known_[ray] <= last_step; ++known_[ray]) {
             const RayStep& step = rays_.stencil.steps()[known_[ray]];
-            const float* const density =
-                rays_.density.row(row_.row[0] + step.density_row[0], row_.row[1] + step.density_row[1]) +
-                (row_.begin + step.density_lane);
-            kernels_.advance(kernel, density, rays_.scale, rays_.place, blocks_, radius, last,
-                             part_.data() + known_[ray] * stride_);
+            kernels_.advance(kernel, rays_.densities(row_, step, row_.begin), rays_.scale, blocks_, radius,
+                             last, part_.data() + known_[ray] * stride_);
         }
     }
 

@@ -22,12 +22,10 @@ void check(const Settings& settings) {
     check_range("azimuth", settings.azimuth, 1, 360);
     check_range("pi", settings.pi, 3.14, 3.15);
     check_range("step_voxels", settings.step_voxels, 0.1, 10.0);
-    check_range("kernel_place", settings.kernel_place, 0.0, 1.0);
     check_range("sub_voxels", settings.sub_voxels, 1, 9);
     check_range("sub_voxel_shift", settings.sub_voxel_shift, -0.5, 0.5);
     check_range("reach_mm", settings.reach_mm, 0.0, 1e6);
     check_range("cutoff", settings.cutoff, 0.0, 0.5);
-    check_range("air_density", settings.air_density, 0.0, 10.0);
 }
 
 } // namespace brimstone::dose

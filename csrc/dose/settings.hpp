@@ -10,8 +10,8 @@ enum class KernelStart {
 
 /// Which density a step of a ray has.
 enum class StepDensity {
-    lower_corner, ///< of the voxel at the lower corner of the position: half a voxel off along each axis
-    nearest,      ///< of the voxel that the position lies in
+    lower_corner, ///< of the voxel at the lower corner of its middle: half a voxel off along each axis
+    nearest,      ///< of the voxel that its middle lies in
 };
 
 /// Which radiological depth a voxel has.
@@ -25,9 +25,8 @@ enum class DepthRule {
 struct Settings {
     int polar = 6;
     int azimuth = 12;
-    double pi = 3.14152654;    ///< for the directions; this is what OpenTPS's program takes for π
-    double step_voxels = 2.0;  ///< in units of the smallest voxel edge
-    double kernel_place = 0.5; ///< up to where in a step its part of the kernel goes: middle 0.5, end 1
+    double pi = 3.14152654;   ///< for the directions; this is what OpenTPS's program takes for π
+    double step_voxels = 2.0; ///< in units of the smallest voxel edge
     KernelStart kernel_start = KernelStart::falling;
     StepDensity step_density = StepDensity::lower_corner;
     DepthRule depth_rule = DepthRule::first_ray;
@@ -35,7 +34,6 @@ struct Settings {
     double sub_voxel_shift = -0.1; ///< of their middle, in voxel edges
     double reach_mm = 20.0;        ///< of scatter beside a beamlet
     double cutoff = 0.005;         ///< doses below this share of a beamlet's maximum are dropped
-    double air_density = 0.1;      ///< g/cm³; what is lighter and beside the patient gets no dose
 };
 
 /// As OpenTPS's program computes beamlets, so that its recalculation agrees.
@@ -46,8 +44,7 @@ inline Settings opentps_settings() {
 /// Scatter over the whole patient.
 inline Settings full_settings() {
     Settings settings;
-    settings.polar = 12;
-    settings.azimuth = 16;
+    settings.azimuth = 24;
     settings.pi = 3.14159265358979323846;
     settings.kernel_start = KernelStart::rising;
     settings.step_density = StepDensity::nearest;
@@ -57,6 +54,9 @@ inline Settings full_settings() {
     settings.cutoff = 0.0;
     return settings;
 }
+
+/// g/cm³; what is lighter and beside the patient gets no dose.
+constexpr double default_air_density = 0.1;
 
 /// @throws std::invalid_argument  if a setting is out of its range, with its name, value and range
 void check(const Settings& settings);

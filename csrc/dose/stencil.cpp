@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <stdexcept>
+#include <string>
 
 namespace brimstone::dose {
 
@@ -15,31 +17,30 @@ Vec3 ray_direction(const Beam& beam, double polar, double azimuth, double pi) {
            std::cos(pi - polar) * beam.axis;
 }
 
-RayStep make_step(const RowLayout& layout, const Vec3& voxels, StepDensity density) {
-    Index3 lower;
-    Index3 looked_up;
-    Vec3 part;
-    for (std::size_t a = 0; a < 3; ++a) {
-        lower[a] = static_cast<int>(std::floor(voxels[a]));
-        part[a] = voxels[a] - lower[a];
-        looked_up[a] =
-            density == StepDensity::nearest ? static_cast<int>(std::floor(voxels[a] + 0.5)) : lower[a];
-    }
+Index3 lower_corner(const Vec3& voxels) {
+    return {static_cast<int>(std::floor(voxels[0])), static_cast<int>(std::floor(voxels[1])),
+            static_cast<int>(std::floor(voxels[2]))};
+}
+
+/// @param middle  of the step, in voxels
+RayStep make_step(const RowLayout& layout, const Vec3& middle, StepDensity density) {
+    const Index3 lower = lower_corner(middle);
     RayStep step{};
     for (std::size_t c = 0; c < corners; ++c) {
         double weight = 1.0;
         for (std::size_t a = 0; a < 3; ++a) {
-            const double share = part[layout.axis[a]];
+            const double share = middle[layout.axis[a]] - lower[layout.axis[a]];
             weight *= (c >> a & 1U) != 0 ? share : 1.0 - share;
         }
         step.weight[c] = static_cast<float>(weight);
     }
     const RowLayout::Place cell = layout.place(lower);
-    const RowLayout::Place looked = layout.place(looked_up);
     std::copy(cell.row, cell.row + 2, step.row);
-    std::copy(looked.row, looked.row + 2, step.density_row);
     step.lane = cell.lane;
-    step.density_lane = looked.lane;
+    const double to_corner = density == StepDensity::nearest ? 0.5 : 0.0;
+    const RowLayout::Place at = layout.place(lower_corner(middle + Vec3{to_corner, to_corner, to_corner}));
+    std::copy(at.row, at.row + 2, step.density.row);
+    step.density.lane = at.lane;
     return step;
 }
 
@@ -49,18 +50,26 @@ Stencil::Stencil(const Grid& grid, const RowLayout& layout, const Beam& beam, co
                  const Settings& settings, const std::function<double(const Vec3& direction)>& length_mm)
     : azimuths_(static_cast<std::size_t>(settings.azimuth)),
       step_mm_(settings.step_voxels * grid.smallest_edge()) {
+    constexpr std::size_t most_steps = 5000;
     for (int cone = 0; cone < settings.polar; ++cone) {
         const double polar = kernel.angle_deg(static_cast<std::size_t>(cone)) * settings.pi / 180.0;
         for (int q = 0; q < settings.azimuth; ++q) {
             const double azimuth = (q + 0.5) * 2.0 * settings.pi / settings.azimuth;
             const Vec3 ray = ray_direction(beam, polar, azimuth, settings.pi);
             const auto steps = static_cast<std::size_t>(std::ceil(length_mm(ray) / step_mm_ + 0.5));
+            if (steps > most_steps) {
+                throw std::invalid_argument(
+                    "rays through the grid would have " + std::to_string(steps) + " steps of " +
+                    std::to_string(step_mm_) + " mm, " + std::to_string(settings.step_voxels) +
+                    " shortest voxel edges; 5000 at most are possible: take voxels with more even edges");
+            }
+            Vec3 half;
+            for (std::size_t a = 0; a < 3; ++a) {
+                half[a] = 0.5 * step_mm_ * ray[a] / grid.spacing[a];
+            }
             for (std::size_t s = 0; s < steps; ++s) {
-                Vec3 voxels;
-                for (std::size_t a = 0; a < 3; ++a) {
-                    voxels[a] = (static_cast<double>(s) + 0.5) * step_mm_ * ray[a] / grid.spacing[a];
-                }
-                step_.push_back(make_step(layout, voxels, settings.step_density));
+                step_.push_back(
+                    make_step(layout, static_cast<double>(2 * s + 1) * half, settings.step_density));
             }
             first_.push_back(step_.size());
         }
@@ -70,7 +79,7 @@ Stencil::Stencil(const Grid& grid, const RowLayout& layout, const Beam& beam, co
 std::size_t Stencil::reach() const {
     int farthest = 0;
     for (const RayStep& step : step_) {
-        farthest = std::max({farthest, std::abs(step.lane), std::abs(step.density_lane)});
+        farthest = std::max({farthest, std::abs(step.lane), std::abs(step.density.lane)});
     }
     return static_cast<std::size_t>(farthest) + 2;
 }

@@ -32,7 +32,6 @@ class DoseSettings:
     azimuth: int
     pi: float
     step_voxels: float
-    kernel_place: float
     kernel_start: KernelStart
     step_density: StepDensity
     depth_rule: DepthRule
@@ -40,7 +39,6 @@ class DoseSettings:
     sub_voxel_shift: float
     reach_mm: float
     cutoff: float
-    air_density: float
 
 class KernelTables:
     def __init__(

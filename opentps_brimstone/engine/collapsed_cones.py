@@ -153,7 +153,6 @@ class ConeEngine:
             spacing=grid.spacing_mm,
             origin=grid.origin_mm,
             also_wanted=wanted,
-            air_density=self._settings.air_density,
         )
 
     # ------------------------------------------------------------------------------------------------- beamlets

@@ -26,10 +26,12 @@ constexpr std::size_t corners = 8;
 /// One step of a ray, the same for all voxels: where its position lies, seen from the voxel.
 struct RayStep {
     float weight[corners];
-    std::int32_t row[2];         ///< of the cell's lower corner, in rows
-    std::int32_t lane;           ///< and along the row
-    std::int32_t density_row[2]; ///< and the same for the voxel whose density the step has
-    std::int32_t density_lane;
+    std::int32_t row[2]; ///< of the cell's lower corner, in rows
+    std::int32_t lane;   ///< and along the row
+    struct Density {
+        std::int32_t row[2];
+        std::int32_t lane;
+    } density; ///< the voxel whose density the step has
 };
 
 /// Positions whose cells begin in one row: rows of TERMA at the eight corners of these cells, at lane 0.
@@ -81,10 +83,10 @@ struct SeenSamples {
 struct Kernels {
     const char* name;
 
-    /// One step of a row of rays: `radius` grows by `density` times `scale`, and `part` is the kernel between
-    /// the place looked up before, kept in `last`, and the one in this step.
-    void (*advance)(const ConeKernel& cone, const float* density, float scale, float place,
-                    std::size_t blocks, float* radius, float* last, float* part);
+    /// One step of a row of rays: `radius` grows by `density` times `scale` twice, and `part` is the kernel
+    /// between the middle of the step before, where it was `last`, and the middle of this one.
+    void (*advance)(const ConeKernel& cone, const float* density, float scale, std::size_t blocks,
+                    float* radius, float* last, float* part);
 
     /// One step of a row of rays at which the kernel is not asked for.
     void (*pass)(const float* density, float scale, std::size_t blocks, float* radius);

@@ -10,17 +10,15 @@
 namespace brimstone::dose {
 namespace {
 
-void advance(const ConeKernel& cone, const float* density, float scale, float place, std::size_t blocks,
-             float* radius, float* last, float* part) {
+void advance(const ConeKernel& cone, const float* density, float scale, std::size_t blocks, float* radius,
+             float* last, float* part) {
     const Lanes all_scale = Lanes::broadcast(scale);
-    const Lanes all_place = Lanes::broadcast(place);
     const Lanes last_cell = Lanes::broadcast(cone.last_cell);
     for (std::size_t i = 0; i < blocks * lanes; i += lanes) {
-        const Lanes step = Lanes::load(density + i) * all_scale;
-        const Lanes begin = Lanes::load(radius + i);
-        (begin + step).store(radius + i);
-        const Lanes at = Lanes::least(begin + all_place * step, last_cell);
-        const Lanes reached = Lanes::look_up(cone.cell, at);
+        const Lanes half = Lanes::load(density + i) * all_scale;
+        const Lanes middle = Lanes::load(radius + i) + half;
+        (middle + half).store(radius + i);
+        const Lanes reached = Lanes::look_up(cone.cell, Lanes::least(middle, last_cell));
         (reached - Lanes::load(last + i)).store(part + i);
         reached.store(last + i);
     }
@@ -29,7 +27,9 @@ void advance(const ConeKernel& cone, const float* density, float scale, float pl
 void pass(const float* density, float scale, std::size_t blocks, float* radius) {
     const Lanes all_scale = Lanes::broadcast(scale);
     for (std::size_t i = 0; i < blocks * lanes; i += lanes) {
-        (Lanes::load(radius + i) + Lanes::load(density + i) * all_scale).store(radius + i);
+        const Lanes half = Lanes::load(density + i) * all_scale;
+        const Lanes middle = Lanes::load(radius + i) + half;
+        (middle + half).store(radius + i);
     }
 }
 

@@ -1,0 +1,200 @@
+"""Whether OpenTPS's own program agrees with a dose of this package's engine: in full, or for a part of the beamlets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.adapters.copies import copy_plan
+from opentps_brimstone.adapters.plan import remove_beamlets, write_beamlet_mu
+from opentps_brimstone.engine.compute import beamlet_influence, compute_dose
+from opentps_brimstone.engine.ct_input import mass_density
+from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate
+from opentps_brimstone.evaluation.extremes import largest_difference
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.influence import VoxelGrid
+
+__all__ = ["VERIFY", "EngineCheck", "check_engine"]
+
+_log = logging.getLogger(__name__)
+
+VERIFY = ("auto", "full", "sample", "none")
+"""Recalculate a plan with OpenTPS's program in full, or a part of its beamlets, or nothing; "auto" is in full if that
+takes less than a minute, else a part."""
+
+LARGEST_BEAMLET_DIFFERENCE = 1.5e-2
+"""How far a beamlet's dose may be from the program's in voxels denser than air, as a share of its maximum."""
+
+LEAST_PASS_PERCENT = 99.0
+"""What share of the voxels above 10 % of the maximum must agree in a plan's dose, by gamma 1 %/1 mm."""
+
+FULL_WITHIN_S = 60.0
+"""How long a full recalculation may take unless it is asked for."""
+
+_SAMPLE = 32
+_SEED = 119
+_AIR_G_CM3 = 0.1  # in lighter voxels the program gives what depends on its neighbors
+
+
+@dataclass(frozen=True)
+class EngineCheck:
+    """How a dose of this package's engine compares with OpenTPS's program.
+
+    Attributes
+    ----------
+    mode : {"full", "sample", "none"}
+    n_beamlets : int
+        Of the plan.
+    n_checked : int
+        Those that the program computed.
+    difference : float
+        Largest difference: of the plan's dose as a share of its maximum ("full"), or of a beamlet's dose as a share of
+        that beamlet's maximum ("sample"), in voxels denser than 0.1 g/cm³.
+    gamma_pass_percent : float or None
+        Of the plan's dose, 1 %/1 mm above 10 % of the maximum ("full").
+    """
+
+    mode: str
+    n_beamlets: int
+    n_checked: int = 0
+    difference: float = 0.0
+    gamma_pass_percent: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the program agrees; true if it was not asked."""
+        if self.mode == "full":
+            return self.gamma_pass_percent is not None and self.gamma_pass_percent >= LEAST_PASS_PERCENT
+        return self.difference <= LARGEST_BEAMLET_DIFFERENCE
+
+    def __str__(self) -> str:
+        if self.mode == "none":
+            return "not asked"
+        if self.mode == "full":
+            return (
+                f"all {self.n_beamlets} beamlets: gamma 1 %/1 mm {self.gamma_pass_percent:.2f} % pass, largest "
+                f"difference {100 * self.difference:.2f} % of the maximum"
+            )
+        return (
+            f"{self.n_checked} of {self.n_beamlets} beamlets: largest difference {100 * self.difference:.2f} % of a "
+            "beamlet's maximum"
+        )
+
+
+def check_engine(
+    photon_plan: Any,
+    ct: Any,
+    dose: FloatArray,
+    grid: VoxelGrid,
+    verify: str = "auto",
+    *,
+    density_table: Any = None,
+    overrides: Any = None,
+    processes: int | None = None,
+    progress: bool | Callable[[int, int], Any] = False,
+) -> EngineCheck:
+    """Compare a dose of this package's engine with OpenTPS's program.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Whose segments have beamlets. Not changed.
+    ct : opentps CTImage
+    dose : ndarray, shape (nx, ny, nz)
+        Of the plan, Gy over all fractions.
+    grid : VoxelGrid
+        Of the dose.
+    verify : {"auto", "full", "sample", "none"}
+        As `VERIFY` explains. The beamlets of a sample are drawn from those with MU, the same ones for the same plan.
+    density_table, overrides, processes, progress
+        As for `opentps_brimstone.engine.compute_dose`.
+
+    Returns
+    -------
+    EngineCheck
+
+    Raises
+    ------
+    ValueError
+        If `verify` is unknown.
+    EngineError
+        If the program fails.
+    """
+    n_beamlets = int(np.count_nonzero(np.array(photon_plan.beamletMUs) > 0))
+    if checked_verify(verify) == "none":
+        return EngineCheck("none", n_beamlets)
+    physics = {"density_table": density_table, "overrides": overrides}
+    run: dict[str, Any] = {"processes": processes, "progress": progress, "cache": False}
+    counted = mass_density(np.asarray(ct.imageArray), density_table, overrides, photon_plan) > _AIR_G_CM3
+    if verify != "full":
+        started = time.perf_counter()
+        sample, n_checked = _sampled(photon_plan)
+        theirs = beamlet_influence(ct, sample, engine="opentps", **physics, **run).matrix
+        full_s = (time.perf_counter() - started) * n_beamlets / n_checked
+        if verify == "sample" or full_s > FULL_WITHIN_S:
+            ours = beamlet_influence(ct, sample, **physics, **run).matrix
+            return EngineCheck("sample", n_beamlets, n_checked, _largest_of_columns(ours, theirs, counted.ravel()))
+        _log.info("a full recalculation by OpenTPS's program takes about %.0f s", full_s)
+    image = compute_dose(ct, photon_plan, engine="opentps", **physics, **run)
+    expected = np.where(counted, np.asarray(image.imageArray, dtype=np.float64), 0.0)
+    found = np.where(counted, dose, 0.0)
+    gamma = gamma_analysis(
+        expected,
+        found,
+        dose_percent=1.0,
+        distance_mm=1.0,
+        dose_threshold=0.1,
+        reference_grid=grid,
+        evaluation_grid=grid,
+    )
+    difference = largest_difference(found, expected)
+    return EngineCheck("full", n_beamlets, n_beamlets, difference, gamma_pass_rate(gamma))
+
+
+def checked_verify(verify: str) -> str:
+    """Return one of `VERIFY`.
+
+    Parameters
+    ----------
+    verify : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is not one.
+    """
+    if verify not in VERIFY:
+        raise ValueError(f"verify must be one of {', '.join(map(repr, VERIFY))}, got {verify!r}")
+    return verify
+
+
+def _sampled(photon_plan: Any) -> tuple[Any, int]:
+    """Copy a plan with some of its beamlets, drawn from those with MU; also their number."""
+    sample = copy_plan(photon_plan)
+    mu = np.array(sample.beamletMUs, dtype=np.float64)
+    drawn = np.random.default_rng(_SEED).permutation(np.flatnonzero(mu > 0))[:_SAMPLE]
+    chosen = np.zeros_like(mu)
+    chosen[drawn] = mu[drawn]
+    write_beamlet_mu(sample, chosen)
+    remove_beamlets(sample, 0.0)
+    return sample, len(drawn)
+
+
+def _largest_of_columns(ours: Any, theirs: Any, counted: Any) -> float:
+    """Largest difference of any column in the rows that count, as a share of the column's maximum."""
+    ours, theirs = ours[counted], theirs[counted]
+    highest = theirs.max(axis=0).toarray().ravel()
+    largest = abs(ours - theirs).max(axis=0).toarray().ravel()
+    reached = highest > 0
+    return float(np.max(largest[reached] / highest[reached], initial=0.0))
