@@ -7,6 +7,7 @@ from . import (
     engine as engine,
     evaluation as evaluation,
     goal_planning as goal_planning,
+    gui as gui,
     integration as integration,
     model as model,
     optimization as optimization,
@@ -31,6 +32,7 @@ from .evaluation import (
 from .goal_planning.from_goals import prescription_from_goals as prescription_from_goals
 from .goal_planning.planner import GoalPlanner as GoalPlanner, GoalPlanningResult as GoalPlanningResult
 from .goal_planning.settings import GoalPlannerSettings as GoalPlannerSettings
+from .gui import add_to_gui as add_to_gui
 from .integration.deliverable import DeliverablePlan as DeliverablePlan, make_deliverable as make_deliverable
 from .integration.opentps_method import register as register, unregister as unregister
 from .integration.photon_plan import optimize_photon_plan as optimize_photon_plan

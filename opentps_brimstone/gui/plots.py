@@ -1,0 +1,344 @@
+"""DVHs, cost and a slice of dose, drawn with pyqtgraph as OpenTPS draws its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from PyQt5.QtCore import QPointF, QRectF, Qt, pyqtSignal
+from PyQt5.QtWidgets import QWidget
+
+from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.gui.asked import Asked
+
+__all__ = ["Color", "CostPlot", "DVHPlot", "DoseSlice"]
+
+Color = tuple[int, int, int]
+
+_GRAY: Color = (200, 200, 200)
+_GHOST_ALPHA = 80
+# Percent of the prescription, and the color its isodose is drawn in.
+ISODOSES: tuple[tuple[float, Color], ...] = (
+    (107.0, (255, 0, 160)),
+    (100.0, (255, 60, 60)),
+    (95.0, (255, 170, 0)),
+    (80.0, (240, 240, 60)),
+    (50.0, (60, 220, 90)),
+    (30.0, (70, 160, 255)),
+)
+
+
+class DVHPlot(pg.PlotWidget):
+    """DVHs: solid is what the dose does, dashed what is asked, pale what the last plan did.
+
+    Signals
+    -------
+    point_moved(str, int, float, float)
+        Structure, number of the point, dose in Gy and volume share, when a point of a target DVH was dropped.
+    point_wanted(str, float, float)
+        Structure, dose and share, when a target curve was double-clicked.
+    point_unwanted(str, int)
+        Structure and number, when a point was clicked with the right button.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+    """
+
+    point_moved = pyqtSignal(str, int, float, float)
+    point_wanted = pyqtSignal(str, float, float)
+    point_unwanted = pyqtSignal(str, int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setLabel("bottom", "Dose (Gy)")
+        self.setLabel("left", "Volume (%)")
+        self.setYRange(0, 103, padding=0)
+        self.setLimits(xMin=0, yMin=-2, yMax=108)
+        self.showGrid(x=True, y=True, alpha=0.25)
+        self.addLegend(offset=(-5, 5), labelTextSize="8pt")
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self._colors: Mapping[str, Color] = {}
+        self._curves: dict[str, Any] = {}
+        self._ghosts: dict[str, Any] = {}
+        self._targets: dict[str, Any] = {}
+        self._handles: list[Any] = []
+        self._asked: tuple[Asked, ...] = ()
+        self.scene().sigMouseClicked.connect(self._clicked)
+
+    @property
+    def handles(self) -> list[Any]:
+        """Points that can be dragged."""
+        return list(self._handles)
+
+    def color(self, structure: str) -> Color:
+        """Color of a structure."""
+        return self._colors.get(structure, _GRAY)
+
+    def set_colors(self, colors: Mapping[str, Color]) -> None:
+        """Draw structures in these colors from now on."""
+        self._colors = dict(colors)
+
+    def set_dose_range(self, highest_gy: float) -> None:
+        """Show doses from 0 to this."""
+        self.setXRange(0, highest_gy, padding=0)
+
+    def show_dvhs(self, dvhs: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:
+        """Draw what a dose does.
+
+        Parameters
+        ----------
+        dvhs : mapping of str to (ndarray, ndarray)
+            Dose in Gy and volume share of each structure.
+        """
+        _draw(self, self._curves, dvhs, lambda name: pg.mkPen(self.color(name), width=2), named=True)
+
+    def show_ghosts(self, dvhs: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:
+        """Draw palely what the last plan did."""
+        _draw(self, self._ghosts, dvhs, lambda name: pg.mkPen((*self.color(name), _GHOST_ALPHA), width=4), named=False)
+
+    def show_asked(self, asked: Iterable[Asked], movable: bool = True) -> None:
+        """Draw what is asked of the structures, with points to drag.
+
+        Parameters
+        ----------
+        asked : iterable of Asked
+        movable : bool
+            Whether the points can be dragged.
+        """
+        self._asked = tuple(asked)
+        dvhs = {each.structure: _curve_of(each) for each in self._asked}
+        _draw(
+            self,
+            self._targets,
+            dvhs,
+            lambda name: pg.mkPen(self.color(name), width=1.5, style=Qt.DashLine),
+            named=False,
+        )
+        for handle in self._handles:
+            self.removeItem(handle)
+        self._handles = [
+            self._handle(each, number) for each in self._asked for number in range(len(each.points)) if movable
+        ]
+
+    def _handle(self, asked: Asked, number: int) -> Any:
+        dose, share = asked.points[number]
+        color = self.color(asked.structure)
+        handle = pg.TargetItem(
+            (dose, 100 * share), size=11, symbol="o", pen=pg.mkPen(color), brush=pg.mkBrush(*color, 90), movable=True
+        )
+        handle.setZValue(10)
+        handle.structure, handle.number = asked.structure, number
+        handle.setToolTip(f"{asked.structure}: {dose:.2f} Gy, {100 * share:.1f} %")
+        handle.sigPositionChanged.connect(self._follow)
+        handle.sigPositionChangeFinished.connect(self._dropped)
+        self.addItem(handle)
+        return handle
+
+    def _follow(self, handle: Any) -> None:
+        """While a point is dragged, draw the curve that would be asked."""
+        asked = next(each for each in self._asked if each.structure == handle.structure)
+        moved = asked.with_point(handle.number, handle.pos().x(), handle.pos().y() / 100)
+        self._targets[handle.structure].setData(*_percent(_curve_of(moved)))
+
+    def _dropped(self, handle: Any) -> None:
+        self.point_moved.emit(handle.structure, handle.number, handle.pos().x(), handle.pos().y() / 100)
+
+    def _clicked(self, event: Any) -> None:
+        place: QPointF = self.plotItem.vb.mapSceneToView(event.scenePos())
+        if event.double() and event.button() == Qt.LeftButton:
+            nearest = min(self._asked, key=lambda each: _distance(each, place), default=None)
+            if nearest is not None:
+                self.point_wanted.emit(nearest.structure, place.x(), place.y() / 100)
+        elif event.button() == Qt.RightButton:
+            hit = next((each for each in self._handles if each.contains(each.mapFromScene(event.scenePos()))), None)
+            if hit is not None:
+                self.point_unwanted.emit(hit.structure, hit.number)
+
+
+def _curve_of(asked: Asked) -> tuple[FloatArray, FloatArray]:
+    points = np.array([(0.0, 1.0), *asked.points])
+    return points[:, 0], points[:, 1]
+
+
+def _percent(dvh: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    return dvh[0], 100 * np.asarray(dvh[1])
+
+
+def _distance(asked: Asked, place: QPointF) -> float:
+    dose, share = _curve_of(asked)
+    return abs(float(np.interp(place.x(), dose, share, right=0.0)) - place.y() / 100)
+
+
+def _draw(
+    plot: Any,
+    curves: dict[str, Any],
+    dvhs: Mapping[str, tuple[FloatArray, FloatArray]],
+    pen: Callable[[str], Any],
+    *,
+    named: bool,
+) -> None:
+    for name in [name for name in curves if name not in dvhs]:
+        plot.removeItem(curves.pop(name))
+    for name, dvh in dvhs.items():
+        if name not in curves:
+            curves[name] = plot.plot(name=name if named else None)
+        curves[name].setPen(pen(name))
+        curves[name].setData(*_percent(dvh))
+
+
+class CostPlot(pg.PlotWidget):
+    """Cost of every iteration, a curve for each level: each has a yardstick of its own.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setLabel("bottom", "Iteration")
+        self.setLabel("left", "Cost")
+        self.setLogMode(y=True)
+        self.showGrid(x=True, y=True, alpha=0.25)
+        self.addLegend(offset=(-5, 5), labelTextSize="8pt")
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self._curves: dict[int, Any] = {}
+        self._cursor = pg.InfiniteLine(angle=90, pen=pg.mkPen((255, 255, 255, 120)))
+        self.addItem(self._cursor)
+
+    def show_costs(self, costs: Sequence[tuple[int, float]], at: int | None = None) -> None:
+        """Draw a course.
+
+        Parameters
+        ----------
+        costs : sequence of (int, float)
+            Level and cost of each iteration.
+        at : int, optional
+            Iteration to mark.
+        """
+        of_level: dict[int, list[tuple[int, float]]] = {}
+        for number, (level, cost) in enumerate(costs, start=1):
+            of_level.setdefault(level, []).append((number, cost))
+        for level in [level for level in self._curves if level not in of_level]:
+            self.removeItem(self._curves.pop(level))
+        for order, (level, points) in enumerate(of_level.items()):
+            if level not in self._curves:
+                pen = pg.mkPen(pg.intColor(order, hues=6), width=2)
+                self._curves[level] = self.plot(pen=pen, name="finest level" if level == 0 else f"level {level}")
+            iterations, values = zip(*points, strict=True)
+            self._curves[level].setData(np.array(iterations), np.maximum(np.array(values), 1e-12))
+        self._cursor.setVisible(at is not None)
+        if at is not None:
+            self._cursor.setValue(at)
+
+
+class DoseSlice(pg.GraphicsLayoutWidget):
+    """One axial slice: CT, dose in color, isodoses, outlines of structures. Patient's right is on the left.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._plot = self.addPlot()
+        self._plot.setAspectLocked(True)
+        self._plot.invertY(True)  # DICOM's y runs to the back, which is below
+        self._plot.hideButtons()
+        self._plot.setMenuEnabled(False)
+        self._plot.setMouseEnabled(x=False, y=False)
+        self._plot.setLabel("bottom", "x (mm), to the patient's left")
+        self._plot.setLabel("left", "y (mm), to the back")
+        self._ct, self._dose = pg.ImageItem(), pg.ImageItem()
+        for item in (self._ct, self._dose):
+            self._plot.addItem(item)
+        self._dose.setOpacity(0.45)
+        self._dose.setColorMap(pg.colormap.get("CET-R4"))
+        self._isodoses = [(percent, pg.IsocurveItem(pen=pg.mkPen(color, width=1.5))) for percent, color in ISODOSES]
+        for _, item in self._isodoses:
+            self._plot.addItem(item)
+        self._outlines: list[Any] = []
+        self._frame = QRectF(0, 0, 1, 1)
+        self._label = pg.LabelItem(justify="left")
+        self.addItem(self._label, row=1, col=0)
+
+    def show_background(
+        self,
+        ct_hu: FloatArray | None,
+        shape: tuple[int, int],
+        spacing_mm: tuple[float, float],
+        origin_mm: tuple[float, float],
+        outlines: Mapping[str, tuple[BoolArray, Color]],
+    ) -> None:
+        """Draw what the dose lies on.
+
+        Parameters
+        ----------
+        ct_hu : ndarray, shape (nx, ny), or None
+        shape : (int, int)
+            Voxels of the dose in the slice.
+        spacing_mm, origin_mm : (float, float)
+            Of them.
+        outlines : mapping of str to (ndarray of shape `shape`, color)
+            Structures by name.
+        """
+        (nx, ny), (dx, dy), (x0, y0) = shape, spacing_mm, origin_mm
+        self._frame = QRectF(x0 - dx / 2, y0 - dy / 2, nx * dx, ny * dy)
+        self._ct.setVisible(ct_hu is not None)
+        if ct_hu is not None:
+            self._ct.setImage(np.asarray(ct_hu, dtype=np.float32), levels=(-500, 500))
+            self._ct.setRect(self._frame)
+        for item in self._outlines:
+            self._plot.removeItem(item)
+        self._outlines = []
+        for mask, color in outlines.values():
+            item = pg.IsocurveItem(np.asarray(mask, dtype=np.float32), 0.5, pen=pg.mkPen(color, width=2))
+            self._place(item, shape)
+            self._plot.addItem(item)
+            self._outlines.append(item)
+        self._plot.setRange(self._frame, padding=0.02)
+
+    def _place(self, item: Any, shape: tuple[int, int]) -> None:
+        transform = pg.QtGui.QTransform()
+        transform.translate(self._frame.left(), self._frame.top())
+        transform.scale(self._frame.width() / shape[0], self._frame.height() / shape[1])
+        transform.translate(0.5, 0.5)
+        item.setTransform(transform)
+
+    def show_dose(self, plane: FloatArray | None, prescription_gy: float, what: str) -> None:
+        """Draw a dose.
+
+        Parameters
+        ----------
+        plane : ndarray, shape (nx, ny), or None
+            Gy; None draws none.
+        prescription_gy : float
+            That is 100 % of the isodoses.
+        what : str
+            Which dose it is.
+        """
+        self._dose.setVisible(plane is not None)
+        for _, item in self._isodoses:
+            item.setVisible(plane is not None)
+        if plane is None:
+            self._label.setText(what)
+            return
+        values = np.asarray(plane, dtype=np.float32)
+        shown = np.where(values > 0.05 * prescription_gy, values, np.nan)
+        self._dose.setImage(shown, levels=(0.0, 1.1 * prescription_gy), autoLevels=False)
+        self._dose.setRect(self._frame)
+        for percent, item in self._isodoses:
+            item.setData(values, percent / 100 * prescription_gy)
+            self._place(item, values.shape)
+        legend = " ".join(
+            f"<span style='color: rgb{color}'>{percent:g}</span>" for percent, color in reversed(ISODOSES)
+        )
+        self._label.setText(f"{what}; isodoses {legend} % of {prescription_gy:g} Gy", size="8pt")
