@@ -8,6 +8,7 @@ from PyQt5.QtCore import QEvent, QObject
 
 from opentps_brimstone.gui.defects import absorb
 from opentps_brimstone.gui.optimization_panel import PhotonOptimization
+from opentps_brimstone.gui.panel import TITLE, BrimstonePanel
 
 __all__ = ["Extension", "install"]
 
@@ -22,6 +23,8 @@ class Extension(QObject):
     ----------
     optimization : PhotonOptimization
         In "Plan optimization".
+    panel : BrimstonePanel
+        The toolbar's tab, which also draws in the views.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ class Extension(QObject):
         self.optimization = PhotonOptimization(panel_named(view_controller, "Plan optimization"), self._set_running)
         self.optimization.install()
         self._absorbed = absorb(view_controller, self._set_running)
+        self.panel = BrimstonePanel(view_controller)
+        view_controller.mainWindow.mainToolbar.addWidget(self.panel, TITLE)
         view_controller.mainWindow.installEventFilter(self)
 
     def _set_running(self, dialog: Any) -> None:
@@ -48,6 +53,7 @@ class Extension(QObject):
 
     def stop(self) -> None:
         """End whatever runs, and wait for it."""
+        self.panel.stop()
         if self._running is not None:
             self._running.stop()
             self._running.join(_JOIN_MS)
@@ -57,6 +63,10 @@ class Extension(QObject):
         self.stop()
         self._view_controller.mainWindow.removeEventFilter(self)
         self.optimization.remove()
+        self.panel.remove()
+        toolbar = self._view_controller.mainWindow.mainToolbar
+        toolbar.hideItem(next(item for item in toolbar.items if item.panel is self.panel))
+        self.panel.setParent(None)
         for undo in reversed(self._absorbed):
             undo()
         delattr(self._view_controller, _MARK)

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.gui.asked import ring_around
 from opentps_brimstone.gui.history import History
 from opentps_brimstone.gui.request import Request
 from opentps_brimstone.gui.watch import CancelledError, Watch
 from opentps_brimstone.model.plan import Plan
+from opentps_brimstone.model.series import Series
 from opentps_brimstone.optimization.for_terms import settings_for
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
 
 if TYPE_CHECKING:
     from opentps_brimstone.evaluation import GoalTable
-    from opentps_brimstone.model.series import Series
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.result import OptimizationResult
     from opentps_brimstone.optimization.terms import ObjectiveTerm
@@ -34,6 +35,7 @@ __all__ = ["Planned", "Run", "Session", "State"]
 # From weights that are nearly right the coarse levels lead away first.
 _WARM_START_LEVEL = 1
 _DOSE_BEYOND_ASKED = 1.2
+_BODY_NAMES = ("body", "external", "skin", "outline", "patient")
 
 
 class State(enum.Enum):
@@ -153,6 +155,37 @@ class Session:
         self._history = History(request)
         self.planned = self.ghost = None
         self._doses = (request.doses_depend_on, plan)
+
+    def add_ring(self) -> str:
+        """Add a ring of tissue around the targets to the structures; beamlets' doses are then computed again.
+
+        Returns
+        -------
+        str
+            Its name.
+
+        Raises
+        ------
+        ValueError
+            If there is no target, or the plan has no CT.
+        """
+        series = self.series
+        if series is None:
+            raise ValueError("Objectives, ring: the plan has no CT, so structures cannot be added")
+        by_name = {each.name: each for each in series.structures}
+        body = next((each for name, each in by_name.items() if name.casefold() in _BODY_NAMES), None)
+        ring = ring_around([by_name[name] for name in self.request.targets], body, series.grid)
+        if ring.name not in by_name:
+            wider = Series(
+                series.ct_hu,
+                series.grid.spacing_mm,
+                series.grid.origin_mm,
+                [*series.structures, ring],
+                name=series.name,
+            )
+            wider.dicom = dict(series.dicom)
+            self.series, self._doses = wider, None
+        return ring.name
 
     def change(self, request: Request) -> bool:
         """Ask for something else.

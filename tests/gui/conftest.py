@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
-from gui_window import Display, User, write_patient
+from gui_window import User, start_display, write_patient
 
 
 @pytest.fixture(scope="session")
 def display():
-    server = Display()
-    os.environ["DISPLAY"] = server.name
-    return server
+    os.environ["DISPLAY"] = start_display()
+    return os.environ["DISPLAY"]
 
 
 @pytest.fixture(scope="session")

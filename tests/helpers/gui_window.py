@@ -36,23 +36,21 @@ def require_window() -> None:
         pytest.skip(reason, allow_module_level=True)
 
 
-class Display:
-    """An X server of the tests' own, which ends by itself when its last window is gone.
+def start_display(size: str = "1500x1000x24") -> str:
+    """Start an X server of the tests' own and return its name.
 
-    Ended sooner, it takes the process along that has windows on it, test report and all.
+    It ends by itself when its last window is gone, and is nobody's child: ended sooner, it would take the process along
+    that has windows on it, test report and all.
     """
-
-    def __init__(self, size: str = "1500x1000x24") -> None:
-        read, write = os.pipe()
-        self._server = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(write), "-screen", "0", size, "-nolisten", "tcp", "-terminate"],
-            pass_fds=(write,),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(write)
-        with os.fdopen(read) as answer:
-            self.name = f":{answer.readline().strip()}"
+    read, write = os.pipe()
+    subprocess.run(
+        ["sh", "-c", f"Xvfb -displayfd {write} -screen 0 {size} -nolisten tcp -terminate >/dev/null 2>&1 &"],
+        pass_fds=(write,),
+        check=True,
+    )
+    os.close(write)
+    with os.fdopen(read) as answer:
+        return f":{answer.readline().strip()}"
 
 
 def write_patient(folder: Path) -> Path:

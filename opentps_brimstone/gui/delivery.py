@@ -1,0 +1,165 @@
+"""From a plan in the window to segments, their dose, and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opentps_brimstone.gui.session import Planned
+from opentps_brimstone.gui.watch import Watch
+
+if TYPE_CHECKING:
+    from opentps_brimstone.integration.deliverable import DeliverablePlan
+
+__all__ = ["Delivered", "deliver", "dose_image", "export", "opentps_plan"]
+
+
+@dataclass(frozen=True, eq=False)
+class Delivered:
+    """Segments of a plan.
+
+    Attributes
+    ----------
+    planned : Planned
+        The plan that they are of.
+    deliverable : DeliverablePlan
+    """
+
+    planned: Planned
+    deliverable: DeliverablePlan
+
+    def facts(self) -> dict[str, str]:
+        """Say what was made of what.
+
+        Returns
+        -------
+        dict of str to str
+        """
+        before = float(np.sum(self.planned.result.beamlet_weights))
+        return {
+            "fluence": f"{np.count_nonzero(self.planned.result.beamlet_weights)} beamlets, {before:.0f} engine MU",
+            **self.deliverable.facts(),
+            "verdict": "agrees with the optimized dose"
+            if self.deliverable.passed
+            else "DIFFERS from the optimized dose",
+        }
+
+
+def deliver(planned: Planned, watch: Watch, *, mlc: str, levels: int = 10, minimum_mu: float = 1.0) -> Delivered:
+    """Make segments of a plan and compute their dose anew.
+
+    Parameters
+    ----------
+    planned : Planned
+    watch : Watch
+        Told of progress; stops the work.
+    mlc : str
+        As for `make_deliverable`.
+    levels : int
+    minimum_mu : float
+        Machine MU per fraction.
+
+    Returns
+    -------
+    Delivered
+    """
+    from opentps_brimstone.integration.deliverable import make_deliverable
+
+    ct, _, photon_plan = planned.plan.to_opentps()
+    photon_plan.name = planned.request.name
+    objectives = [
+        (planned.plan.structures[asked.structure], term) for asked in planned.request.asked for term in asked.terms()
+    ]
+    deliverable = make_deliverable(
+        photon_plan,
+        ct,
+        objectives,
+        mlc=mlc,
+        levels=levels,
+        minimum_mu=minimum_mu,
+        callback=lambda **_: not watch.is_stopping,
+        progress=False,
+    )
+    watch.check()
+    return Delivered(planned, deliverable)
+
+
+def opentps_plan(planned: Planned, delivered: Delivered | None) -> Any:
+    """Give the plan as OpenTPS has it: its segments if there are any, else its beamlets.
+
+    Parameters
+    ----------
+    planned : Planned
+    delivered : Delivered or None
+
+    Returns
+    -------
+    opentps PhotonPlan
+        Named after the request.
+    """
+    photon_plan = planned.plan.to_opentps().plan if delivered is None else delivered.deliverable.photon_plan
+    photon_plan.name = planned.request.name
+    return photon_plan
+
+
+def dose_image(planned: Planned, delivered: Delivered | None) -> Any:
+    """Give the dose as OpenTPS has it, named after which dose it is.
+
+    Parameters
+    ----------
+    planned : Planned
+    delivered : Delivered or None
+
+    Returns
+    -------
+    opentps DoseImage
+    """
+    from opentps.core.data.images import DoseImage
+
+    grid = planned.plan.dose_influence.grid
+    dose = planned.result.dose if delivered is None else delivered.deliverable.dose
+    kind = "of beamlets" if delivered is None else "of segments, recalculated"
+    return DoseImage(
+        imageArray=np.array(dose, dtype=np.float64),
+        name=f"{planned.request.name} dose {kind}",
+        origin=np.array(grid.origin_mm),
+        spacing=np.array(grid.spacing_mm),
+    )
+
+
+def export(delivered: Delivered, folder: Path, *, patient_id: str, frame_of_reference_uid: str | None) -> list[Path]:
+    """Write RT Plan and RT Dose.
+
+    Parameters
+    ----------
+    delivered : Delivered
+    folder : Path
+        Exists.
+    patient_id : str
+    frame_of_reference_uid : str or None
+        Of the CT.
+
+    Returns
+    -------
+    list of Path
+        Files written.
+    """
+    from opentps_brimstone.dicom import write_rt_dose, write_rt_plan
+
+    request, deliverable = delivered.planned.request, delivered.deliverable
+    plan_file, dose_file = folder / "rtplan.dcm", folder / "rtdose.dcm"
+    dataset = write_rt_plan(
+        deliverable.machine_plan(),
+        plan_file,
+        mlc=deliverable.sequenced_beams[0].mlc,
+        prescription={each.structure: each.points[0][0] for each in request.asked if each.is_target},
+        frame_of_reference_uid=frame_of_reference_uid,
+        patient_id=patient_id,
+        label=request.name[:16],
+        calibration=str(deliverable.calibration.reference),
+    )
+    write_rt_dose(deliverable.dose, deliverable.grid, dose_file, description=request.name[:64], rt_plan=dataset)
+    return [plan_file, dose_file]

@@ -1,0 +1,114 @@
+"""Small helpers for forms in the narrow toolbar."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from PyQt5.QtCore import QObject
+from PyQt5.QtWidgets import QAbstractItemView, QDoubleSpinBox, QPushButton, QTableWidget, QTableWidgetItem, QWidget
+
+__all__ = ["button", "quiet", "set_cell", "spin", "table"]
+
+
+@contextlib.contextmanager
+def quiet(*widgets: QObject) -> Iterator[None]:
+    """Set widgets without their telling of it.
+
+    Parameters
+    ----------
+    *widgets : QObject
+    """
+    before = [widget.blockSignals(True) for widget in widgets]
+    try:
+        yield
+    finally:
+        for widget, blocked in zip(widgets, before, strict=True):
+            widget.blockSignals(blocked)
+
+
+def spin(value: float, low: float, high: float, decimals: int = 1, suffix: str = "") -> QDoubleSpinBox:
+    """Make a field for a number, which tells of it when it is finished.
+
+    Parameters
+    ----------
+    value, low, high : float
+    decimals : int
+    suffix : str
+        Unit.
+
+    Returns
+    -------
+    QDoubleSpinBox
+    """
+    made = QDoubleSpinBox()
+    made.setDecimals(decimals)
+    made.setRange(low, high)
+    made.setValue(value)
+    made.setSuffix(suffix)
+    made.setKeyboardTracking(False)
+    return made
+
+
+def button(text: str, act: Callable[[], object], tip: str = "") -> QPushButton:
+    """Make a button.
+
+    Parameters
+    ----------
+    text : str
+    act : callable
+    tip : str
+
+    Returns
+    -------
+    QPushButton
+    """
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.clicked.connect(lambda *_: act())
+    return made
+
+
+def table(headers: list[str], parent: QWidget | None = None) -> QTableWidget:
+    """Make a table for a few short columns.
+
+    Parameters
+    ----------
+    headers : list of str
+    parent : QWidget, optional
+
+    Returns
+    -------
+    QTableWidget
+    """
+    made = QTableWidget(0, len(headers), parent)
+    made.setHorizontalHeaderLabels(headers)
+    made.verticalHeader().hide()
+    made.verticalHeader().setDefaultSectionSize(22)
+    made.horizontalHeader().setStretchLastSection(True)
+    made.setSelectionBehavior(QAbstractItemView.SelectRows)
+    made.setSelectionMode(QAbstractItemView.SingleSelection)
+    return made
+
+
+def set_cell(made: QTableWidget, row: int, column: int, text: str, *, editable: bool = False) -> QTableWidgetItem:
+    """Write a text into a cell.
+
+    Parameters
+    ----------
+    made : QTableWidget
+    row, column : int
+    text : str
+    editable : bool
+
+    Returns
+    -------
+    QTableWidgetItem
+    """
+    from PyQt5.QtCore import Qt
+
+    item = QTableWidgetItem(text)
+    if not editable:
+        item.setFlags(item.flags() & ~Qt.ItemIsEditable)
+    made.setItem(row, column, item)
+    return item
