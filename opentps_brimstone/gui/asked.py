@@ -219,7 +219,7 @@ def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked
     return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, maximum_gy=1.07 * p)
 
 
-def organ(structure: str, limit_gy: float, weight: float = 0.1) -> Asked:
+def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
     """Ask an organ at risk to stay below a limit, most of it far below.
 
     Parameters
@@ -241,7 +241,7 @@ def organ(structure: str, limit_gy: float, weight: float = 0.1) -> Asked:
     return Asked(structure, False, _falling(limit_gy), weight, maximum_gy=float(limit_gy))
 
 
-def falling_body(structure: str, prescription_gy: float, weight: float = 0.02) -> Asked:
+def falling_body(structure: str, prescription_gy: float, weight: float = 0.3) -> Asked:
     """Ask the body around a target for a dose that falls steeply, and no voxel above 105 % of the prescription.
 
     Parameters

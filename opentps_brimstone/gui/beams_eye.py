@@ -40,9 +40,10 @@ class BeamsEye(QWidget):
         self._view.setLabel("bottom", "x (mm) at the isocenter")
         self._view.setLabel("left", "y (mm)")
         self._fluence = pg.ImageItem()
-        self._fluence.setColorMap(pg.colormap.get("CET-L17"))
+        self._fluence.setColorMap(pg.colormap.get("CET-L3"))
         self._view.addItem(self._fluence)
-        self._opening: Any = None
+        self._leaves: list[Any] = []
+        self._frame = QRectF(0, 0, 1, 1)
         row = QHBoxLayout()
         row.addWidget(self.beam)
         row.addWidget(self.segment, 1)
@@ -92,14 +93,14 @@ class BeamsEye(QWidget):
         beam = planned.plan.beams[number]
         fluence, (dx, dy) = beam.intensity_map, beam.beamlet_spacing_mm
         self._fluence.setImage(np.asarray(fluence, dtype=np.float32), levels=(0.0, float(np.nanmax(fluence)) or 1.0))
-        frame = QRectF(beam.x_mm[0] - dx / 2, beam.y_mm[0] - dy / 2, dx * len(beam.x_mm), dy * len(beam.y_mm))
-        self._fluence.setRect(frame)
-        self._view.setRange(frame, padding=0.08)
+        self._frame = QRectF(beam.x_mm[0] - dx / 2, beam.y_mm[0] - dy / 2, dx * len(beam.x_mm), dy * len(beam.y_mm))
+        self._fluence.setRect(self._frame)
+        self._view.setRange(self._frame, padding=0.08)
 
     def _draw_segment(self, *_: Any) -> None:
-        if self._opening is not None:
-            self._view.removeItem(self._opening)
-            self._opening = None
+        for item in self._leaves:
+            self._view.removeItem(item)
+        self._leaves = []
         sequenced, apertures = self._sequenced(), self._apertures()
         number = self.segment.value()
         if not apertures or number == 0:
@@ -107,16 +108,18 @@ class BeamsEye(QWidget):
             return
         aperture = apertures[number - 1]
         edges = np.asarray(sequenced.mlc.leaf_boundaries_mm)
-        wide = np.asarray(aperture.right_mm) > np.asarray(aperture.left_mm)
-        self._opening = pg.BarGraphItem(
-            x0=np.asarray(aperture.left_mm)[wide],
-            x1=np.asarray(aperture.right_mm)[wide],
-            y0=edges[:-1][wide],
-            y1=edges[1:][wide],
-            brush=pg.mkBrush(255, 255, 255, 70),
-            pen=pg.mkPen((255, 255, 255), width=1),
-        )
-        self._view.addItem(self._opening)
+        for tips, far in ((aperture.left_mm, self._frame.left()), (aperture.right_mm, self._frame.right())):
+            self._leaves.append(
+                pg.BarGraphItem(
+                    x0=np.full(len(tips), far),
+                    x1=np.asarray(tips, dtype=np.float64),
+                    y0=edges[:-1],
+                    y1=edges[1:],
+                    brush=pg.mkBrush(130, 140, 150, 215),
+                    pen=pg.mkPen((60, 65, 70), width=1),
+                )
+            )
+            self._view.addItem(self._leaves[-1])
         delivered = self._planner.delivered
         assert delivered is not None
         mu = float(delivered.deliverable.calibration.machine_mu(aperture.mu))

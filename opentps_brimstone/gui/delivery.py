@@ -38,9 +38,9 @@ class Delivered:
         -------
         dict of str to str
         """
-        before = float(np.sum(self.planned.result.beamlet_weights))
+        weights = self.planned.result.beamlet_weights
         return {
-            "fluence": f"{np.count_nonzero(self.planned.result.beamlet_weights)} beamlets, {before:.0f} engine MU",
+            "before": f"{np.count_nonzero(weights)} beamlets of at most {np.max(weights):.0f} engine MU",
             **self.deliverable.facts(),
             "verdict": "agrees with the optimized dose"
             if self.deliverable.passed

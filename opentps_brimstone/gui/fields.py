@@ -5,10 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from PyQt5.QtCore import QObject
-from PyQt5.QtWidgets import QAbstractItemView, QDoubleSpinBox, QPushButton, QTableWidget, QTableWidgetItem, QWidget
+from PyQt5.QtCore import QObject, Qt
+from PyQt5.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
-__all__ = ["button", "quiet", "set_cell", "spin", "table"]
+__all__ = ["button", "narrow", "quiet", "set_cell", "spin", "table"]
 
 
 @contextlib.contextmanager
@@ -25,6 +36,19 @@ def quiet(*widgets: QObject) -> Iterator[None]:
     finally:
         for widget, blocked in zip(widgets, before, strict=True):
             widget.blockSignals(blocked)
+
+
+def narrow(page: QWidget, least_px: int = 40) -> None:
+    """Let the fields of a page shrink to the width of OpenTPS's toolbar.
+
+    Parameters
+    ----------
+    page : QWidget
+    least_px : int
+    """
+    for kind in (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit):
+        for field in page.findChildren(kind):
+            field.setMinimumWidth(least_px)
 
 
 def spin(value: float, low: float, high: float, decimals: int = 1, suffix: str = "") -> QDoubleSpinBox:
@@ -84,6 +108,7 @@ def table(headers: list[str], parent: QWidget | None = None) -> QTableWidget:
     made = QTableWidget(0, len(headers), parent)
     made.setHorizontalHeaderLabels(headers)
     made.verticalHeader().hide()
+    made.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
     made.verticalHeader().setDefaultSectionSize(22)
     made.horizontalHeader().setStretchLastSection(True)
     made.setSelectionBehavior(QAbstractItemView.SelectRows)
@@ -105,8 +130,6 @@ def set_cell(made: QTableWidget, row: int, column: int, text: str, *, editable: 
     -------
     QTableWidgetItem
     """
-    from PyQt5.QtCore import Qt
-
     item = QTableWidgetItem(text)
     if not editable:
         item.setFlags(item.flags() & ~Qt.ItemIsEditable)

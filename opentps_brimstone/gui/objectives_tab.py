@@ -52,9 +52,10 @@ class ObjectivesTab(QWidget):
         super().__init__()
         self._planner = planner
         self._colors: dict[str, Color] = {}
-        self.structures = table(["structure", "role", "weight", "cost now"])
-        for column, width in enumerate((82, 54, 52)):
+        self.structures = table(["structure", "role", "weight", "cost"])
+        for column, width in enumerate((66, 46, 52)):
             self.structures.setColumnWidth(column, width)
+        self.structures.setMaximumHeight(150)
         self.structures.itemSelectionChanged.connect(self._show_chosen)
         self.structures.cellChanged.connect(self._type_weight)
         self.preset = QComboBox()
@@ -63,6 +64,7 @@ class ObjectivesTab(QWidget):
         self.apply_button = button("Ask", self._apply_preset, "Ask this of the structure chosen above")
         self.remove_button = button("Ask nothing", self._remove, "Leave the structure chosen above out")
         self.words = QLabel()
+        self.words.setMinimumHeight(60)
         self.words.setWordWrap(True)
         self.points = table(["dose (Gy)", "volume (%)"])
         self.points.setMaximumHeight(120)
@@ -76,10 +78,10 @@ class ObjectivesTab(QWidget):
         self.goals.setMaximumHeight(70)
         self.goals_button = button("Take goals", self._type_goals)
         self.goal_table = table(["goal", "now"])
-        self.goal_table.setColumnWidth(0, 170)
+        self.goal_table.setColumnWidth(0, 128)
         self.goal_table.setMaximumHeight(110)
         self.from_opentps_button = button(
-            "From OpenTPS", from_opentps, "Take the objectives typed in 'Plan optimization'"
+            "From OpenTPS's objectives", from_opentps, "Take the objectives typed in 'Plan optimization'"
         )
         self.save_button = button("Save …", self._save, "Write a file for 'opentps-brimstone plan'")
         self.load_button = button("Load …", self._load, "Read a file of 'opentps-brimstone plan'")
@@ -104,7 +106,8 @@ class ObjectivesTab(QWidget):
         layout.addWidget(self.goals)
         layout.addWidget(self.goals_button)
         layout.addWidget(self.goal_table)
-        layout.addLayout(_row(self.from_opentps_button, self.save_button, self.load_button))
+        layout.addWidget(self.from_opentps_button)
+        layout.addLayout(_row(self.save_button, self.load_button))
 
     # --------------------------------------------------------------------------------------------- showing
 
@@ -217,7 +220,7 @@ class ObjectivesTab(QWidget):
     def _add_ring(self, dose_gy: float) -> None:
         ring = self._planner.add_ring()
         self.refresh()
-        self._planner.ask(self._planner.request.asking(presets.organ(ring, dose_gy, weight=0.05)))
+        self._planner.ask(self._planner.request.asking(presets.organ(ring, dose_gy, weight=0.3)))
         self.choose(ring)
 
     @shows_errors(_NOT_TAKEN)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from PyQt5.QtCore import Qt
 from PyQt5.QtWidgets import QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from opentps_brimstone.gui.board import Board
 from opentps_brimstone.gui.deliver_tab import DeliverTab
+from opentps_brimstone.gui.fields import narrow
 from opentps_brimstone.gui.from_opentps import asked_by_opentps
 from opentps_brimstone.gui.messages import shows_errors, tell
 from opentps_brimstone.gui.objectives_tab import ObjectivesTab
@@ -56,6 +58,8 @@ class BrimstonePanel(QWidget):
         for name, page in zip(("Plan", "Objectives", "Run", "Deliver"), pages, strict=True):
             area = QScrollArea()
             area.setWidgetResizable(True)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
+            narrow(page)
             area.setWidget(page)
             self.tabs.addTab(area, name)
         self.words = QLabel()

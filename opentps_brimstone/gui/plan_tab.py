@@ -54,9 +54,9 @@ class PlanTab(QWidget):
         self.beam_set = QComboBox()
         self.beam_set.addItems(["set of beams …", *BEAM_SETS])
         self.beam_set.activated.connect(self._choose_beam_set)
-        self.beams = table(["gantry", "couch", "coll.", "enters from"])
+        self.beams = table(["gantry", "couch", "coll", "enters from"])
         self.beams.setMinimumHeight(130)
-        for column, width in enumerate((50, 46, 40)):
+        for column, width in enumerate((46, 42, 32)):
             self.beams.setColumnWidth(column, width)
         self.beams.cellChanged.connect(self._type_angle)
         self.beams.itemSelectionChanged.connect(self._mark_beam)
@@ -117,7 +117,7 @@ class PlanTab(QWidget):
             for row, beam in enumerate(beams):
                 for column, angle in enumerate((beam.gantry, beam.couch, beam.collimator)):
                     set_cell(self.beams, row, column, f"{angle:g}", editable=True)
-                set_cell(self.beams, row, 3, beam.side)
+                set_cell(self.beams, row, 3, beam.side.replace("patient's ", ""))
         self.rose.show_beams(beams, chosen)
 
     def _show_isocenter(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from PyQt5.QtCore import QPointF, QRectF, Qt, pyqtSignal
-from PyQt5.QtWidgets import QWidget
+from PyQt5.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.gui.asked import Asked
@@ -239,7 +239,7 @@ class CostPlot(pg.PlotWidget):
             self._cursor.setValue(at)
 
 
-class DoseSlice(pg.GraphicsLayoutWidget):
+class DoseSlice(QWidget):
     """One axial slice: CT, dose in color, isodoses, outlines of structures. Patient's right is on the left.
 
     Parameters
@@ -249,7 +249,7 @@ class DoseSlice(pg.GraphicsLayoutWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._plot = self.addPlot()
+        self._plot = pg.PlotWidget()
         self._plot.setAspectLocked(True)
         self._plot.invertY(True)  # DICOM's y runs to the back, which is below
         self._plot.hideButtons()
@@ -267,8 +267,12 @@ class DoseSlice(pg.GraphicsLayoutWidget):
             self._plot.addItem(item)
         self._outlines: list[Any] = []
         self._frame = QRectF(0, 0, 1, 1)
-        self._label = pg.LabelItem(justify="left")
-        self.addItem(self._label, row=1, col=0)
+        self._label = QLabel()
+        self._label.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._plot, 1)
+        layout.addWidget(self._label)
 
     def show_background(
         self,
@@ -310,7 +314,6 @@ class DoseSlice(pg.GraphicsLayoutWidget):
         transform = pg.QtGui.QTransform()
         transform.translate(self._frame.left(), self._frame.top())
         transform.scale(self._frame.width() / shape[0], self._frame.height() / shape[1])
-        transform.translate(0.5, 0.5)
         item.setTransform(transform)
 
     def show_dose(self, plane: FloatArray | None, prescription_gy: float, what: str) -> None:
@@ -338,7 +341,8 @@ class DoseSlice(pg.GraphicsLayoutWidget):
         for percent, item in self._isodoses:
             item.setData(values, percent / 100 * prescription_gy)
             self._place(item, values.shape)
-        legend = " ".join(
-            f"<span style='color: rgb{color}'>{percent:g}</span>" for percent, color in reversed(ISODOSES)
+        legend = "".join(
+            f"<span style='color: rgb{color}; background: black;'>&nbsp;{percent:g}&nbsp;</span>"
+            for percent, color in reversed(ISODOSES)
         )
-        self._label.setText(f"{what}; isodoses {legend} % of {prescription_gy:g} Gy", size="8pt")
+        self._label.setText(f"{what}; isodoses {legend} % of {prescription_gy:g} Gy")
