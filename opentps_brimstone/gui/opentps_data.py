@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 __all__ = ["load_folder", "roi_colors", "rois_of", "series_of"]
 
+# As told apart on black by most eyes; our reader does not read colors.
+_PALETTE: tuple[Color, ...] = (
+    (230, 60, 60),
+    (80, 140, 255),
+    (90, 200, 100),
+    (255, 170, 40),
+    (190, 110, 240),
+    (70, 210, 220),
+    (240, 120, 190),
+    (200, 200, 90),
+)
+
 
 def rois_of(patient: Any) -> list[Any]:
     """List a patient's structures.
@@ -90,8 +102,11 @@ def load_folder(view_controller: Any, folder: str) -> None:
     patient = Patient(name=str(header.get("PatientName", "") or header.get("PatientID", "") or "patient"))
     patient.id = str(header.get("PatientID", ""))
     ct.name = str(header.get("SeriesDescription", "") or "CT")
+    if "FrameOfReferenceUID" in header:
+        ct.frameOfReferenceUID = header["FrameOfReferenceUID"]
     structures = RTStruct(name="structures")
-    for roi in rois:
+    for number, roi in enumerate(rois):
+        roi.color = _PALETTE[number % len(_PALETTE)]
         if isinstance(roi, ROIMask):
             roi.patient = patient
         else:

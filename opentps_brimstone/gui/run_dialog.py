@@ -33,6 +33,14 @@ class RunDialog(QDialog):
         Of structures.
     highest_gy : float
         End of the doses shown.
+
+    Attributes
+    ----------
+    result : object
+        What the work returned.
+    error : BaseException or None
+        What it raised.
+    watch : Watch
     """
 
     def __init__(
@@ -49,7 +57,7 @@ class RunDialog(QDialog):
         self.resize(900, 460)
         self.result: Any = None
         self.error: BaseException | None = None
-        self._watch = watch
+        self.watch = watch
         self._dvh, self._cost = DVHPlot(), CostPlot()
         self._dvh.set_colors(colors)
         self._dvh.set_dose_range(highest_gy)
@@ -88,7 +96,7 @@ class RunDialog(QDialog):
 
     def stop(self) -> None:
         """Ask the work to end."""
-        self._watch.stop()
+        self.watch.stop()
         self.stop_button.setEnabled(False)
         self._words.setText("stopping, with the weights found so far")
 
@@ -116,19 +124,19 @@ class RunDialog(QDialog):
         self.accept()
 
     def _draw(self) -> None:
-        frame, progress = self._watch.last, self._watch.progress
+        frame, progress = self.watch.last, self.watch.progress
         if frame is not None:
             self._dvh.show_dvhs({name: (frame.dose_gy, share) for name, share in frame.dvhs.items()})
-            self._cost.show_costs(list(self._watch.costs))
+            self._cost.show_costs(list(self.watch.costs))
             self._bar.setRange(0, 0)
-            if not self._watch.is_stopping:
-                costs = self._watch.costs
+            if not self.watch.is_stopping:
+                costs = self.watch.costs
                 self._words.setText(f"level {costs[-1][0]}, iteration {len(costs)}, cost {costs[-1][1]:.4g}")
         elif progress is not None:
             done, total = progress
             self._bar.setRange(0, total)
             self._bar.setValue(done)
-            if not self._watch.is_stopping:
+            if not self.watch.is_stopping:
                 self._words.setText(f"doses of beamlets: {done} of {total}{self._time_left(done, total)}")
 
     def _time_left(self, done: int, total: int) -> str:

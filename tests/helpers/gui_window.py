@@ -93,28 +93,36 @@ class User:
         Of pytest-qt.
     """
 
+    _expects_message = False  # of all windows: a message may be any one's
+
     def __init__(self, qtbot) -> None:
         from opentps.core.data import PatientList
         from opentps.gui.viewController import ViewController
         from PyQt5.QtCore import QTimer
+        from PyQt5.QtTest import QTest
 
         self.bot = qtbot
         self.controller = ViewController(PatientList())
         self.window = self.controller.mainWindow
         self.window.show()
-        qtbot.waitExposed(self.window)
+        QTest.qWaitForWindowExposed(self.window)
         self.unexpected: list[str] = []
-        self._expects_message = False
         self._guard = QTimer()
         self._guard.timeout.connect(self._click_away_unexpected)
         self._guard.start(250)
+
+    def leave(self) -> None:
+        """Close the window; no message was left unread."""
+        self._guard.stop()
+        self.window.close()
+        assert self.unexpected == []
 
     def _click_away_unexpected(self) -> None:
         """A message nobody waits for would stop the tests for good."""
         from PyQt5.QtWidgets import QApplication, QMessageBox
 
         box = QApplication.activeModalWidget()
-        if isinstance(box, QMessageBox) and not self._expects_message:
+        if isinstance(box, QMessageBox) and not User._expects_message:
             self.unexpected.append(f"{box.text()} {box.informativeText()}")
             box.reject()
 
@@ -157,11 +165,11 @@ class User:
             texts.append(f"{box.text()} {box.informativeText()}")
             self.click(box.button(QMessageBox.Ok))
 
-        self._expects_message = True
+        User._expects_message = True
         self.in_dialog(QMessageBox, read)
         act()
         self.bot.waitUntil(lambda: bool(texts), timeout=20_000)
-        self._expects_message = False
+        User._expects_message = False
         return texts[0]
 
     # --------------------------------------------------------------------------------------------- OpenTPS
@@ -182,7 +190,6 @@ class User:
         from opentps.core.io.dataLoader import loadData
 
         loadData(self.controller.patientList, [str(folder)])
-        self.bot.wait(200)
 
     @property
     def ct(self):
@@ -201,7 +208,9 @@ class User:
 
         tree = self.open("Patient data")._patientDataSelection._patientDataTree
         self.bot.wait(50)
-        item = next(tree.model().item(row) for row in range(tree.model().rowCount()) if tree.model().item(row).data is data)
+        item = next(
+            tree.model().item(row) for row in range(tree.model().rowCount()) if tree.model().item(row).data is data
+        )
         center = tree.visualRect(item.index()).center()
         self.bot.mouseClick(tree.viewport(), Qt.LeftButton, pos=center)
         self.bot.mouseDClick(tree.viewport(), Qt.LeftButton, pos=center)

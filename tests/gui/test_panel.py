@@ -1,0 +1,252 @@
+"""The Brimstone panel: from a drawn target to segments, files and back, with mouse and keyboard."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from gui_window import require_window
+
+require_window()
+
+import pyqtgraph as pg  # noqa: E402
+from PyQt5.QtCore import QEvent, QPointF, Qt  # noqa: E402
+from PyQt5.QtGui import QMouseEvent  # noqa: E402
+from PyQt5.QtTest import QTest  # noqa: E402
+from PyQt5.QtWidgets import QApplication, QFileDialog  # noqa: E402
+
+from opentps_brimstone.gui.asked import organ  # noqa: E402
+
+
+@pytest.fixture
+def panel(planner):
+    """The panel of a window, on a plan of its own."""
+    made = planner.extension.panel
+    planner.open("Brimstone")
+    made._ct = None
+    made.use_ct(made.ct_box.selectedData)
+    return made
+
+
+def idle(user, panel, timeout_ms: int = 60_000) -> None:
+    user.bot.waitUntil(lambda: not panel.planner.is_busy, timeout=timeout_ms)
+
+
+def ask(user, panel, structure: str, preset: str, dose_gy: float) -> None:
+    tab = panel.objectives_tab
+    panel.tabs.setCurrentIndex(1)
+    tab.choose(structure)
+    tab.preset.setCurrentText(preset)
+    tab.dose_gy.setValue(dose_gy)
+    user.click(tab.apply_button)
+
+
+def ask_all(user, panel) -> None:
+    panel.tabs.setCurrentIndex(0)
+    panel.plan_tab.beamlet_mm.setValue(10)
+    ask(user, panel, "PTV", "target", 60)
+    ask(user, panel, "OAR", "organ at risk", 20)
+    ask(user, panel, "BODY", "falling body", 60)
+
+
+def optimize(user, panel) -> None:
+    ask_all(user, panel)
+    panel.tabs.setCurrentIndex(2)
+    user.click(panel.run_tab.start_button)
+    idle(user, panel)
+
+
+def drag(plot, handle, dose_gy: float, percent: float) -> None:
+    """Drag a point of a target DVH with the mouse."""
+    view, viewport = plot.plotItem.vb, plot.viewport()
+
+    def at(x: float, y: float):
+        return plot.mapFromScene(view.mapViewToScene(pg.Point(x, y)))
+
+    start, end = at(handle.pos().x(), handle.pos().y()), at(dose_gy, percent)
+    QTest.mouseMove(viewport, start)
+    QTest.mousePress(viewport, Qt.LeftButton, pos=start)
+    for step in range(1, 11):
+        place = start + (end - start) * step / 10
+        move = QMouseEvent(QEvent.MouseMove, QPointF(place), Qt.NoButton, Qt.LeftButton, Qt.NoModifier)
+        QApplication.sendEvent(viewport, move)
+        QTest.qWait(5)
+    QTest.mouseRelease(viewport, Qt.LeftButton, pos=end)
+
+
+# ------------------------------------------------------------------------------------------------- plan
+
+
+def test_beams_are_typed_and_their_sides_named(planner, panel):
+    tab = panel.plan_tab
+    assert tab.beams.rowCount() == 7
+    tab.beam_set.setCurrentIndex(1)
+    tab.beam_set.activated.emit(1)
+    assert [beam.gantry for beam in panel.planner.request.beams] == [0, 72, 144, 216, 288]
+    tab.beams.item(1, 0).setText("90")
+    assert tab.beams.item(1, 3).text() == "left"
+    tab.beams.selectRow(4)
+    planner.click(tab.remove_button)
+    planner.click(tab.add_button)
+    assert [beam.gantry for beam in panel.planner.request.beams] == [0, 90, 144, 216, 256]
+    said = planner.message_of(lambda: tab.beams.item(0, 0).setText("front"))
+    assert "Plan, beams, gantry of beam 1: 'front' is not a number of degrees" in said
+    assert tab.beams.item(0, 0).text() == "0"
+
+
+def test_the_isocenter_is_picked_or_typed(planner, panel):
+    tab = panel.plan_tab
+    number = tab.isocenter.findText("OAR")
+    tab.isocenter.setCurrentIndex(number)
+    tab.isocenter.activated.emit(number)
+    np.testing.assert_allclose(panel.planner.request.isocenter_mm, (42, 0, 0), atol=1.0)
+    planner.type(tab.isocenter_mm, "1; -2.5; 3")
+    planner.bot.keyClick(tab.isocenter_mm, Qt.Key_Return)
+    assert panel.planner.request.isocenter_mm == (1.0, -2.5, 3.0)
+
+    def wrong():
+        planner.type(tab.isocenter_mm, "__import__('os')")
+        planner.bot.keyClick(tab.isocenter_mm, Qt.Key_Return)
+
+    assert "write three numbers in mm" in planner.message_of(wrong)
+    assert panel.planner.request.isocenter_mm == (1.0, -2.5, 3.0)
+
+
+# ------------------------------------------------------------------------------------------------- objectives
+
+
+def test_objectives_in_numbers_and_words(planner, panel):
+    ask_all(planner, panel)
+    tab, request = panel.objectives_tab, panel.planner.request
+    assert request.targets == ("PTV",)
+    tab.choose("OAR")
+    assert "every voxel at most 20 Gy" in tab.words.text()
+    tab.points.item(2, 0).setText("12")
+    tab.points.item(2, 1).setText("5")
+    assert panel.planner.request.of("OAR").points[2] == (12.0, 0.05)
+    tab.structures.item(2, 2).setText("0.5")
+    assert panel.planner.request.of("OAR").weight == 0.5
+    said = planner.message_of(lambda: tab.structures.item(2, 2).setText("-1"))
+    assert "weight of 'OAR' is -1; it must be positive" in said
+    assert panel.planner.request.of("OAR").weight == 0.5
+    tab.goals.setPlainText("heart Dmax < 3 Gy")
+    assert "there are BODY, PTV, OAR" in planner.message_of(lambda: planner.click(tab.goals_button))
+    ask(planner, panel, "PTV", "ring around targets", 30)
+    assert panel.planner.request.of("ring 5-25 mm").maximum_gy == 30
+    panel.planner.undo()
+    assert panel.planner.request.of("ring 5-25 mm") is None
+
+
+def test_objectives_of_opentps_are_taken_and_explained(planner, panel):
+    planner.objectives({"OAR": {"mean": "8"}})
+    planner.open("Brimstone")
+    said = planner.message_of(lambda: planner.click(panel.objectives_tab.from_opentps_button))
+    planner.objectives({"OAR": {"mean": "None"}})
+    assert "PTV: you typed at least 60 Gy (weight 100); at most 63 Gy (weight 100)." in said
+    assert "OAR: you typed at most 20 Gy (weight 10); on average at most 8 Gy (weight 1)." in said
+    assert panel.planner.request.of("PTV").is_target
+    assert panel.planner.request.of("PTV").points[0][0] == pytest.approx(60.0, abs=0.5)
+    assert not panel.planner.request.of("OAR").is_target
+
+
+def test_a_request_is_saved_and_loaded(planner, panel, tmp_path, monkeypatch):
+    ask_all(planner, panel)
+    tab, saved = panel.objectives_tab, panel.planner.request
+    path = tmp_path / "wanted.toml"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(path), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
+    planner.click(tab.save_button)
+    planner.click(tab.remove_button)
+    assert panel.planner.request != saved
+    planner.click(tab.load_button)
+    assert panel.planner.request == saved
+    path.write_text("[plan]\nfractions = 0\n")
+    assert "fractions" in planner.message_of(lambda: planner.click(tab.load_button))
+    assert panel.planner.request == saved
+
+
+# ------------------------------------------------------------------------------------------------- run
+
+
+def test_nothing_asked_is_named(planner, panel):
+    panel.tabs.setCurrentIndex(2)
+    said = planner.message_of(lambda: planner.click(panel.run_tab.start_button))
+    assert "Objectives: no structure is a target" in said
+
+
+def test_a_dragged_point_is_followed(planner, panel):
+    optimize(planner, panel)
+    board, session = panel.board, panel.planner.session
+    assert session.planned.result.success
+    before = session.planned
+    hot = before.dvhs["OAR"][0][-1]
+    handle = next(h for h in board.dvh.handles if h.structure == "OAR" and h.number == 2)
+    began = time.perf_counter()
+    drag(board.dvh, handle, 5.5, 7.0)
+    planner.bot.waitUntil(lambda: session.planned is not before, timeout=20_000)
+    idle(planner, panel)
+    assert time.perf_counter() - began < 10  # 1.5 s on a quiet machine
+    assert session.request.of("OAR").points[2][0] == pytest.approx(5.5, abs=0.6)
+    assert not session.is_stale
+    assert session.ghost is before
+    planner.click(panel.run_tab.undo_button)
+    idle(planner, panel)
+    assert session.request == before.request
+    assert hot > 0
+
+
+def test_the_run_is_played_back(planner, panel):
+    optimize(planner, panel)
+    board, frames = panel.board, panel.planner.session.planned.course.frames
+    end = np.array(board.dvh._curves["PTV"].getData()[1])
+    board.replay.setValue(0)
+    assert board.replay_words.text() == f"iteration {frames[0].iteration}"
+    assert not np.allclose(board.dvh._curves["PTV"].getData()[1], end)
+    board.replay.setValue(board.replay.maximum())
+    np.testing.assert_allclose(board.dvh._curves["PTV"].getData()[1], end)
+
+
+def test_a_change_while_it_runs_leads_to_a_plan_of_what_is_asked_now(planner, panel):
+    ask_all(planner, panel)
+    planner.click(panel.run_tab.start_button)
+    panel.planner.ask(panel.planner.request.asking(organ("OAR", 10.0)))
+    idle(planner, panel)
+    assert panel.planner.session.planned.request == panel.planner.request
+    assert not panel.planner.session.is_stale
+
+
+# ------------------------------------------------------------------------------------------------- deliver
+
+
+def test_from_a_plan_to_files_and_back(planner, panel, tmp_path, monkeypatch):
+    optimize(planner, panel)
+    ct = planner.ct.imageArray.copy()
+    tab = panel.deliver_tab
+    panel.tabs.setCurrentIndex(3)
+    planner.click(tab.make_button)
+    idle(planner, panel, 120_000)
+    delivered = panel.planner.delivered
+    assert delivered.deliverable.passed
+    assert "agrees with the optimized dose" in tab.facts.text()
+    eye = panel.board.beams_eye
+    eye.segment.setValue(1)
+    assert eye.words.text().startswith(f"segment 1 of {eye.segment.maximum()}: ")
+
+    planner.click(tab.write_button)
+    assert planner.tree()[-2:] == ["plan - Brimstone plan", "Dose - Brimstone plan dose of segments, recalculated"]
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(tmp_path))
+    assert "rtplan.dcm" in planner.message_of(lambda: planner.click(tab.export_button))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(tmp_path / "rtplan.dcm"), ""))
+    planner.click(tab.import_button)
+    imported = planner.controller.currentPatient.plans[-1]
+    mu = sum(segment.mu for beam in imported.beams for segment in beam.beamSegments)
+    assert mu == pytest.approx(delivered.deliverable.machine_mu, rel=1e-4)
+    planner.double_click(imported)
+    assert planner.controller.plan is imported
+    np.testing.assert_array_equal(planner.ct.imageArray, ct)
+
+    panel.planner.ask(panel.planner.request.asking(organ("OAR", 10.0)))
+    idle(planner, panel)
+    assert panel.planner.delivered is None  # the segments were those of another plan
