@@ -430,7 +430,6 @@ def _optimized(plan: Plan, request: Request, watch: Watch, weights: FloatArray |
     for structure, term in asked:
         optimizer.add_objective(structure, term)
     result = optimizer.optimize(initial_weights=weights, callback=watch)
-    plan.update_histograms()
     dvhs = {name: structure.get_dvh() for name, structure in plan.structures.items() if structure.histogram is not None}
     return Planned(request, plan, result, watch, dvhs)
 
