@@ -197,7 +197,7 @@ class Asked:
 
 
 def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked:
-    """Ask a target for its prescription: from 99 to 104 % of it, no voxel above 107 %.
+    """Ask a target for its prescription: from 99 to 104 % of it, no voxel below 95 % or above 107 %.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked
     """
     _check_dose("prescription", structure, prescription_gy)
     p = float(prescription_gy)
-    return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, maximum_gy=1.07 * p)
+    return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, 1.07 * p, 0.95 * p)
 
 
 def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:

@@ -171,7 +171,7 @@ def _percent(dvh: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray
 
 def _distance(asked: Asked, place: QPointF) -> float:
     dose, share = _curve_of(asked)
-    return abs(float(np.interp(place.x(), dose, share, right=0.0)) - place.y() / 100)
+    return float(abs(np.interp(place.x(), dose, share, right=0.0) - place.y() / 100))
 
 
 def _draw(
@@ -203,6 +203,7 @@ class CostPlot(pg.PlotWidget):
         super().__init__(parent)
         self.setLabel("bottom", "Iteration")
         self.setLabel("left", "Cost")
+        self.getAxis("left").enableAutoSIPrefix(False)
         self.setLogMode(y=True)
         self.showGrid(x=True, y=True, alpha=0.25)
         self.addLegend(offset=(-5, 5), labelTextSize="8pt")

@@ -33,6 +33,7 @@ class RunTab(QWidget):
         self.follow.setChecked(planner.follows_changes)
         self.follow.toggled.connect(self._follow)
         self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.facts = QLabel()

@@ -76,7 +76,7 @@ def test_what_is_wrong_names_the_structure(values, names):
 
 
 def test_words_say_what_is_asked():
-    assert target("PTV", 50.0).describe() == "all of it between 49.5 and 52 Gy, evenly; every voxel at most 53.5 Gy"
+    assert target("PTV", 50.0).describe() == "all of it between 49.5 and 52 Gy, evenly; every voxel at most 53.5 Gy and at least 47.5 Gy"
     assert "28.2 % above 10 Gy" in organ("organ", 40.0).describe()
 
 
