@@ -16,10 +16,11 @@ import numpy as np
 from PyQt5.QtWidgets import QLabel
 
 from opentps_brimstone.adapters.angles import iec_from_opentps
+from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.gui.messages import tell
 from opentps_brimstone.gui.request import side_of_entry
 from opentps_brimstone.gui.run_dialog import RunDialog
-from opentps_brimstone.gui.watch import CancelledError, Watch
+from opentps_brimstone.gui.watch import Watch
 
 __all__ = ["absorb", "draw_photon_beams", "name_gantry_convention", "spare_ct_in_dose_panel"]
 
@@ -73,7 +74,7 @@ def spare_ct_in_dose_panel(panel: Any, register_running: Callable[[Any], None]) 
             return
         try:
             _photon_dose(panel, register_running)
-        except CancelledError:
+        except DoseCanceledError:
             pass
         except Exception as error:  # Qt would print it on the terminal only
             tell(panel, "The dose was not computed", error)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.gui.messages import tell
 from opentps_brimstone.gui.objectives_table import read_objectives
 from opentps_brimstone.gui.run_dialog import RunDialog
-from opentps_brimstone.gui.watch import CancelledError, Watch
+from opentps_brimstone.gui.watch import Watch
 
 if TYPE_CHECKING:
     from opentps_brimstone.gui.objectives_table import TypedObjectives
@@ -103,7 +104,7 @@ class PhotonOptimization:
                 raise ValueError("Brimstone plans photons; choose a photon plan design (IMRT)")
             else:
                 self._panel._run()
-        except CancelledError:
+        except DoseCanceledError:
             self.words = "stopped before there was a plan"
         except Exception as error:  # Qt would print it on the terminal only
             tell(self._panel, _TITLE, error)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 
+from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.gui.messages import tell
 from opentps_brimstone.gui.session import Session, State
-from opentps_brimstone.gui.watch import CancelledError, Watch
+from opentps_brimstone.gui.watch import Watch
 from opentps_brimstone.gui.worker import Worker
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Planner(QObject):
         worker.failed.disconnect()
         worker.wait()
         self._ended()
-        self.session.fail(CancelledError())
+        self.session.fail(DoseCanceledError())
 
     def in_background(self, title: str, work: Callable[[Watch], Any], done: Callable[[Any], None]) -> None:
         """Do other work in another thread.
@@ -202,7 +203,7 @@ class Planner(QObject):
         def failed(error: BaseException) -> None:
             self._ended()
             self.state_changed.emit()
-            if not isinstance(error, CancelledError):
+            if not isinstance(error, DoseCanceledError):
                 tell(self._window, f"Not done: {title}", error)
 
         self._begin(title, lambda: work(watch), watch, finished, failed)
@@ -242,7 +243,7 @@ class Planner(QObject):
         self._ended()
         again = self.session.fail(error)
         self._go_on(again)
-        if not isinstance(error, CancelledError):
+        if not isinstance(error, DoseCanceledError):
             tell(self._window, self._title, error)
 
     def _go_on(self, again: bool) -> None:

@@ -94,7 +94,7 @@ def read_request(path: Path) -> Request:
     ValueError
         If a term is of a kind that cannot be drawn.
     """
-    from opentps_brimstone.request.prescription_file import read_prescription
+    from opentps_brimstone.request.reader import read_prescription
 
     return request_of(read_prescription(path))
 

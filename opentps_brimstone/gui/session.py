@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.gui.asked import ring_around
 from opentps_brimstone.gui.history import History
 from opentps_brimstone.gui.request import Request
-from opentps_brimstone.gui.watch import CancelledError, Watch
+from opentps_brimstone.gui.watch import Watch
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.optimization.for_terms import settings_for
@@ -385,7 +386,7 @@ class Session:
             As for `finish`.
         """
         again = self._end()
-        return again and isinstance(error, CancelledError)
+        return again and isinstance(error, DoseCanceledError)
 
     def _end(self) -> bool:
         self._run = None

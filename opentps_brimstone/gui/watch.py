@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.optimization.callbacks import OptimizationCallback
 
 if TYPE_CHECKING:
@@ -18,14 +19,10 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.prescription import Prescription
 
-__all__ = ["CancelledError", "Frame", "Watch", "dvh_on", "dvh_sampler"]
+__all__ = ["Frame", "Watch", "dvh_on", "dvh_sampler"]
 
 _BINS = 240
 _MOST_FRAMES = 2000
-
-
-class CancelledError(Exception):
-    """The user stopped the work before it had a result."""
 
 
 @dataclass(frozen=True)
@@ -143,21 +140,21 @@ class Watch(OptimizationCallback):
 
     # ------------------------------------------------------------------------------------------ the worker's side
 
-    def on_progress(self, done: int, total: int) -> None:
+    def on_progress(self, done: int, total: int) -> bool:
         """Hear how many beamlets are computed.
 
-        Raises
-        ------
-        CancelledError
-            If the run was stopped.
+        Returns
+        -------
+        bool
+            False once the run is to end.
         """
         self.progress = (done, total)
-        self.check()
+        return not self.is_stopping
 
     def check(self) -> None:
-        """Raise `CancelledError` if the run was stopped."""
+        """Raise `DoseCanceledError` if the run was stopped."""
         if self.is_stopping:
-            raise CancelledError("stopped before there was a plan")
+            raise DoseCanceledError("stopped before there was a plan")
 
     def on_start(self, plan: Plan, prescription: Prescription) -> None:  # noqa: ARG002
         """Prepare to read the DVHs of the structures that something is asked of."""
