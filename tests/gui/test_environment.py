@@ -21,7 +21,13 @@ from opentps_brimstone.gui.environment import (
 def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "QT_QPA_PLATFORM")}
     return subprocess.run(
-        [sys.executable, *command], check=False, capture_output=True, text=True, env={**kept, **environ}, timeout=60
+        [sys.executable, *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**kept, **environ},
+        timeout=60,
+        cwd=sys.prefix,
     )
 
 
