@@ -113,8 +113,8 @@ def read_rt_plan(
     OSError
         If the file cannot be opened.
     RTPlanError
-        If it is damaged, is not a photon plan, contradicts itself (leaves overlap, meterset weights fall, numbers do not
-        fit) or needs what OpenTPS does not have (leaves that move along y, wedges, another patient position); names
+        If it is damaged, is not a photon plan, contradicts itself (leaves overlap, meterset weights fall, numbers do
+        not fit) or needs what OpenTPS does not have (leaves that move along y, wedges, another patient position); names
         beam, control point and element.
     ValueError
         If an option is out of range.
