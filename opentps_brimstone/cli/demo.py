@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimized fluence"
     )
     options.add_phantom_settings(parser)
+    options.add_dose_options(parser)
     options.add_run_options(parser)
 
 

@@ -34,6 +34,23 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     add_verbosity(shown)
 
 
+def add_dose_options(command: argparse.ArgumentParser) -> None:
+    """Add what computes doses, and how much OpenTPS's program recalculates."""
+    command.add_argument(
+        "--engine",
+        choices=("native", "opentps"),
+        default="native",
+        help="dose engine: this package's, or OpenTPS's own program (default: %(default)s)",
+    )
+    command.add_argument(
+        "--verify",
+        choices=("auto", "full", "sample", "none"),
+        default="auto",
+        help="recalculate the plan with OpenTPS's own program in full, or a sample of its beamlets (default: in full "
+        "if that takes less than half a minute, else a sample)",
+    )
+
+
 def run_options(arguments: argparse.Namespace) -> RunOptions:
     """Read the arguments of `add_run_options`; progress bars are for terminals."""
     from opentps_brimstone._util.run_options import RunOptions
@@ -59,14 +76,14 @@ def add_phantom_settings(command: argparse.ArgumentParser) -> None:
 
     command.add_argument(
         "--grid",
-        type=_millimeters,
+        type=millimeters,
         default=PhantomSettings.grid_mm,
         metavar="MM",
         help="voxel spacing of the dose (default: %(default)g)",
     )
     command.add_argument(
         "--beamlet",
-        type=_millimeters,
+        type=millimeters,
         default=PhantomSettings.beamlet_mm,
         metavar="MM",
         help="beamlet spacing (default: %(default)g)",
@@ -96,13 +113,16 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
         beamlet_mm=arguments.beamlet,
         mlc=arguments.mlc if segments else None,
         sequencing=SequencingSettings(levels=arguments.levels),
+        engine=arguments.engine,
+        verify=arguments.verify,
     )
 
 
 # --------------------------------------------------------------------------------------------------------------- values
 
 
-def _millimeters(text: str) -> float:
+def millimeters(text: str) -> float:
+    """Read a positive length."""
     try:
         value = float(text)
     except ValueError:

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="where to write; other files in it are left alone")
     parser.add_argument("--fluence-only", action="store_true", help="make no segments, and no RT Plan")
     parser.add_argument("--force", action="store_true", help="replace existing files")
+    options.add_dose_options(parser)
     options.add_run_options(parser)
 
 
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         fluence_only=arguments.fluence_only,
         force=arguments.force,
+        engine=arguments.engine,
+        verify=arguments.verify,
         options=options.run_options(arguments),
     )
     return options.finished(arguments, result, result.summary())

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deliverable", action="store_true", help="make segments of each plan, and judge their recalculated dose"
     )
     options.add_phantom_settings(parser)
+    options.add_dose_options(parser)
     options.add_run_options(parser)
 
 

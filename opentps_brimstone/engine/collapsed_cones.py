@@ -210,7 +210,7 @@ class ConeEngine:
         free = available_bytes()
         n_beamlets = sum(len(field.xy_mm) for field in fields)
         what = f"the doses of {n_beamlets} beamlets on {self.grid.n_voxels} voxels take up to {in_units(taken)}"
-        _log.info("%s of memory", what)
+        _log.debug("%s of memory", what)
         if free is not None and taken > free:
             larger = (taken / free) ** (1 / 3)
             spacing = " x ".join(f"{step * larger:.1f}" for step in self.grid.spacing_mm)

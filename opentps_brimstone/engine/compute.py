@@ -185,6 +185,7 @@ def compute_dose(
     cache: bool | BeamletCache = False,
     progress: bool | Callable[[int, int], Any] = True,
     roi: Any = None,
+    wanted: BoolArray | None = None,
 ) -> Any:
     """Compute the dose of an OpenTPS plan over all fractions, with the MU its beamlets have.
 
@@ -198,6 +199,9 @@ def compute_dose(
         scatter; `opentps_brimstone.compute_dose` knows what they are worth on a machine.
     roi : ROIMask, ROIContour or a list of them, optional
         Dose outside their union is zero.
+    wanted : ndarray of bool, shape (nx, ny, nz), optional
+        Voxels that this package's engine gives a dose although they are air beside the patient. Default: those of
+        `roi`.
 
     Returns
     -------
@@ -216,7 +220,7 @@ def compute_dose(
     options = _run_options(processes, cache, progress)
     inside = rows_inside(roi, asked.grid)
     if asked.choice.is_native:
-        dose = asked.cone_dose(_wanted(inside, asked.grid), options)
+        dose = asked.cone_dose(_wanted(inside, asked.grid) if wanted is None else wanted, options)
     else:
         dose = asked.program_dose(options)
     if inside is not None:

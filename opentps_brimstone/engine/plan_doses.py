@@ -125,7 +125,7 @@ def plan_engine(
         plan.grid,
         scatter=choice.scatter,
         kernels=choice.kernels,
-        wanted=_inside_any(structure.share for structure in plan.structures.values()),
+        wanted=inside_any(plan.structures.values()),
         threads=processes,
     )
 
@@ -150,8 +150,20 @@ def beam_view(beam: Beam, sad_mm: float = SAD_MM) -> BeamView:
     return BeamView.from_angles(angles, beam.isocenter, sad_mm)
 
 
-def _inside_any(shares: Iterable[FloatArray]) -> BoolArray | None:
-    masks = [share > 0 for share in shares]
+def inside_any(structures: Iterable[Structure]) -> BoolArray | None:
+    """Voxels that belong to structures, at least in part.
+
+    Parameters
+    ----------
+    structures : iterable of Structure
+        On one grid.
+
+    Returns
+    -------
+    ndarray of bool, shape of the grid, or None
+        None if there are no structures.
+    """
+    masks = [structure.share > 0 for structure in structures]
     return np.logical_or.reduce(masks) if masks else None
 
 
@@ -161,7 +173,7 @@ def plan_influence(
     grid: VoxelGrid,
     beamlets: Any,
     engine_options: dict[str, Any],
-    structures: Iterable[Structure] = (),
+    wanted: BoolArray | None = None,
 ) -> DoseInfluence:
     """Dose influence matrix from given beamlets, those of the plan design if they fit, or the dose engine.
 
@@ -174,8 +186,8 @@ def plan_influence(
     beamlets : opentps SparseBeamlets or None
     engine_options : dict
         For `opentps_brimstone.engine.compute_beamlets`.
-    structures : iterable of Structure, optional
-        Their voxels get a dose even if they are air beside the patient.
+    wanted : ndarray of bool, shape of the grid, optional
+        Voxels that get a dose although they are air beside the patient.
 
     Returns
     -------
@@ -195,7 +207,6 @@ def plan_influence(
     else:
         beamlets = _beamlets_of_design(photon_plan, grid)
     if beamlets is None:
-        wanted = _inside_any(structure.share for structure in structures)
         return compute.beamlet_influence(ct, photon_plan, wanted=wanted, **engine_options)
     return dose_influence_from_sparse_beamlets(beamlets, photon_plan, grid)
 

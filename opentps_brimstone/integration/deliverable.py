@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.stopwatch import StageTimes
 from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate, html_table
@@ -38,6 +38,7 @@ from opentps_brimstone.sequencing.segment_weights import (
 
 if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+    from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.optimization.settings import OptimizerSettings
     from opentps_brimstone.sequencing import SequencedBeam
@@ -80,8 +81,10 @@ class DeliverablePlan:
     gamma : ndarray, shape (nx, ny, nz)
         Of `dose` against `optimized_dose`, 2 %/2 mm above 10 % of the maximum; NaN below.
     difference : float
-        Largest difference between `dose` and the dose of the same fluence given as beamlets of the same size, as a
-        share of the latter's maximum.
+        Largest difference between `dose` and the dose of the same fluence given as beamlets of the same size by the
+        same engine, as a share of the latter's maximum.
+    check : EngineCheck or None
+        How OpenTPS's own program compares; None if that is what computed `dose`.
     times_s : dict of str to float
         Wall time of each step.
 
@@ -116,6 +119,7 @@ class DeliverablePlan:
     grid: VoxelGrid
     gamma: FloatArray
     difference: float
+    check: EngineCheck | None
     times_s: dict[str, float]
 
     def __repr__(self) -> str:
@@ -127,7 +131,7 @@ class DeliverablePlan:
     def _repr_html_(self) -> str:
         fill = PASS_COLOR if self.passed else FAIL_COLOR
         rows = list(self.facts().items())
-        judged = ("recalculation differs by", "gamma 2 %/2 mm")
+        judged = ("recalculation differs by", "gamma 2 %/2 mm", "OpenTPS's program")
         return html_table(
             ("", self.photon_plan.name), rows, fills=[fill if name in judged else None for name, _ in rows]
         )
@@ -164,8 +168,9 @@ class DeliverablePlan:
 
     @property
     def passed(self) -> bool:
-        """Whether the recalculated dose is that of the fluence and agrees with the optimized one."""
-        return self.difference <= LARGEST_DIFFERENCE and self.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
+        """Whether the recalculated dose is that of the fluence, and agrees with the optimized one and the program's."""
+        same = self.difference <= LARGEST_DIFFERENCE and self.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
+        return same and (self.check is None or self.check.passed)
 
     def machine_plan(self) -> Any:
         """Copy the plan, with machine MU as a plan file has them.
@@ -187,7 +192,7 @@ class DeliverablePlan:
         """
         planned, delivered = self.planned_calibration, self.calibration
         ratio = planned.gy_per_engine_mu / delivered.gy_per_engine_mu
-        return {
+        facts = {
             "MLC": self.mlc.name,
             "segments": f"{self.n_segments} in {len(self.sequenced_beams)} beams",
             "MU per fraction": f"{self.machine_mu:.1f}",
@@ -197,6 +202,7 @@ class DeliverablePlan:
             "recalculation differs by": f"at most {self.difference:.1e} of the maximum",
             "gamma 2 %/2 mm": f"{self.gamma_pass_percent:.2f} % pass",
         }
+        return facts if self.check is None else {**facts, "OpenTPS's program": str(self.check)}
 
     def summary(self) -> str:
         """Lay out the facts as text, one per line.
@@ -228,10 +234,13 @@ def make_deliverable(
     beamlets: Any = None,
     write_back: bool = False,
     callback: Any = None,
+    engine: str = "native",
+    verify: str = "auto",
     progress: bool = True,
     cache: Any = True,
     processes: int | None = None,
-    **engine_options: Any,
+    density_table: Any = None,
+    overrides: Any = None,
 ) -> DeliverablePlan:
     """Make a plan of optimized beamlets deliverable, and check it.
 
@@ -271,14 +280,19 @@ def make_deliverable(
         Write the segments into the given plan instead of a copy, once everything is computed.
     callback : callable or OptimizationCallback, optional
         As for `PlanOptimizer.optimize`.
+    engine : {"native", "opentps"}
+        What computes all doses, as for `opentps_brimstone.engine.compute_beamlets`.
+    verify : {"auto", "full", "sample", "none"}
+        How much of the dose of the segments OpenTPS's own program recalculates too, if it is of this package's engine:
+        all of it, or some beamlets; "auto" is all if that takes less than half a minute.
     progress : bool
         Show progress bars of engine and optimizer.
     cache : bool or BeamletCache
         Use the user's cache for beamlet doses and calibrations; the recalculation never does.
     processes : int, optional
-        Engine processes at a time. Default: the cores this process may use.
-    **engine_options
-        Further options of `opentps_brimstone.engine.compute_beamlets`, such as ``overrides``.
+        Engine threads or processes at a time. Default: the cores this process may use.
+    density_table, overrides
+        From HU to densities, as for `opentps_brimstone.engine.compute_beamlets`.
 
     Returns
     -------
@@ -314,11 +328,16 @@ def make_deliverable(
     True
     """
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
+    from opentps_brimstone.adapters.segments import merged_plan
+    from opentps_brimstone.engine.plan_doses import inside_any
+    from opentps_brimstone.integration.engine_check import check_engine, checked_verify
     from opentps_brimstone.integration.photon_plan import plan_terms
 
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
+    checked_verify(verify)
     options = RunOptions(processes, cache, progress)
-    engine = {**options.keywords(), **engine_options}
+    physics = {"engine": engine, "density_table": density_table, "overrides": overrides}
+    run = {**options.keywords(), **physics}
     clock = StageTimes()
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
@@ -330,14 +349,15 @@ def make_deliverable(
     n_apertures = sum(len(beam.apertures) for beam in beams)
     _log.info("sequencing (%.1f s): %d segments", clock.lap("sequencing"), n_apertures)
 
-    influence = _influence(beamlets, photon_plan, ct, grid, engine)
+    influence = _influence(beamlets, photon_plan, ct, grid, run, inside_any(structure for structure, _ in terms))
+    wanted = influence.reached
     fractions = int(photon_plan.numberOfFractionsPlanned)
     optimized_dose = influence.dose(mu, fractions)
-    planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, options)
+    planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, engine, options)
     beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
 
-    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, engine), beams)
+    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, run, wanted), beams)
     weights = optimize_segment_weights(
         segments,
         terms,
@@ -355,11 +375,18 @@ def make_deliverable(
     _log.info("weights (%.1f s): cost from %.4g to %.4g", took, weights.cost_before, weights.cost_after)
 
     written, _ = _written(photon_plan, beams, spacing_mm)
-    dose = _recalculated(ct, written, engine)
+    merged = merged_plan(written)
+    dose = _recalculated(ct, merged, run, wanted)
     difference = largest_difference(dose, segments.dose(weights.mu, fractions))
     took = clock.lap("recalculation")
     _log.info("recalculation (%.1f s): differs by at most %.1e of the maximum", took, difference)
     gamma = _gamma(optimized_dose, dose, grid)
+    check = None
+    if delivered.choice.is_native:
+        check = check_engine(
+            merged, ct, dose, grid, verify, processes=processes, density_table=density_table, overrides=overrides
+        )
+        _log.info("OpenTPS's program (%.1f s): %s", clock.lap("OpenTPS's program"), check)
     if write_back:
         from opentps_brimstone.adapters.privates import set_beams
 
@@ -376,6 +403,7 @@ def make_deliverable(
         grid=grid,
         gamma=gamma,
         difference=difference,
+        check=check,
         times_s=clock.times_s,
     )
 
@@ -405,13 +433,15 @@ def _written(
     return written, write_segments(written, beams, spacing_mm=spacing_mm)
 
 
-def _influence(beamlets: Any, photon_plan: Any, ct: Any, grid: VoxelGrid, engine: dict[str, Any]) -> DoseInfluence:
+def _influence(
+    beamlets: Any, photon_plan: Any, ct: Any, grid: VoxelGrid, run: dict[str, Any], wanted: BoolArray | None
+) -> DoseInfluence:
     """Doses of the plan's beamlets: those given, of the plan design, or computed."""
     from opentps_brimstone.adapters.plan import layout_from_opentps
     from opentps_brimstone.engine.plan_doses import plan_influence
 
     if not isinstance(beamlets, DoseInfluence):
-        return plan_influence(photon_plan, ct, grid, beamlets, engine)
+        return plan_influence(photon_plan, ct, grid, beamlets, run, wanted)
     n_beamlets = layout_from_opentps(photon_plan).n_beamlets
     if beamlets.layout.n_beamlets != n_beamlets:
         raise ValueError(f"the beamlets given are {beamlets.layout.n_beamlets}, but the plan has {n_beamlets} beamlets")
@@ -423,13 +453,19 @@ def _influence(beamlets: Any, photon_plan: Any, ct: Any, grid: VoxelGrid, engine
 
 
 def _calibrations(
-    photon_plan: Any, ct: Any, spacing_mm: tuple[float, float], reference: ReferenceField | None, options: RunOptions
+    photon_plan: Any,
+    ct: Any,
+    spacing_mm: tuple[float, float],
+    reference: ReferenceField | None,
+    engine: str,
+    options: RunOptions,
 ) -> tuple[Calibration, Calibration]:
     """Calibrate for the beamlets of the given plan and for those of its segments."""
     from opentps_brimstone.engine.calibration import calibrate, calibrate_plan
 
-    planned = calibrate_plan(photon_plan, ct, reference, **options.keywords())
-    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, **options.keywords())
+    run = {"engine": engine, **options.keywords(), "progress": False}
+    planned = calibrate_plan(photon_plan, ct, reference, **run)
+    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, **run)
 
 
 def _cells(
@@ -438,7 +474,8 @@ def _cells(
     grid: VoxelGrid,
     beams: Sequence[SequencedBeam],
     spacing_mm: tuple[float, float],
-    engine: dict[str, Any],
+    run: dict[str, Any],
+    wanted: BoolArray,
 ) -> DoseInfluence:
     """Compute the doses of the beamlets that OpenTPS makes of the segments."""
     from opentps_brimstone.adapters.segments import split_beamlets
@@ -446,15 +483,14 @@ def _cells(
 
     # All beamlets of the plan and not only the open ones: another sequence then finds them in the cache.
     split = split_beamlets(photon_plan, beams, spacing_mm)
-    return plan_influence(split, ct, grid, None, engine)
+    return plan_influence(split, ct, grid, None, run, wanted)
 
 
-def _recalculated(ct: Any, written: Any, engine: dict[str, Any]) -> FloatArray:
+def _recalculated(ct: Any, merged: Any, run: dict[str, Any], wanted: BoolArray) -> FloatArray:
     """Recompute the dose from the segments alone."""
-    from opentps_brimstone.adapters.segments import merged_plan
     from opentps_brimstone.engine import compute_dose
 
-    image = compute_dose(ct, merged_plan(written), **{**engine, "cache": False})
+    image = compute_dose(ct, merged, wanted=wanted, **{**run, "cache": False})
     return np.asarray(image.imageArray, dtype=np.float64)
 
 

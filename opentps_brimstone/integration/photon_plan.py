@@ -16,7 +16,7 @@ from opentps_brimstone.adapters.plan import (
 )
 from opentps_brimstone.adapters.series import attach_opentps_plan
 from opentps_brimstone.adapters.versions import is_objectives_list, objectives_in
-from opentps_brimstone.engine.plan_doses import plan_influence
+from opentps_brimstone.engine.plan_doses import inside_any, plan_influence
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.for_terms import plan_with_terms
@@ -75,7 +75,7 @@ def plan_from_opentps(
     ]
     _check_structures(structures, grid)
     warn_of_doubts(photon_plan, ct, rois)
-    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options, structures)
+    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options, inside_any(structures))
     plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
     attach_opentps_plan(plan, photon_plan, ct)
     return plan
@@ -170,7 +170,7 @@ def optimize_photon_plan(
     if initial_weights is not None:
         checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
     options = {"progress": progress, **engine_options}
-    influence = plan_influence(photon_plan, ct, grid, beamlets, options, structures)
+    influence = plan_influence(photon_plan, ct, grid, beamlets, options, inside_any(structures))
     optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
     result = optimizer.optimize(
         initial_weights=initial_weights,

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.adapters.plan import voxel_grid
 from opentps_brimstone.engine.calibration import calibrate
@@ -22,6 +20,7 @@ from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import ConeEngine
 from opentps_brimstone.engine.ct_input import check_hu, mass_density
 from opentps_brimstone.engine.monitor_units import ReferenceField
+from opentps_brimstone.engine.plan_doses import inside_any
 from opentps_brimstone.integration.fluences import Fluence, PhotonPlanFluence, PlanFluence, SegmentFluence
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.plan import Plan
@@ -202,8 +201,7 @@ def _patient(
     check_hu(hu, name)
     design = getattr(plan, "photon_plan", plan)
     density = mass_density(hu, density_table, overrides, design)
-    masks = [structure.share > 0 for structure in structures]
-    return _Patient(density, grid, np.logical_or.reduce(masks) if masks else None)
+    return _Patient(density, grid, inside_any(structures))
 
 
 # ------------------------------------------------------------------------------------------------- what a MU is worth

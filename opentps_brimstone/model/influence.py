@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from opentps_brimstone._typing import FloatArray, IntArray
+from opentps_brimstone._typing import BoolArray, FloatArray, IntArray
 
 __all__ = ["BeamletLayout", "DoseInfluence", "VoxelGrid"]
 
@@ -185,6 +185,13 @@ class DoseInfluence:
             f"DoseInfluence({self.grid.n_voxels} voxels by {self.layout.n_beamlets} beamlets of "
             f"{self.layout.n_beams} beams, {self.matrix.nnz} nonzeros)"
         )
+
+    @property
+    def reached(self) -> BoolArray:
+        """Voxels that any beamlet gives a dose, shape (nx, ny, nz)."""
+        rows = np.zeros(self.grid.n_voxels, dtype=bool)
+        rows[self.matrix.indices] = True
+        return rows.reshape(self.grid.shape)
 
     def check_weights(self, weights: npt.ArrayLike) -> FloatArray:
         """Convert beamlet weights to an array; check its size, and that they are finite and not negative.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import Calibration
     from opentps_brimstone.goal_planning.planner import GoalPlanningResult
     from opentps_brimstone.integration.deliverable import DeliverablePlan
+    from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.result import OptimizationResult
@@ -75,6 +76,8 @@ class PlanReport:
     difference : float
         Largest difference between `dose` and the dose of the same fluence from beamlet doses, as a share of the
         latter's maximum.
+    check : EngineCheck or None
+        How OpenTPS's own program compares with `dose`; None if that is what computed it.
     deliverable : DeliverablePlan or None
         None if the plan is of fluence alone.
     notes : sequence of str
@@ -99,6 +102,7 @@ class PlanReport:
     objectives: Sequence[tuple[str, ObjectiveTerm]] = field(repr=False)
     calibration: Calibration = field(repr=False)
     difference: float
+    check: EngineCheck | None = None
     deliverable: DeliverablePlan | None = field(default=None, repr=False)
     notes: Sequence[str] = ()
     times_s: Mapping[str, float] = field(default_factory=dict, repr=False)
@@ -141,7 +145,7 @@ class PlanReport:
         found = self.optimization
         rounds = f"{len(found.rounds)} rounds, " if hasattr(found, "rounds") else ""
         facts = {
-            "dose": f"of the {self._source}, recalculated by OpenTPS's CCC",
+            "dose": f"of the {self._source}, recalculated by {self.calibration.choice}",
             "dose grid": " x ".join(f"{size:g}" for size in self.grid.spacing_mm) + " mm",
             "beamlets": f"{self.layout.n_beamlets} of {self.layout.spacing_mm[0, 0]:g} mm",
             "fractions": str(self.number_of_fractions),
@@ -149,10 +153,11 @@ class PlanReport:
         }
         if self.deliverable is not None:
             return facts | self.deliverable.facts()
-        return facts | {
+        facts |= {
             "1 MU": str(self.calibration.reference),
             "recalculation differs by": f"at most {self.difference:.1e} of the maximum",
         }
+        return facts if self.check is None else {**facts, "OpenTPS's program": str(self.check)}
 
     @property
     def _source(self) -> str:
@@ -166,8 +171,8 @@ class PlanReport:
         Returns
         -------
         list of (str, bool)
-            Finding, and whether it is within its limit: against the dose of the same fluence and, for segments,
-            against the optimized dose.
+            Finding, and whether it is within its limit: against the dose of the same fluence, for segments against the
+            optimized dose, and against what OpenTPS's program gives.
         """
         same = self.difference <= LARGEST_DIFFERENCE
         text = (
@@ -183,6 +188,9 @@ class PlanReport:
                 f"(limit {LEAST_GAMMA_PASS_PERCENT:g} %)"
             )
             found.append((text, near))
+        if self.check is not None and self.check.mode != "none":
+            good = self.check.passed
+            found.append((f"OpenTPS's program {_verdict(good)}: {self.check}", good))
         return found
 
     @property

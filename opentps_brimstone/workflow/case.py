@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.integration.engine_check import checked_verify
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.request.prescription_file import MachineRequest
 
@@ -74,6 +76,10 @@ class Case:
         Objects that plan and dose refer to: ``structure_set`` and ``ct``.
     request : PrescriptionFile, optional
         Where the case was described.
+    engine : {"native", "opentps"}
+        What computes doses: this package's engine, or OpenTPS's program.
+    verify : {"auto", "full", "sample", "none"}
+        How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     notes : tuple of str
         What came up when the case was made.
     """
@@ -92,4 +98,10 @@ class Case:
     dicom: Mapping[str, str] = field(default_factory=dict)
     references: Mapping[str, Dataset] = field(default_factory=dict)
     request: PrescriptionFile | None = None
+    engine: str = "native"
+    verify: str = "auto"
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        EngineChoice(self.engine)
+        checked_verify(self.verify)

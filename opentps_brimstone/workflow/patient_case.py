@@ -48,6 +48,8 @@ def plan_folder(
     *,
     fluence_only: bool = False,
     force: bool = False,
+    engine: str = "native",
+    verify: str = "auto",
     options: RunOptions | None = None,
 ) -> PlanningResult:
     """Plan on the CT and structures of a DICOM folder, make the plan deliverable, check it and write it.
@@ -65,6 +67,10 @@ def plan_folder(
         Write the optimized fluence instead of segments; there is no RT Plan then.
     force : bool
         Replace existing files.
+    engine : {"native", "opentps"}
+        What computes doses: this package's engine, or OpenTPS's program.
+    verify : {"auto", "full", "sample", "none"}
+        How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     options : RunOptions, optional
 
     Returns
@@ -106,7 +112,7 @@ def plan_folder(
     asked = prescription if isinstance(prescription, PrescriptionFile) else read_prescription(prescription)
     source, target = Path(folder), Path(out)
     _check_output(source, target, force=force)
-    case = patient_case(source, asked, fluence_only=fluence_only, options=options)
+    case = patient_case(source, asked, fluence_only=fluence_only, engine=engine, verify=verify, options=options)
     return write_case(plan_case(case, options), target)
 
 
@@ -123,7 +129,13 @@ def _check_output(source: Path, target: Path, *, force: bool) -> None:
 
 
 def patient_case(
-    folder: Path, asked: PrescriptionFile, *, fluence_only: bool = False, options: RunOptions | None = None
+    folder: Path,
+    asked: PrescriptionFile,
+    *,
+    fluence_only: bool = False,
+    engine: str = "native",
+    verify: str = "auto",
+    options: RunOptions | None = None,
 ) -> Case:
     """Make a case of a DICOM folder and a prescription, and check all that can be checked without the dose engine.
 
@@ -134,6 +146,8 @@ def patient_case(
     asked : PrescriptionFile
     fluence_only : bool
         Plan without segments.
+    engine, verify
+        As for `plan_folder`.
     options : RunOptions, optional
 
     Returns
@@ -164,7 +178,7 @@ def patient_case(
     return Case(
         name=asked.name,
         title=asked.name,
-        prepare=partial(_prepared, plan, asked),
+        prepare=partial(_prepared, plan, asked, engine),
         structures=shown,
         goals=asked.goals,
         terms=asked.terms,
@@ -176,14 +190,15 @@ def patient_case(
         dicom=series.dicom,
         references=references,
         request=asked,
+        engine=engine,
+        verify=verify,
         notes=tuple(notes),
     )
 
 
-def _prepared(plan: Plan, asked: PrescriptionFile, options: RunOptions) -> Plan:
-    plan.compute_dose_influence(
-        list(asked.targets), asked.beamlet_spacing_mm, asked.beamlet_margin_mm, **options.keywords()
-    )
+def _prepared(plan: Plan, asked: PrescriptionFile, engine: str, options: RunOptions) -> Plan:
+    spacing, margin = asked.beamlet_spacing_mm, asked.beamlet_margin_mm
+    plan.compute_dose_influence(list(asked.targets), spacing, margin, engine=engine, **options.keywords())
     return plan
 
 

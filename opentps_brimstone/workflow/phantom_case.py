@@ -50,6 +50,10 @@ class PhantomSettings:
     optimizer : OptimizerSettings
     planner : GoalPlannerSettings, optional
         The defaults, with the margin of `planning_margin`, if not given.
+    engine : {"native", "opentps"}
+        What computes doses.
+    verify : {"auto", "full", "sample", "none"}
+        How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     """
 
     grid_mm: float = 4.0
@@ -58,6 +62,8 @@ class PhantomSettings:
     sequencing: SequencingSettings = field(default_factory=SequencingSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     planner: GoalPlannerSettings | None = None
+    engine: str = "native"
+    verify: str = "auto"
 
 
 def run_demo(
@@ -129,7 +135,7 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
     return Case(
         name=phantom.name,
         title=f"{phantom.title}, {len(phantom.gantry_angles)} fields",
-        prepare=partial(_prepared, photon_plan, ct, phantom),
+        prepare=partial(_prepared, photon_plan, ct, phantom, settings.engine),
         structures=phantom.structures,
         goals=phantom.goals,
         targets={name: phantom.prescription_of(name) for name in targets},
@@ -138,6 +144,8 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
         optimizer=settings.optimizer,
         planner=settings.planner or GoalPlannerSettings(margin=planning_margin(segments=mlc is not None)),
         dicom={"PatientID": "phantom"},
+        engine=settings.engine,
+        verify=settings.verify,
     )
 
 
@@ -177,7 +185,7 @@ def _fields(phantom: Phantom, beamlet_mm: float, mlc: MLC | None) -> tuple[Any, 
     return ct, photon_plan
 
 
-def _prepared(photon_plan: Any, ct: Any, phantom: Phantom, options: RunOptions) -> Plan:
+def _prepared(photon_plan: Any, ct: Any, phantom: Phantom, engine: str, options: RunOptions) -> Plan:
     from opentps_brimstone.integration.photon_plan import plan_from_opentps
 
-    return plan_from_opentps(photon_plan, ct, phantom.structures, **options.keywords())
+    return plan_from_opentps(photon_plan, ct, phantom.structures, engine=engine, **options.keywords())

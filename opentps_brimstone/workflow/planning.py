@@ -22,6 +22,7 @@ from opentps_brimstone.evaluation.extremes import largest_difference
 from opentps_brimstone.goal_planning.held_dose import terms_of_dose
 from opentps_brimstone.goal_planning.planner import GoalPlanner
 from opentps_brimstone.integration.deliverable import make_deliverable
+from opentps_brimstone.integration.engine_check import check_engine
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.report.plan_report import PlanReport
 from opentps_brimstone.workflow.notes import noted_warnings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import Calibration
     from opentps_brimstone.goal_planning.planner import GoalPlanningResult
     from opentps_brimstone.integration.deliverable import DeliverablePlan
+    from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.result import OptimizationResult
@@ -77,6 +79,7 @@ class _Recalculated(NamedTuple):
     calibration: Calibration
     photon_plan: Any
     deliverable: DeliverablePlan | None
+    check: EngineCheck | None
 
 
 def plan_case(case: Case, options: RunOptions | None = None) -> PlanningResult:
@@ -170,9 +173,11 @@ def _deliver(case: Case, plan: Plan, optimized: _Optimized, options: RunOptions)
         # For the user's own terms the finest level alone runs, which is the default.
         settings=None if case.terms else _settings(case, options),
         beamlets=plan.dose_influence,
+        engine=case.engine,
+        verify=case.verify,
         **options.keywords(),
     )
-    return _Recalculated(made.dose, made.difference, made.planned_calibration, made.photon_plan, made)
+    return _Recalculated(made.dose, made.difference, made.planned_calibration, made.photon_plan, made, made.check)
 
 
 def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
@@ -181,11 +186,17 @@ def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     from opentps_brimstone.engine.calibration import calibrate_plan
 
     opentps = _in_opentps(case, plan)
-    image = compute_dose(opentps.ct, opentps.plan, **{**options.keywords(), "cache": False})
+    run = {"engine": case.engine, **options.keywords()}
+    wanted = plan.dose_influence.reached
+    image = compute_dose(opentps.ct, opentps.plan, wanted=wanted, **{**run, "cache": False})
     dose = np.asarray(image.imageArray, dtype=np.float64)
     difference = largest_difference(dose, plan.get_dose())
-    calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, **options.keywords())
-    return _Recalculated(dose, difference, calibration, opentps.plan, None)
+    calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, **{**run, "progress": False})
+    check = None
+    if calibration.choice.is_native:
+        check = check_engine(opentps.plan, opentps.ct, dose, plan.grid, case.verify, processes=options.threads)
+        _log.info("OpenTPS's program: %s", check)
+    return _Recalculated(dose, difference, calibration, opentps.plan, None, check)
 
 
 def _result(
@@ -211,6 +222,7 @@ def _result(
         objectives=[(structure.name, term) for structure, term in optimized.terms],
         calibration=final.calibration,
         difference=final.difference,
+        check=final.check,
         deliverable=final.deliverable,
         notes=tuple(dict.fromkeys([*case.notes, *notes])),
         times_s=clock.times_s,

@@ -96,11 +96,13 @@ class CaseResult:
     def passed(self) -> bool:
         """Whether every goal is met, or missed by no more than the institutions' mean.
 
-        For segments, gamma must agree too.
+        OpenTPS's program must agree too, and for segments gamma.
         """
         made = self.planned.deliverable
         reached = all(verdict(self.name, result.goal, result.value) != _MISSED for result in self.planned.goals)
+        check = self.planned.check
         agrees = made is None or made.gamma_pass_percent >= LEAST_GAMMA_PASS_PERCENT
+        agrees = agrees and (check is None or check.passed)
         return reached and agrees and self.hot_spot_gy <= self.hot_spot_limit_gy
 
     @property
@@ -159,6 +161,7 @@ class CaseResult:
             "hot_spot_gy": self.hot_spot_gy,
             "hot_spot_limit_gy": self.hot_spot_limit_gy,
             "largest_difference": planned.difference,
+            "opentps_program": None if planned.check is None else str(planned.check),
             "segments": None if made is None else made.n_segments,
             "monitor_units": None if made is None else made.machine_mu,
             "gamma_pass_percent": None if made is None else made.gamma_pass_percent,
