@@ -9,8 +9,8 @@ from opentps_brimstone.cli import options
 HELP = "compute the dose of an RT Plan on the CT of a DICOM folder, and write an RT Dose"
 DESCRIPTION = (
     "Compute the dose of an RT Plan of any system on the CT of a folder with this package's collapsed cone engine: one "
-    "convolution for each direction, with scatter through the whole patient. MU are those of a machine that gives 1 cGy "
-    "10 cm deep in a 10 x 10 cm field."
+    "convolution for each direction, with scatter through the whole patient. MU are those of a machine that gives "
+    "1 cGy 10 cm deep in a 10 x 10 cm field."
 )
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scatter",
         choices=("full", "opentps"),
         default="full",
-        help="scatter through the whole patient, or up to 2 cm beside each beamlet as in OpenTPS (default: %(default)s)",
+        help="scatter through the whole patient, or up to 2 cm beside each beamlet as OpenTPS has it (%(default)s)",
     )
     parser.add_argument(
         "--kernels",
