@@ -38,6 +38,18 @@ def add_to_gui(view_controller: Any) -> Extension:
         If the packages of the extra ``gui`` are not installed.
     TypeError
         If `view_controller` has no window with a toolbar.
+
+    Examples
+    --------
+    A script that starts OpenTPS's window with Brimstone in it:
+
+    >>> script = [
+    ...     "import opentps.gui.main",
+    ...     "import opentps_brimstone as pb",
+    ...     "pb.add_to_gui(opentps.gui.main.viewController())",
+    ...     "opentps.gui.main.run()",
+    ... ]
+    >>> _ = compile("\\n".join(script), "start_opentps.py", "exec")
     """
     from opentps_brimstone.gui.environment import require_packages
 
