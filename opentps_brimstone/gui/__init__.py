@@ -49,7 +49,7 @@ def add_to_gui(view_controller: Any) -> Extension:
     ...     "pb.add_to_gui(opentps.gui.main.viewController())",
     ...     "opentps.gui.main.run()",
     ... ]
-    >>> _ = compile("\\n".join(script), "start_opentps.py", "exec")
+    >>> _ = compile("; ".join(script), "start_opentps.py", "exec")
     """
     from opentps_brimstone.gui.environment import require_packages
 
