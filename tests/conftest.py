@@ -40,3 +40,6 @@ def no_engine(monkeypatch):
     for place in ("engine", "engine.compute"):
         monkeypatch.setattr(f"opentps_brimstone.{place}.compute_beamlets", refuse)
         monkeypatch.setattr(f"opentps_brimstone.{place}.compute_dose", refuse)
+    monkeypatch.setattr("opentps_brimstone.engine.compute.beamlet_influence", refuse)
+    for name in ("beamlets", "dose", "fluence_dose"):
+        monkeypatch.setattr(f"opentps_brimstone.engine.collapsed_cones.ConeEngine.{name}", refuse)

@@ -54,17 +54,19 @@ std::shared_ptr<dose::Patient> make_patient(const Array<float>& density, const V
     return std::make_shared<dose::Patient>(grid, std::move(values), wanted, air_density);
 }
 
-/// Calls a Python function with what is done and all there is. Ctrl-C is noticed here too.
+/// Calls a Python function, which must outlive the result, with what is done and all there is. Ctrl-C is
+/// noticed here too. Copies of the result are made without Python's lock, so they must not hold the function
+/// itself.
 dose::Monitor::Report to_report(const std::optional<py::function>& progress) {
-    return [progress](std::size_t done, std::size_t total) {
+    return [function = &progress](std::size_t done, std::size_t total) {
         const py::gil_scoped_acquire acquire;
         if (PyErr_CheckSignals() != 0) {
             throw py::error_already_set();
         }
-        if (!progress) {
+        if (!*function) {
             return true;
         }
-        const py::object answer = (*progress)(done, total);
+        const py::object answer = (**function)(done, total);
         return answer.is_none() || answer.cast<bool>();
     };
 }

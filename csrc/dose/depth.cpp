@@ -98,11 +98,11 @@ std::vector<float> first_ray_depths(const Patient& patient, const Vec3& source, 
         if (*column.find(places[i]) == waiting) {
             column.trace(patient, source, voxels[i]);
         }
-        // Rays that pass voxels grazing their own center's voxel do not occur; a part of more than 0.1 mm
-        // always is.
-        depths.push_back(*column.find(places[i]));
+        // Voxels seven times as long as wide may be passed by no ray nearly centrally, their own included.
+        const float depth = *column.find(places[i]);
+        depths.push_back(depth == waiting ? static_cast<float>(center_depth(patient, source, voxels[i]))
+                                          : depth);
     }
-    // A voxel may have got its depth from the ray of a later one only if it had its own before.
     return depths;
 }
 

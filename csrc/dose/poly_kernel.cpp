@@ -115,7 +115,7 @@ TermaCurve::TermaCurve(const KernelTables& tables) : value_(size + 1) {
 }
 
 double TermaCurve::operator()(double depth_cm) const {
-    const double place = depth_cm * per_cm;
+    const double place = std::fmax(depth_cm, 0.0) * per_cm;
     if (!(place < static_cast<double>(size))) {
         return 0.0;
     }

@@ -25,11 +25,12 @@ public:
     const Index3& voxel() const { return voxel_; }
     /// Distances from the ray's origin at which it enters and leaves the voxel.
     double enters() const { return at_; }
-    double leaves() const { return std::fmin(next_[nearest()], end_); }
+    double leaves() const { return std::fmax(at_, std::fmin(next_[nearest()], end_)); }
 
     void advance() {
         const std::size_t a = nearest();
-        at_ = next_[a];
+        // Rounding must not let a ray walk on beyond the grid's last voxel.
+        at_ = left_[a]-- > 0 ? std::fmax(at_, next_[a]) : end_;
         next_[a] += between_[a];
         voxel_[a] += sign_[a];
         number_ += stride_[a];
@@ -67,6 +68,7 @@ private:
             const bool rising = direction[a] > 0.0;
             sign_[a] = rising ? 1 : -1;
             stride_[a] = sign_[a] * strides[a];
+            left_[a] = rising ? grid.shape[a] - 1 - voxel_[a] : voxel_[a];
             number_ += voxel_[a] * strides[a];
             if (std::fabs(direction[a]) < parallel) {
                 next_[a] = between_[a] = std::numeric_limits<double>::infinity();
@@ -85,6 +87,7 @@ private:
     Vec3 between_{};
     Index3 voxel_{};
     std::array<int, 3> sign_{};
+    std::array<int, 3> left_{}; ///< voxels ahead along each axis
     std::array<std::ptrdiff_t, 3> stride_{};
     std::ptrdiff_t number_ = 0;
 };

@@ -188,6 +188,7 @@ class ConeEngine:
             for field, count in zip(fields, counts, strict=True):
                 parts.append(self._columns(field, _shifted(report, before)))
                 before += count
+                _check_going_on(report, before)
         return assembled(parts, self.grid.n_voxels)
 
     def _columns(self, field: BeamletField, report: _Report) -> Columns:
@@ -279,6 +280,7 @@ class ConeEngine:
                 columns = self._columns(field, _shifted(report, before))
                 dose += columns.matrix(self.grid.n_voxels) @ weights
                 before += len(weights)
+                _check_going_on(report, before)
         return dose.reshape(self.grid.shape)
 
     def fluence_dose(self, parts: Sequence[tuple[BeamView, Rectangles]], progress: Progress = False) -> FloatArray:
@@ -309,6 +311,7 @@ class ConeEngine:
         with following(progress, 100 * len(beams), "dose", "%") as report:
             for number, (view, openings) in enumerate(beams.values()):
                 dose += self._field_dose(view, FluenceMap.of(openings), _percent(report, number))
+                _check_going_on(report, 100 * (number + 1))
         return dose
 
     def _field_dose(self, view: BeamView, fluence: FluenceMap, report: _Report) -> npt.NDArray[np.float32]:
@@ -365,6 +368,12 @@ def _own_errors() -> Iterator[None]:
         raise DoseMemoryError(
             "memory ran out while doses were computed: take a coarser dose grid, larger beamlets or fewer beams"
         ) from None
+
+
+def _check_going_on(report: Callable[[int], bool], done: int) -> None:
+    # The core asks at most ten times a second, and small beams take less.
+    if not report(done):
+        raise DoseCanceledError("the dose calculation was stopped")
 
 
 def _percent(report: Callable[[int], bool], number: int) -> _Report:

@@ -71,6 +71,10 @@ class PlanFluence:
 
     plan: Plan
 
+    def __post_init__(self) -> None:
+        if self.plan.beamlet_weights is None:
+            raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
+
     @property
     def number_of_fractions(self) -> int:
         """Fractions that the MU are given in."""
@@ -84,12 +88,9 @@ class PlanFluence:
         """Beamlets and their weights."""
         fields, mu = [], []
         for number, beam in enumerate(self.plan.beams):
-            weights = beam.beamlet_weights
-            if weights is None:
-                raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
             view = beam_view(beam, plan_distance_mm(self.plan, number))
             fields.append(BeamletField(view, beam.beamlet_xy_mm, beam.beamlet_spacing_mm))
-            mu.append(np.asarray(weights, dtype=np.float64))
+            mu.append(np.asarray(beam.beamlet_weights, dtype=np.float64))
         return fields, mu
 
     def beamlet_sizes_mm(self) -> set[tuple[float, float]]:

@@ -74,6 +74,8 @@ def write_plan_dose(
         raise FileNotFoundError(f"the folder {target.absolute().parent} of the file to write does not exist")
     with silent_opentps(), noted_warnings():
         series = Series.from_dicom(folder, progress=bool(options.progress))
+        rt_plan = dcmread(plan, force=True)
+        _check_frames(series, rt_plan)
         dose = compute_dose(
             Path(plan),
             series,
@@ -83,11 +85,19 @@ def write_plan_dose(
             processes=options.threads,
             progress=options.progress,
         )
-        rt_plan = dcmread(plan, force=True)
         assert dose.grid is not None
         write_rt_dose(dose, dose.grid, target, description=_description(rt_plan), rt_plan=rt_plan)
     _log.info("dose of %s on %d voxels of %s mm", plan, dose.grid.n_voxels, dose.grid.spacing_mm)
     return dose
+
+
+def _check_frames(series: Series, rt_plan: object) -> None:
+    own, planned = series.dicom.get("FrameOfReferenceUID"), getattr(rt_plan, "FrameOfReferenceUID", None)
+    if own and planned and own != planned:
+        raise ValueError(
+            f"the RT Plan was made in the frame of reference {planned}, and the CT lies in {own}: isocenters of one "
+            "mean nothing in the other"
+        )
 
 
 def _description(rt_plan: object) -> str:

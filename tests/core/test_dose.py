@@ -172,7 +172,7 @@ def test_square_fields_in_water_are_those_of_one_aperture(side, step, width):
     depth = (np.arange(deep) - 3.5) * step
     asked = (depth >= 20) & (depth <= 250)
     on_axis = [dose[middle, :, middle].mean(axis=(0, 2))[asked] for dose in (ours, theirs)]
-    # Steps of two voxels cross the surface here and there: 1.4 % at one depth of the largest field, voxels of 5 mm.
+    # Steps of two voxels of 5 mm cross the surface here and there: 1.4 % at one depth of the largest field.
     assert np.sqrt(np.mean((on_axis[0] / on_axis[1] - 1) ** 2)) <= 0.006
     assert on_axis[0] == pytest.approx(on_axis[1], rel=0.01 if side < 200 else 0.015)
     if side >= 100:  # 3 cm beside smaller fields lies below the cutoff of OpenTPS's program, or alternates with it
@@ -311,7 +311,7 @@ def test_geometry_that_cannot_be():
     x, y, k = good.axes()
     source = good.source()
     wrong = {
-        "lies outside the density grid": {"source": source + np.array([500.0, 0, 0])},
+        "lies outside the density grid": {"source": source + np.array([500.0, 0.0, 0.0])},
         "unit vectors at right angles": {"x_axis": 1.1 * x},
         "source-axis distance": {"sad": math.nan},
         "away from the density grid": {"source": np.array([0.0, -60.0, 0.0]), "sad": 100.0},

@@ -1,5 +1,6 @@
 """Monitor units: the engine's output in the reference field, measured, kept and applied."""
 
+import functools
 import json
 import math
 
@@ -16,6 +17,7 @@ from opentps_brimstone.engine.water_tank import add_open_field, water_tank
 from opentps_brimstone.sequencing import MILLENNIUM_120, Aperture, JawPositions, SequencedBeam
 
 VOXEL = (8.0, 5.0, 8.0)
+by_program = functools.partial(calibrate, engine="opentps")
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +85,26 @@ def test_beamlets_that_do_not_tile_the_field():
     assert other.gy_per_engine_mu == pytest.approx(fitting.gy_per_engine_mu, rel=0.02)
 
 
+@pytest.mark.parametrize("voxel", [VOXEL, 10.0])
+def test_our_engine_gives_what_the_program_does(voxel):
+    ours, theirs = calibrate(10.0, voxel), by_program(10.0, voxel)
+    assert ours.gy_per_engine_mu == pytest.approx(theirs.gy_per_engine_mu, rel=2e-3)
+    assert ours.choice.is_native
+    assert not theirs.choice.is_native
+
+
+def test_full_scatter_is_more_and_does_not_depend_on_beamlets():
+    large, small = (calibrate(size, 10.0, scatter="full") for size in (10.0, 5.0))
+    assert large.gy_per_engine_mu == pytest.approx(small.gy_per_engine_mu, rel=1e-6)
+    assert 1.07 < large.gy_per_engine_mu / calibrate(10.0, 10.0).gy_per_engine_mu < 1.15
+    assert "with scatter through the whole patient and voxels of 10 x 10 x 10 mm" in str(large)
+
+
+def test_kernels_are_those_asked_for():
+    usual, soft = (calibrate(10.0, 10.0, kernels=kernels).gy_per_engine_mu for kernels in (None, "Kernels_6MV"))
+    assert abs(soft / usual - 1) > 0.5  # its fluence is in other units
+
+
 def test_calibration_of_a_plan(monkeypatch):
     asked = []
     monkeypatch.setattr(module, "_measured", lambda *args: asked.append(args[:3]) or 0.008)
@@ -104,29 +126,29 @@ def test_calibration_of_a_plan(monkeypatch):
 def test_measured_once_for_each_question(private_cache, monkeypatch):
     values = iter((0.008, 0.009, 0.01))
     monkeypatch.setattr(module, "_measured", lambda *_: next(values))
-    assert calibrate(5.0, 4.0).gy_per_engine_mu == 0.008
-    assert calibrate((5.0, 5.0), (4.0, 4.0, 4.0)).gy_per_engine_mu == 0.008
-    assert calibrate(5.0, 4.0, ReferenceField(gy_per_mu=0.02)).factor == pytest.approx(0.4)
-    assert calibrate(5.0, 3.0).gy_per_engine_mu == 0.009
-    assert calibrate(5.0, 4.0, cache=False).gy_per_engine_mu == 0.01
+    assert by_program(5.0, 4.0).gy_per_engine_mu == 0.008
+    assert by_program((5.0, 5.0), (4.0, 4.0, 4.0)).gy_per_engine_mu == 0.008
+    assert by_program(5.0, 4.0, ReferenceField(gy_per_mu=0.02)).factor == pytest.approx(0.4)
+    assert by_program(5.0, 3.0).gy_per_engine_mu == 0.009
+    assert by_program(5.0, 4.0, cache=False).gy_per_engine_mu == 0.01
     assert len(list(private_cache.glob("*.json"))) == len(list(private_cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"gy_per_engine_mu": 1}', "null"])
 def test_damaged_entries_are_measured_again(private_cache, monkeypatch, damage):
     monkeypatch.setattr(module, "_measured", lambda *_: 0.008)
-    calibrate(5.0, 4.0)
+    by_program(5.0, 4.0)
     (path,) = private_cache.iterdir()
     path.write_text(damage)
-    assert calibrate(5.0, 4.0).gy_per_engine_mu == 0.008
+    assert by_program(5.0, 4.0).gy_per_engine_mu == 0.008
     assert json.loads(path.read_text())["gy_per_engine_mu"] == 0.008
 
 
 def test_another_engine_is_another_question(private_cache, monkeypatch):
     monkeypatch.setattr(module, "_measured", lambda *_: 0.008)
-    calibrate(5.0, 4.0)
+    by_program(5.0, 4.0)
     monkeypatch.setattr(module, "_engine_digest", lambda: "another")
-    calibrate(5.0, 4.0)
+    by_program(5.0, 4.0)
     assert len(list(private_cache.iterdir())) == 2
 
 
@@ -134,7 +156,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OPENTPS_BRIMSTONE_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(module, "_measured", lambda *_: 0.008)
-    assert calibrate(5.0, 4.0).gy_per_engine_mu == 0.008
+    assert by_program(5.0, 4.0).gy_per_engine_mu == 0.008
 
 
 # ---------------------------------------------------------------------------------------------------------- conversion
@@ -167,6 +189,6 @@ def test_impossible_reference_fields(options, text):
 
 def test_impossible_sizes():
     with pytest.raises(ValueError, match="the beamlet size is 0 mm"):
-        calibrate(0, 4.0)
+        by_program(0, 4.0)
     with pytest.raises(ValueError, match=r"the voxel size is \(4, 4, 60\) mm; .* up to 50 mm"):
-        calibrate(5.0, (4, 4, 60))
+        by_program(5.0, (4, 4, 60))

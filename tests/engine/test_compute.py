@@ -561,7 +561,9 @@ TWO_AT_ONCE = """
     import numpy as np
     from opentps_brimstone.engine import compute_beamlets
     from test_compute import make_ct, make_plan
-    matrix = compute_beamlets(make_ct(), make_plan(), processes=1, progress=False).toSparseMatrix()
+    matrix = compute_beamlets(
+        make_ct(), make_plan(), engine="opentps", processes=1, progress=False
+    ).toSparseMatrix()
     np.savez({out!r}, data=matrix.data, indices=matrix.indices, indptr=matrix.indptr)
 """
 
@@ -599,7 +601,7 @@ INTERRUPTED = """
     steps = [5.0 * step for step in range(-12, 13)]
     plan = make_plan(angles=[(angle, 0, 0) for angle in range(0, 360, 5)], xs=steps, ys=steps)
     print("ready", flush=True)
-    compute_beamlets(make_ct(), plan, processes=2, progress=False)
+    compute_beamlets(make_ct(), plan, engine="opentps", processes=2, progress=False)
 """
 
 

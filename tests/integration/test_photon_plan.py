@@ -21,6 +21,7 @@ from opentps_objects import (
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
 from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 from opentps_brimstone.adapters.doubts import OpenTPSWarning
+from opentps_brimstone.adapters.plan import voxel_grid
 from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.plan import Plan
@@ -186,11 +187,11 @@ def test_spacing_that_opentps_exchanged(plan, ct, target, organ, beamlets, no_en
 def test_beamlets_of_the_design_that_do_not_fit_are_not_used(plan, ct, target, beamlets, monkeypatch):
     asked_of_engine = []
 
-    def engine(ct, plan, **options):
+    def engine(ct, plan, *, wanted, **options):
         asked_of_engine.append(options)
-        return beamlets
+        return dose_influence_from_sparse_beamlets(beamlets, plan, voxel_grid(ct))
 
-    monkeypatch.setattr("opentps_brimstone.engine.compute.compute_beamlets", engine)
+    monkeypatch.setattr("opentps_brimstone.engine.compute.beamlet_influence", engine)
     with_design(plan, ct, target)
     other = copy.deepcopy(beamlets)
     other.doseOrigin = np.array(ct.origin) + 1
