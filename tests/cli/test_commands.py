@@ -143,7 +143,7 @@ def test_debug_shows_tracebacks_of_own_errors(arguments, monkeypatch, capsys):
         ("demo --levels 0", "0 is less than 1"),
         ("demo --levels 1", "opentps-brimstone: "),
         ("demo --beamlet 7 --grid 12", "no rows of 7 mm lie on the leaves of Varian Millennium 120"),
-        ("demo --grid 60", "opentps-brimstone: the grid spacing is 60 mm; the C-shape needs 22 mm or finer"),
+        ("demo --grid 60", "opentps-brimstone: the grid spacing is 60 mm; TG-119 C-shape needs 22 mm or finer"),
     ],
 )
 def test_wrong_arguments_end_with_2_and_one_clear_line(arguments, complaint, capsys):

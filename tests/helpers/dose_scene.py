@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from opentps_brimstone.adapters.versions import set_source_distance
+
 TABLES = ("radii", "angles", "energies", "fluence", "mu", "mu_en")
 SCATTER = ("primary", "first_scatter", "second_scatter", "multiple_scatter", "brem_annih")
 
@@ -131,7 +133,7 @@ def _photon_plan(beams):
         for x, y in beam.xy:
             segment.appendBeamlet(x, y, 1.0)
         plan.appendBeam(own)
-    plan.SAD_mm = beams[0].sad
+    set_source_distance(plan, beams[0].sad)
     return plan
 
 

@@ -26,7 +26,8 @@ FLOORS = (
     {"request"},
     {"report"},
     {"workflow"},
-    {"gui", "cli"},
+    {"gui"},
+    {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Public methods such as `Series.from_dicom` and `Plan.from_opentps` stand on the ground and do their work above.

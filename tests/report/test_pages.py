@@ -95,6 +95,7 @@ def deliverable_of(report):
         grid=report.grid,
         gamma=np.full(report.grid.shape, 0.5),
         difference=report.difference,
+        check=None,
         times_s={},
     )
 

@@ -263,7 +263,7 @@ def test_nothing_is_computed_for_a_folder_that_cannot_be(tmp_path, monkeypatch):
     ("case", "settings", "complaint"),
     [
         ("nothing", {}, "case 'nothing' is unknown; it may be multitarget"),
-        ("c-shape", {"grid_mm": 60.0}, "the C-shape needs 22 mm or finer"),
+        ("c-shape", {"grid_mm": 60.0}, "TG-119 C-shape needs 22 mm or finer"),
         ("c-shape", {"beamlet_mm": -1.0}, "beamlet spacing is -1 mm"),
         ("c-shape", {"mlc": "millenium"}, "there is no MLC 'millenium'; there are millennium-120, hd-120, agility"),
         (
