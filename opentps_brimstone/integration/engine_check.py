@@ -154,7 +154,7 @@ def check_engine(
         if verify == "sample" or full_s > FULL_WITHIN_S:
             ours = beamlet_influence(ct, sample, **physics, **run).matrix
             return EngineCheck("sample", n_beamlets, n_checked, *_of_columns(ours, theirs, counted.ravel()))
-        _log.info("a full recalculation by OpenTPS's program takes about %.0f s", full_s)
+        _log.debug("a full recalculation by OpenTPS's program takes about %.0f s", full_s)
     image = compute_dose(ct, photon_plan, engine="opentps", **physics, **run)
     expected = np.where(counted, np.asarray(image.imageArray, dtype=np.float64), 0.0)
     found = np.where(counted, dose, 0.0)

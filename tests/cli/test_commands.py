@@ -75,6 +75,15 @@ def test_demo_options_are_handed_on(asked, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_engine_and_check_are_handed_on(asked, capsys):
+    assert main(["demo", "--engine", "opentps", "--verify", "none"]) == 0
+    assert asked[0][2] == PhantomSettings(engine="opentps", verify="none")
+    assert PhantomSettings().engine == "native"
+    assert PhantomSettings().verify == "auto"
+    assert main(["demo", "--verify", "half"]) == 2
+    assert "invalid choice: 'half'" in capsys.readouterr().err
+
+
 def test_bars_are_for_terminals(asked, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     main(["demo"])
@@ -198,7 +207,9 @@ def test_a_real_demo(monkeypatch, tmp_path, capsys):
     assert lines[0].startswith("Small cylinder: 5 fields")
     assert lines[-1] == f"Written to {out}"
     assert any(line.split()[:2] == ["Tumor", "D90"] and line.endswith("yes") for line in lines)
-    assert "opentps" not in captured.out.replace("opentps-brimstone", "").lower()
+    said = captured.out.lower().replace("opentps-brimstone", "").replace("opentps's program", "")
+    assert "opentps" not in said
+    assert any(line.startswith("OpenTPS's program agrees: in full, ") for line in lines)
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
 

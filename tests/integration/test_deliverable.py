@@ -162,9 +162,9 @@ def test_bad_input_is_told_before_the_engine_starts(phantom, monkeypatch):
         make_deliverable(plan, ct, terms, mlc=MLC("wide", tuple(np.arange(-100.0, 101.0, 10.0))), **options)
     with pytest.raises(ValueError, match="there is no MLC 'millenium'; there are millennium-120, "):
         make_deliverable(plan, ct, terms, mlc="millenium", **options)
-    with pytest.raises(ValueError, match="2 levels or more, not 1"):
+    with pytest.raises(ValueError, match="2 or more levels, not 1"):
         make_deliverable(plan, ct, terms, mlc="matched", levels=1, **options)
-    with pytest.raises(ValueError, match="2 levels or more, not 1"):
+    with pytest.raises(ValueError, match="2 or more levels, not 1"):
         make_deliverable(plan, ct, terms, mlc="matched", sequencing=SequencingSettings(), levels=1, **options)
     with pytest.raises(ValueError, match="there is no sequencing method 'engle'"):
         make_deliverable(plan, ct, terms, mlc="matched", method="engle", **options)
@@ -231,7 +231,7 @@ def test_how_it_is_shown(delivered):
     page = deliverable._repr_html_()
     for name, value in deliverable.facts().items():
         assert f">{html.escape(name)}</td>" in page and f">{html.escape(value)}</td>" in page
-    assert page.count(PASS_COLOR) == 4 and FAIL_COLOR not in page
+    assert page.count(PASS_COLOR) == 6 and FAIL_COLOR not in page
     gamma = np.where(np.isfinite(deliverable.gamma), 2.0, np.nan)
     failed = replace(deliverable, gamma=gamma)
     assert repr(failed).endswith("FAILED>") and FAIL_COLOR in failed._repr_html_()

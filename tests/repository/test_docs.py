@@ -104,7 +104,7 @@ def test_docstrings_tell_the_shape_of_every_array(name):
 
 # -------------------------------------------------------------------------------------------------------- documentation
 
-PAGES = ("getting_started", "workflow", "objectives", "callbacks", "quantities")
+PAGES = ("getting_started", "workflow", "objectives", "callbacks", "dose", "quantities")
 
 
 @pytest.fixture(scope="module")
