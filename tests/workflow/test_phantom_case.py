@@ -81,7 +81,7 @@ def test_progress_is_told(demo):
     assert said[0].startswith("Small cylinder: 5 fields, ")
     assert f"{len(result.optimization.beamlet_weights)} beamlets" in said[0]
     told = [line.split()[0] for line in said[1:]]
-    assert [word for word in told if word != "round"] == ["doses", "optimized", "a", "OpenTPS's"]  # "a full recalculation takes ..."
+    assert [word for word in told if word != "round"] == ["doses", "optimized", "a", "OpenTPS's"]
     assert told.count("round") == len(result.optimization.rounds)
     assert list(result.times_s) == ["beamlets", "optimization", "recalculation"]
 
