@@ -29,10 +29,12 @@ VERIFY = ("auto", "full", "sample", "none")
 """Recalculate a plan with OpenTPS's program in full, or a part of its beamlets, or nothing; "auto" is in full if that
 takes less than half a minute, else a part."""
 
-LARGEST_RMS = 1e-2
+LARGEST_RMS = 2e-2
 """How far the doses of beamlets may be from the program's in root mean square, as a share of each beamlet's maximum.
 
-Single voxels at the edge of a beamlet differ by up to 12 %: there the program counts samples twice, or not at all."""
+Where edges of beamlets fall on the program's samples it counts these twice, or not at all: single voxels then differ by
+up to 40 % with beamlets of 2.5 mm on voxels of 4 mm, and 32 such beamlets by 1.3 % in root mean square. In the sum of
+neighbors it cancels."""
 
 LARGEST_EXCESS = 2e-2
 """How much more or less dose than the program's all voxels together may have; 1 % is seen with voxels of 10 mm."""
