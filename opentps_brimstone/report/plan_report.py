@@ -80,6 +80,8 @@ class PlanReport:
         How OpenTPS's own program compares with `dose`; None if that is what computed it.
     deliverable : DeliverablePlan or None
         None if the plan is of fluence alone.
+    density_table : str
+        Name of the table that made densities of HU; empty if it is not known.
     notes : sequence of str
         What the reader should know: structures left out, odd files.
     times_s : mapping of str to float
@@ -104,6 +106,7 @@ class PlanReport:
     difference: float
     check: EngineCheck | None = None
     deliverable: DeliverablePlan | None = field(default=None, repr=False)
+    density_table: str = ""
     notes: Sequence[str] = ()
     times_s: Mapping[str, float] = field(default_factory=dict, repr=False)
 
@@ -151,6 +154,8 @@ class PlanReport:
             "fractions": str(self.number_of_fractions),
             "optimizer": f"{rounds}{found.iterations} iterations in {found.time_s:.1f} s",
         }
+        if self.density_table:
+            facts["densities"] = f"from HU by the table {self.density_table}"
         if self.deliverable is not None:
             return facts | self.deliverable.facts()
         facts |= {

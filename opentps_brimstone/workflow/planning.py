@@ -17,6 +17,7 @@ from opentps_brimstone._typing import FloatArray
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone._util.stopwatch import StageTimes
+from opentps_brimstone.adapters.density_table import density_table_name
 from opentps_brimstone.evaluation import evaluate
 from opentps_brimstone.evaluation.extremes import largest_difference
 from opentps_brimstone.goal_planning.held_dose import terms_of_dose
@@ -224,6 +225,7 @@ def _result(
         difference=final.difference,
         check=final.check,
         deliverable=final.deliverable,
+        density_table=density_table_name(photon_plan=final.photon_plan),
         notes=tuple(dict.fromkeys([*case.notes, *notes])),
         times_s=clock.times_s,
         case=case,

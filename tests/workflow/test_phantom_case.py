@@ -81,7 +81,7 @@ def test_progress_is_told(demo):
     assert said[0].startswith("Small cylinder: 5 fields, ")
     assert f"{len(result.optimization.beamlet_weights)} beamlets" in said[0]
     told = [line.split()[0] for line in said[1:]]
-    assert [word for word in told if word != "round"] == ["doses", "optimized", "a", "OpenTPS's"]
+    assert [word for word in told if word != "round"] == ["doses", "optimized", "OpenTPS's"]
     assert told.count("round") == len(result.optimization.rounds)
     assert list(result.times_s) == ["beamlets", "optimization", "recalculation"]
 
@@ -136,8 +136,9 @@ def test_the_deliverable_plan_passes(delivered):
     assert result.passed
     assert said[0].startswith("Small cylinder: 5 fields, ")
     told = [line.split()[0] for line in said[1:] if not line.startswith("round")]
-    assert told == ["doses", "optimized", "sequencing", "calibration", "weights", "recalculation", "a", "OpenTPS's"]
+    assert told == ["doses", "optimized", "sequencing", "calibration", "weights", "recalculation", "OpenTPS's"]
     assert list(result.times_s) == ["beamlets", "optimization", "segments"]
+    assert result.facts["densities"] == "from HU by the table UCL_Toshiba (MCsquare, OpenTPS 2.0)"
 
 
 def test_the_summary_of_a_deliverable_plan(delivered):
