@@ -40,7 +40,7 @@ def measure_reading(case: CShapeCase, most_beamlets: int | None = None, repeats:
     from opentps.core.io.CCCdoseEngineIO import readBeamlets, writeCT
 
     with silent_opentps():
-        beamlets = engine.compute_beamlets(case.ct, case.photon_plan, progress=False)
+        beamlets = engine.compute_beamlets(case.ct, case.photon_plan, engine="opentps", progress=False)
     matrix = beamlets.toSparseMatrix()[:, :most_beamlets].tocsc()
     in_segment = np.bincount(case.plan.dose_influence.layout.beam_index[:most_beamlets])
     nx, ny, nz = case.ct.imageArray.shape

@@ -2,9 +2,9 @@
 # # Brimstone in an OpenTPS script
 #
 # A water phantom with a target and an organ beside it, three fields. All but two lines are what a script for OpenTPS 3
-# has anyway: `register()` makes the method known, and `compute_beamlets` runs OpenTPS's dose engine in a private folder
-# with all that it needs and keeps the beamlets, so that planning again needs no dose calculation. HU become densities
-# by the package's default table; `compute_beamlets(..., density_table=...)` takes that of your scanner.
+# has anyway: `register()` makes the method known, and `compute_beamlets` computes beamlets as OpenTPS's dose engine has
+# them in seconds; `engine="opentps"` runs that engine's own program, in a private folder with all it needs. HU become
+# densities by the package's default table; `compute_beamlets(..., density_table=...)` takes that of your scanner.
 
 # %%
 import numpy as np
@@ -62,7 +62,7 @@ dose, cost = IntensityModulationOptimizer(method="Brimstone", plan=plan, maxiter
 # ## The engine's own word on the plan
 
 # %%
-recalculated = compute_dose(ct, plan)
+recalculated = compute_dose(ct, plan, engine="opentps")
 for roi in (target, organ):
     planned, checked = (mean_dose(image.imageArray, roi.imageArray) for image in (dose, recalculated))
     print(f"{roi.name}: mean {planned:.2f} Gy planned, {checked:.2f} Gy recalculated")
