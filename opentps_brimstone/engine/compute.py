@@ -91,7 +91,7 @@ def compute_beamlets(
         may use.
     cache : bool or BeamletCache
         Where doses that OpenTPS's program computed earlier are looked up and new ones kept; True is the user's own
-        cache. This package's engine computes faster than a cache is read.
+        cache. Nothing of this package's engine is kept: it computes a plan's beamlets in seconds.
     progress : bool or callable
         Show a progress bar on standard error; a callable is called with the beamlets computed and their total, and
         may return False to stop.
