@@ -37,9 +37,10 @@ def no_engine(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the dose engine was started")
 
-    for place in ("engine", "engine.compute"):
-        monkeypatch.setattr(f"opentps_brimstone.{place}.compute_beamlets", refuse)
-        monkeypatch.setattr(f"opentps_brimstone.{place}.compute_dose", refuse)
-    monkeypatch.setattr("opentps_brimstone.engine.compute.beamlet_influence", refuse)
+    for name in ("compute_beamlets", "compute_photon_dose"):
+        for place in ("engine", "engine.compute"):
+            monkeypatch.setattr(f"opentps_brimstone.{place}.{name}", refuse)
+    for name in ("beamlet_influence", "photon_dose"):
+        monkeypatch.setattr(f"opentps_brimstone.engine.compute.{name}", refuse)
     for name in ("beamlets", "dose", "fluence_dose"):
         monkeypatch.setattr(f"opentps_brimstone.engine.collapsed_cones.ConeEngine.{name}", refuse)

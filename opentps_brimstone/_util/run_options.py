@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from opentps_brimstone._util.threads import thread_count
+
 __all__ = ["RunOptions"]
 
 
@@ -25,7 +27,7 @@ class RunOptions:
     Raises
     ------
     ValueError
-        If ``threads`` is less than 1.
+        If ``threads`` is not an integer of 1 or more.
     """
 
     threads: int | None = None
@@ -33,8 +35,7 @@ class RunOptions:
     progress: bool | Callable[[int, int], Any] = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"the number of threads is {self.threads}; it must be 1 or more")
+        thread_count(self.threads, "the number of threads or processes")
 
     def keywords(self) -> dict[str, Any]:
         """Give the options as the keywords that public functions take."""

@@ -16,7 +16,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.process import engine_file, kernel_folder
 
 __all__ = ["Calibration", "ReferenceField", "calibrate", "calibrate_plan"]
@@ -40,13 +41,8 @@ def calibrate(
     beamlet_mm: float | tuple[float, float],
     voxel_mm: float | tuple[float, float, float],
     reference: ReferenceField | None = None,
-    *,
-    engine: str = "native",
-    scatter: str = "opentps",
-    kernels: str | Path | None = None,
-    cache: bool = True,
-    processes: int | None = None,
-    progress: bool | Callable[[int, int], Any] = False,
+    choice: EngineChoice | None = None,
+    run: RunOptions | None = None,
 ) -> Calibration:
     """Calibrate the dose engine for a size of beamlets and voxels.
 
@@ -58,14 +54,11 @@ def calibrate(
         Voxel size of the dose grid.
     reference : ReferenceField, optional
         Default: 10 × 10 cm², 10 cm deep at the isocenter, 1 cGy/MU.
-    engine, scatter, kernels
-        What doses are computed with, as for `opentps_brimstone.engine.compute_dose`. With ``scatter="full"`` the size
-        of beamlets makes no difference.
-    cache : bool
-        Look up what OpenTPS's program gives in the user's cache, and store a new result there. This package's engine
-        always measures.
-    processes, progress
-        As for `opentps_brimstone.engine.compute_dose`.
+    choice : EngineChoice, optional
+        What doses are computed with. With ``scatter="full"`` the size of beamlets makes no difference.
+    run : RunOptions, optional
+        With a cache, what OpenTPS's program gives is looked up in the user's, and a new result stored there. This
+        package's engine always measures.
 
     Returns
     -------
@@ -87,17 +80,22 @@ def calibrate(
         "beamlet_mm": [width, height],
         "voxel_mm": [dx, dy, dz],
     }
-
-    choice = EngineChoice(engine, scatter, kernels)
+    choice, run = choice or EngineChoice(), run or RunOptions()
 
     def measure() -> float:
-        return _measured(chosen, (width, height), (dx, dy, dz), choice, RunOptions(processes, cache, progress))
+        return _measured(chosen, (width, height), (dx, dy, dz), choice, run)
 
-    gy = _cached(question, measure) if cache and not choice.is_native else measure()
+    gy = _cached(question, measure) if run.cache and not choice.is_native else measure()
     return Calibration(gy, (width, height), (dx, dy, dz), chosen, choice)
 
 
-def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None = None, **options: Any) -> Calibration:
+def calibrate_plan(
+    photon_plan: Any,
+    ct: Any,
+    reference: ReferenceField | None = None,
+    choice: EngineChoice | None = None,
+    run: RunOptions | None = None,
+) -> Calibration:
     """Calibrate the dose engine for the beamlets of a plan and the voxels of its CT.
 
     Parameters
@@ -107,8 +105,8 @@ def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None =
     ct : opentps CTImage
     reference : ReferenceField, optional
         By default that of `calibrate`, at the SAD of the plan.
-    **options
-        For `calibrate`.
+    choice, run
+        As for `calibrate`.
 
     Returns
     -------
@@ -129,7 +127,7 @@ def calibrate_plan(photon_plan: Any, ct: Any, reference: ReferenceField | None =
             "for one"
         )
     chosen = reference or ReferenceField(sad_mm=source_distance_mm(photon_plan))
-    return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, **options)
+    return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, choice, run)
 
 
 def _sizes(what: str, given: Any, count: int, reference: ReferenceField) -> tuple[float, ...]:
@@ -147,23 +145,14 @@ def _measured(
     beamlet_mm: tuple[float, float],
     voxel_mm: tuple[float, float, float],
     choice: EngineChoice,
-    options: RunOptions,
+    run: RunOptions,
 ) -> float:
-    from opentps_brimstone.engine.compute import compute_dose
+    from opentps_brimstone.engine.compute import photon_dose
     from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 
     tank = water_tank(reference, voxel_mm, MARGIN_MM[choice.scatter])
     plan = add_open_field(tank, reference, beamlet_mm)
-    dose = compute_dose(
-        tank.ct,
-        plan,
-        engine=choice.engine,
-        scatter=choice.scatter,
-        kernels=choice.kernels,
-        density_table=tank.density_table,
-        processes=options.threads,
-        progress=options.progress,
-    )
+    dose = photon_dose(tank.ct, plan, DoseOptions(choice, tank.density_table, run=replace(run, cache=False)))
     return tank.dose_at_point(dose)
 
 

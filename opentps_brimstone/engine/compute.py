@@ -17,7 +17,6 @@ import numpy as np
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.interrupts import short_lived_folder
 from opentps_brimstone._util.run_options import RunOptions
-from opentps_brimstone._util.threads import thread_count
 from opentps_brimstone.adapters.angles import iec_from_opentps
 from opentps_brimstone.adapters.beamlets import row_permutation, theirs_from_ours, with_rows
 from opentps_brimstone.adapters.images import ct_image
@@ -30,6 +29,7 @@ from opentps_brimstone.engine.columns import Columns, assembled
 from opentps_brimstone.engine.ct_input import checked_grid, mass_density, rows_inside
 from opentps_brimstone.engine.errors import EngineError
 from opentps_brimstone.engine.fields import Field, check_mu, fields_of, with_beamlets
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.process import (
     ENGINE_VARIABLE,
     engine_file,
@@ -43,7 +43,14 @@ from opentps_brimstone.model.influence import DoseInfluence
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["EngineError", "beamlet_influence", "compute_beamlets", "compute_dose", "engine_info"]
+__all__ = [
+    "EngineError",
+    "beamlet_influence",
+    "compute_beamlets",
+    "compute_photon_dose",
+    "engine_info",
+    "photon_dose",
+]
 
 
 # ------------------------------------------------------------------------------------------------- public functions
@@ -116,63 +123,20 @@ def compute_beamlets(
         If the engine or its kernels are missing, it cannot run, is killed or writes invalid output; with its last
         lines.
     """
-    asked = _Asked(ct, plan, EngineChoice(engine, scatter, kernels), density_table, overrides)
-    options = _run_options(processes, cache, progress)
+    run = RunOptions(processes, cache, progress)
+    asked = _Asked(ct, plan, DoseOptions(EngineChoice(engine, scatter, kernels), density_table, overrides, run))
     inside = rows_inside(roi, asked.grid)
-    if asked.choice.is_native:
-        ours = asked.cone_matrix(_wanted(inside, asked.grid), options)
+    if asked.options.choice.is_native:
+        ours = asked.cone_matrix(_wanted(inside, asked.grid))
         matrix = with_rows(ours, theirs_from_ours(asked.grid.shape))
         matrix = Columns(matrix.indptr, matrix.indices, matrix.data).inside(inside).matrix(asked.grid.n_voxels)
     else:
-        with contextlib.closing(asked.program_columns(asked.fields, options)) as segments:
+        with contextlib.closing(asked.program_columns(asked.fields)) as segments:
             matrix = assembled([columns.inside(inside) for columns in segments], asked.grid.n_voxels)
     return _sparse_beamlets(matrix, asked.grid, asked.plan)
 
 
-def beamlet_influence(
-    ct: Any,
-    plan: Any,
-    *,
-    engine: str = "native",
-    scatter: str = "opentps",
-    kernels: str | Path | None = None,
-    density_table: Any = None,
-    overrides: Sequence[Mapping[str, Any]] | None = None,
-    processes: int | None = None,
-    cache: bool | BeamletCache = True,
-    progress: bool | Callable[[int, int], Any] = True,
-    wanted: BoolArray | None = None,
-) -> DoseInfluence:
-    """Compute the dose influence matrix of an OpenTPS plan.
-
-    Parameters
-    ----------
-    ct, plan, engine, scatter, kernels, density_table, overrides, processes, cache, progress
-        As for `compute_beamlets`.
-    wanted : ndarray of bool, shape (nx, ny, nz), optional
-        Voxels that get a dose although they are air beside the patient.
-
-    Returns
-    -------
-    DoseInfluence
-
-    Raises
-    ------
-    TypeError, ValueError, DoseMemoryError, EngineError
-        As `compute_beamlets`.
-    """
-    asked = _Asked(ct, plan, EngineChoice(engine, scatter, kernels), density_table, overrides)
-    options = _run_options(processes, cache, progress)
-    if asked.choice.is_native:
-        matrix = asked.cone_matrix(wanted, options)
-    else:
-        with contextlib.closing(asked.program_columns(asked.fields, options)) as segments:
-            theirs = assembled(list(segments), asked.grid.n_voxels)
-        matrix = with_rows(theirs, row_permutation(asked.grid.shape))
-    return DoseInfluence(matrix, asked.grid, layout_from_opentps(asked.plan))
-
-
-def compute_dose(
+def compute_photon_dose(
     ct: Any,
     plan: Any,
     *,
@@ -215,17 +179,9 @@ def compute_dose(
     DoseMemoryError, EngineError
         As `compute_beamlets`.
     """
-    asked = _Asked(ct, plan, EngineChoice(engine, scatter, kernels), density_table, overrides)
-    check_mu(plan)
-    options = _run_options(processes, cache, progress)
-    inside = rows_inside(roi, asked.grid)
-    if asked.choice.is_native:
-        dose = asked.cone_dose(_wanted(inside, asked.grid) if wanted is None else wanted, options)
-    else:
-        dose = asked.program_dose(options)
-    if inside is not None:
-        dose[~_in_our_order(inside, asked.grid)] = 0.0
-    return _dose_image(dose * asked.plan.numberOfFractionsPlanned, asked.grid)
+    run = RunOptions(processes, cache, progress)
+    options = DoseOptions(EngineChoice(engine, scatter, kernels), density_table, overrides, run)
+    return photon_dose(ct, plan, options, roi=roi, wanted=wanted)
 
 
 def engine_info() -> dict[str, Any]:
@@ -260,57 +216,109 @@ def engine_info() -> dict[str, Any]:
     return info
 
 
+# ------------------------------------------------------------------------------------------------- for other modules
+
+
+def beamlet_influence(ct: Any, plan: Any, options: DoseOptions, wanted: BoolArray | None = None) -> DoseInfluence:
+    """Compute the dose influence matrix of an OpenTPS plan.
+
+    Parameters
+    ----------
+    ct, plan
+        As for `compute_beamlets`, whose errors are raised.
+    options : DoseOptions
+    wanted : ndarray of bool, shape (nx, ny, nz), optional
+        Voxels that get a dose although they are air beside the patient.
+
+    Returns
+    -------
+    DoseInfluence
+    """
+    asked = _Asked(ct, plan, options)
+    if options.choice.is_native:
+        matrix = asked.cone_matrix(wanted)
+    else:
+        with contextlib.closing(asked.program_columns(asked.fields)) as segments:
+            theirs = assembled(list(segments), asked.grid.n_voxels)
+        matrix = with_rows(theirs, row_permutation(asked.grid.shape))
+    return DoseInfluence(matrix, asked.grid, layout_from_opentps(asked.plan))
+
+
+def photon_dose(ct: Any, plan: Any, options: DoseOptions, *, roi: Any = None, wanted: BoolArray | None = None) -> Any:
+    """Compute what `compute_photon_dose` does, with options that are collected already.
+
+    Parameters
+    ----------
+    ct, plan, roi, wanted
+        As for `compute_photon_dose`, whose errors are raised.
+    options : DoseOptions
+
+    Returns
+    -------
+    opentps DoseImage
+    """
+    asked = _Asked(ct, plan, options)
+    check_mu(plan)
+    inside = rows_inside(roi, asked.grid)
+    if options.choice.is_native:
+        dose = asked.cone_dose(_wanted(inside, asked.grid) if wanted is None else wanted)
+    else:
+        dose = asked.program_dose()
+    if inside is not None:
+        dose[~_in_our_order(inside, asked.grid)] = 0.0
+    return _dose_image(dose * asked.plan.numberOfFractionsPlanned, asked.grid)
+
+
 # ------------------------------------------------------------------------------------------------- input
 
 
 class _Asked:
     """CT and plan of a calculation, checked; the plan is a copy in which every segment has beamlets."""
 
-    def __init__(
-        self, ct: Any, plan: Any, choice: EngineChoice, table: Any, overrides: Sequence[Mapping[str, Any]] | None
-    ) -> None:
-        self.choice = choice
+    def __init__(self, ct: Any, plan: Any, options: DoseOptions) -> None:
+        self.options = options
         self.grid = checked_grid(ct)
         self.plan = with_beamlets(plan)
         self.fields = fields_of(self.plan)
         self.isocenter = plan_isocenter(self.plan, self.grid)
-        self.density = mass_density(ct.imageArray, table, overrides, self.plan)
+        self.density = mass_density(ct.imageArray, options.density_table, options.overrides, self.plan)
 
-    def cone_engine(self, wanted: BoolArray | None, options: RunOptions) -> ConeEngine:
+    def cone_engine(self, wanted: BoolArray | None) -> ConeEngine:
+        choice = self.options.choice
         return ConeEngine(
             self.density,
             self.grid,
-            scatter=self.choice.scatter,
-            kernels=self.choice.kernels,
+            scatter=choice.scatter,
+            kernels=choice.kernels,
             wanted=wanted,
-            threads=options.threads,
+            threads=self.options.run.threads,
         )
 
     def cone_field(self, field: Field) -> BeamletField:
         view = BeamView.from_angles(iec_from_opentps(*field.angles_deg), self.isocenter, field.sad_mm)
         return BeamletField(view, field.xy_mm, field.spacing_mm)
 
-    def cone_matrix(self, wanted: BoolArray | None, options: RunOptions) -> Any:
+    def cone_matrix(self, wanted: BoolArray | None) -> Any:
         """Beamlet doses by this package's engine, rows in C order."""
         fields = [self.cone_field(field) for field in self.fields]
-        return self.cone_engine(wanted, options).beamlets(fields, options.progress)
+        return self.cone_engine(wanted).beamlets(fields, self.options.run.progress)
 
-    def cone_dose(self, wanted: BoolArray | None, options: RunOptions) -> FloatArray:
+    def cone_dose(self, wanted: BoolArray | None) -> FloatArray:
         """Dose per fraction by this package's engine, shape of the grid."""
         used = [field.with_mu() for field in self.fields if (field.mu > 0).any()]
         fields = [self.cone_field(field) for field in used]
-        return self.cone_engine(wanted, options).dose(fields, [field.mu for field in used], options.progress)
+        return self.cone_engine(wanted).dose(fields, [field.mu for field in used], self.options.run.progress)
 
-    def program_columns(self, fields: Sequence[Field], options: RunOptions) -> Generator[Columns, None, None]:
+    def program_columns(self, fields: Sequence[Field]) -> Generator[Columns, None, None]:
         """Beamlet doses by OpenTPS's program, rows in its order."""
         density = ct_image(self.density, self.grid, "density")
-        return ProgramRun(density, self.isocenter, fields, options).columns()
+        return ProgramRun(density, self.isocenter, fields, self.options.run).columns()
 
-    def program_dose(self, options: RunOptions) -> FloatArray:
+    def program_dose(self) -> FloatArray:
         """Dose per fraction by OpenTPS's program, shape of the grid."""
-        fields = self.fields if options.cache else [field.with_mu() for field in self.fields]
+        fields = self.fields if self.options.run.cache else [field.with_mu() for field in self.fields]
         dose = np.zeros(self.grid.n_voxels)
-        with contextlib.closing(self.program_columns(fields, options)) as segments:
+        with contextlib.closing(self.program_columns(fields)) as segments:
             for field, columns in zip(fields, segments, strict=True):
                 dose += columns.matrix(self.grid.n_voxels) @ field.mu
         return np.ascontiguousarray(_in_our_order(dose, self.grid))
@@ -323,15 +331,6 @@ def _in_our_order(rows: Any, grid: VoxelGrid) -> Any:
 
 def _wanted(inside: BoolArray | None, grid: VoxelGrid) -> BoolArray | None:
     return None if inside is None else np.ascontiguousarray(_in_our_order(inside, grid))
-
-
-def _run_options(
-    processes: int | None, cache: bool | BeamletCache, progress: bool | Callable[[int, int], Any]
-) -> RunOptions:
-    """Options with the number of processes, and the cache itself or False."""
-    if not isinstance(cache, bool | BeamletCache):
-        raise TypeError(f"cache must be True, False or a BeamletCache, got {cache!r}")
-    return RunOptions(thread_count(processes), BeamletCache() if cache is True else cache, progress)
 
 
 # ------------------------------------------------------------------------------------------------- output

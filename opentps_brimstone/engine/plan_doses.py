@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
-from opentps_brimstone._util.progress import Progress
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets
 from opentps_brimstone.adapters.plan import layout_from_opentps
 from opentps_brimstone.adapters.series import ct_on_dose_grid, new_photon_plan
 from opentps_brimstone.engine import compute
-from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView, ConeEngine
 from opentps_brimstone.engine.ct_input import check_hu, mass_density
 from opentps_brimstone.model.beam import SAD_MM
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
 
 if TYPE_CHECKING:
+    from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.model.beam import Beam
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.model.plan import Plan
@@ -28,18 +26,7 @@ if TYPE_CHECKING:
 
 
 def compute_influence(
-    plan: Plan,
-    beamlets_mm: Sequence[FloatArray],
-    spacing_mm: float,
-    *,
-    engine: str = "native",
-    scatter: str = "opentps",
-    kernels: str | Path | None = None,
-    density_table: Any = None,
-    overrides: Sequence[Mapping[str, Any]] | None = None,
-    processes: int | None = None,
-    cache: Any = True,
-    progress: Progress = False,
+    plan: Plan, beamlets_mm: Sequence[FloatArray], spacing_mm: float, options: DoseOptions
 ) -> DoseInfluence:
     """Compute beamlet doses for a plan.
 
@@ -51,8 +38,7 @@ def compute_influence(
         Beamlet centers of each beam in the beam's eye view.
     spacing_mm : float
         Beamlet size.
-    engine, scatter, kernels, density_table, overrides, processes, cache, progress
-        As for `opentps_brimstone.engine.compute_beamlets`.
+    options : DoseOptions
 
     Returns
     -------
@@ -62,71 +48,36 @@ def compute_influence(
     Raises
     ------
     ValueError
-        If the CT is not one of HU, or an option is invalid.
+        If the CT is not one of HU.
     DoseMemoryError
         If the doses would not fit into memory.
     EngineError
         If the engine fails.
     """
-    choice = EngineChoice(engine, scatter, kernels)
     sizes = [(spacing_mm, spacing_mm)] * len(plan.beams)
-    if not choice.is_native:
+    if not options.choice.is_native:
         photon_plan = new_photon_plan(plan, beamlets_mm, sizes, None)
-        return compute.beamlet_influence(
-            ct_on_dose_grid(plan),
-            photon_plan,
-            engine=engine,
-            density_table=density_table,
-            overrides=overrides,
-            processes=processes,
-            cache=cache,
-            progress=progress,
-        )
-    cones = plan_engine(plan, choice, density_table, overrides, processes)
+        return compute.beamlet_influence(ct_on_dose_grid(plan), photon_plan, options)
     fields = [
         BeamletField(beam_view(beam), xy, size) for beam, xy, size in zip(plan.beams, beamlets_mm, sizes, strict=True)
     ]
     beam_index = np.repeat(np.arange(len(fields)), [len(xy) for xy in beamlets_mm])
     layout = BeamletLayout(np.concatenate(beamlets_mm), beam_index, np.array(sizes))
-    return DoseInfluence(cones.beamlets(fields, progress), plan.grid, layout)
+    return DoseInfluence(_plan_engine(plan, options).beamlets(fields, options.run.progress), plan.grid, layout)
 
 
-def plan_engine(
-    plan: Plan,
-    choice: EngineChoice,
-    density_table: Any,
-    overrides: Sequence[Mapping[str, Any]] | None,
-    processes: int | None,
-) -> ConeEngine:
-    """Collapsed cone engine of this package for the CT of a plan, on its dose grid.
-
-    Parameters
-    ----------
-    plan : Plan
-        With a series.
-    choice : EngineChoice
-    density_table, overrides, processes
-        As for `compute_influence`.
-
-    Returns
-    -------
-    ConeEngine
-
-    Raises
-    ------
-    ValueError, EngineError
-        As `compute_influence`.
-    """
+def _plan_engine(plan: Plan, options: DoseOptions) -> ConeEngine:
+    """Set up this package's engine for the CT of a plan, on its dose grid."""
     assert plan.series is not None
     assert plan.ct_hu is not None
     check_hu(plan.ct_hu, plan.series.name)
     return ConeEngine(
-        mass_density(plan.ct_hu, density_table, overrides),
+        mass_density(plan.ct_hu, options.density_table, options.overrides),
         plan.grid,
-        scatter=choice.scatter,
-        kernels=choice.kernels,
+        scatter=options.choice.scatter,
+        kernels=options.choice.kernels,
         wanted=inside_any(plan.structures.values()),
-        threads=processes,
+        threads=options.run.threads,
     )
 
 
@@ -172,7 +123,7 @@ def plan_influence(
     ct: Any,
     grid: VoxelGrid,
     beamlets: Any,
-    engine_options: dict[str, Any],
+    options: DoseOptions,
     wanted: BoolArray | None = None,
 ) -> DoseInfluence:
     """Dose influence matrix from given beamlets, those of the plan design if they fit, or the dose engine.
@@ -184,8 +135,7 @@ def plan_influence(
     grid : VoxelGrid
         That of `ct`.
     beamlets : opentps SparseBeamlets or None
-    engine_options : dict
-        For `opentps_brimstone.engine.compute_beamlets`.
+    options : DoseOptions
     wanted : ndarray of bool, shape of the grid, optional
         Voxels that get a dose although they are air beside the patient.
 
@@ -207,7 +157,7 @@ def plan_influence(
     else:
         beamlets = _beamlets_of_design(photon_plan, grid)
     if beamlets is None:
-        return compute.beamlet_influence(ct, photon_plan, wanted=wanted, **engine_options)
+        return compute.beamlet_influence(ct, photon_plan, options, wanted)
     return dose_influence_from_sparse_beamlets(beamlets, photon_plan, grid)
 
 

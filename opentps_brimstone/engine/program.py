@@ -14,6 +14,8 @@ from opentps_brimstone._typing import AnyArray
 from opentps_brimstone._util.interrupts import short_lived_folder
 from opentps_brimstone._util.progress import following
 from opentps_brimstone._util.run_options import RunOptions
+from opentps_brimstone._util.threads import thread_count
+from opentps_brimstone.engine.cache import BeamletCache
 from opentps_brimstone.engine.columns import Columns, row_of_index
 from opentps_brimstone.engine.fields import Field
 from opentps_brimstone.engine.process import BeamletDose, Workspace
@@ -32,8 +34,9 @@ class ProgramRun:
         self._density = density
         self._isocenter_mm = isocenter_mm
         self._fields = fields
-        self._cache: Any = options.cache or None
-        self._options = options
+        self._cache: Any = BeamletCache() if options.cache is True else options.cache or None
+        self._progress = options.progress
+        self._n_processes = thread_count(options.threads)
         self._row_of_index = row_of_index(density.imageArray.shape)
 
     def columns(self) -> Generator[Columns, None, None]:
@@ -84,8 +87,8 @@ class ProgramRun:
             texts += field.specifications(first_number=len(texts))
         if not texts:
             return
-        with following(self._options.progress, len(texts), "CCC dose engine", "beamlet") as report:
-            yield from workspace.doses(texts, self._density.imageArray.shape, self._options.threads or 1, report)
+        with following(self._progress, len(texts), "CCC dose engine", "beamlet") as report:
+            yield from workspace.doses(texts, self._density.imageArray.shape, self._n_processes, report)
 
     def _description(self, field: Field) -> dict[str, Any]:
         gantry, couch, collimator = field.angles_deg

@@ -13,10 +13,9 @@ is scaled.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from opentps_brimstone.sequencing.segment_weights import (
 
 if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+    from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.optimization.settings import OptimizerSettings
@@ -329,15 +329,15 @@ def make_deliverable(
     """
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
     from opentps_brimstone.adapters.segments import merged_plan
+    from opentps_brimstone.engine.choice import EngineChoice
+    from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.engine.plan_doses import inside_any
     from opentps_brimstone.integration.engine_check import check_engine, checked_verify
     from opentps_brimstone.integration.photon_plan import plan_terms
 
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
     checked_verify(verify)
-    options = RunOptions(processes, cache, progress)
-    physics = {"engine": engine, "density_table": density_table, "overrides": overrides}
-    run = {**options.keywords(), **physics}
+    options = DoseOptions(EngineChoice(engine), density_table, overrides, RunOptions(processes, cache, progress))
     clock = StageTimes()
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
@@ -349,15 +349,15 @@ def make_deliverable(
     n_apertures = sum(len(beam.apertures) for beam in beams)
     _log.info("sequencing (%.1f s): %d segments", clock.lap("sequencing"), n_apertures)
 
-    influence = _influence(beamlets, photon_plan, ct, grid, run, inside_any(structure for structure, _ in terms))
+    influence = _influence(beamlets, photon_plan, ct, grid, options, inside_any(structure for structure, _ in terms))
     wanted = influence.reached
     fractions = int(photon_plan.numberOfFractionsPlanned)
     optimized_dose = influence.dose(mu, fractions)
-    planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, engine, options)
+    planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, options)
     beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
 
-    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, run, wanted), beams)
+    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, options, wanted), beams)
     weights = optimize_segment_weights(
         segments,
         terms,
@@ -376,16 +376,14 @@ def make_deliverable(
 
     written, _ = _written(photon_plan, beams, spacing_mm)
     merged = merged_plan(written)
-    dose = _recalculated(ct, merged, run, wanted)
+    dose = _recalculated(ct, merged, options, wanted)
     difference = largest_difference(dose, segments.dose(weights.mu, fractions))
     took = clock.lap("recalculation")
     _log.info("recalculation (%.1f s): differs by at most %.1e of the maximum", took, difference)
     gamma = _gamma(optimized_dose, dose, grid)
     check = None
     if delivered.choice.is_native:
-        check = check_engine(
-            merged, ct, dose, grid, verify, processes=processes, density_table=density_table, overrides=overrides
-        )
+        check = check_engine(merged, ct, dose, grid, verify, options.running(progress=False))
         _log.info("OpenTPS's program (%.1f s): %s", clock.lap("OpenTPS's program"), check)
     if write_back:
         from opentps_brimstone.adapters.privates import set_beams
@@ -413,7 +411,7 @@ def make_deliverable(
 
 def _sequencing(given: SequencingSettings | None, **overrides: Any) -> SequencingSettings:
     stated = {name: value for name, value in overrides.items() if value is not None}
-    return dataclasses.replace(given or SequencingSettings(), **stated)
+    return replace(given or SequencingSettings(), **stated)
 
 
 def _collimator(mlc: MLC | str, layout: BeamletLayout) -> MLC:
@@ -434,14 +432,14 @@ def _written(
 
 
 def _influence(
-    beamlets: Any, photon_plan: Any, ct: Any, grid: VoxelGrid, run: dict[str, Any], wanted: BoolArray | None
+    beamlets: Any, photon_plan: Any, ct: Any, grid: VoxelGrid, options: DoseOptions, wanted: BoolArray | None
 ) -> DoseInfluence:
     """Doses of the plan's beamlets: those given, of the plan design, or computed."""
     from opentps_brimstone.adapters.plan import layout_from_opentps
     from opentps_brimstone.engine.plan_doses import plan_influence
 
     if not isinstance(beamlets, DoseInfluence):
-        return plan_influence(photon_plan, ct, grid, beamlets, run, wanted)
+        return plan_influence(photon_plan, ct, grid, beamlets, options, wanted)
     n_beamlets = layout_from_opentps(photon_plan).n_beamlets
     if beamlets.layout.n_beamlets != n_beamlets:
         raise ValueError(f"the beamlets given are {beamlets.layout.n_beamlets}, but the plan has {n_beamlets} beamlets")
@@ -457,15 +455,14 @@ def _calibrations(
     ct: Any,
     spacing_mm: tuple[float, float],
     reference: ReferenceField | None,
-    engine: str,
-    options: RunOptions,
+    options: DoseOptions,
 ) -> tuple[Calibration, Calibration]:
     """Calibrate for the beamlets of the given plan and for those of its segments."""
     from opentps_brimstone.engine.calibration import calibrate, calibrate_plan
 
-    run = {"engine": engine, **options.keywords(), "progress": False}
-    planned = calibrate_plan(photon_plan, ct, reference, **run)
-    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, **run)
+    how = (options.choice, replace(options.run, progress=False))
+    planned = calibrate_plan(photon_plan, ct, reference, *how)
+    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, *how)
 
 
 def _cells(
@@ -474,7 +471,7 @@ def _cells(
     grid: VoxelGrid,
     beams: Sequence[SequencedBeam],
     spacing_mm: tuple[float, float],
-    run: dict[str, Any],
+    options: DoseOptions,
     wanted: BoolArray,
 ) -> DoseInfluence:
     """Compute the doses of the beamlets that OpenTPS makes of the segments."""
@@ -483,14 +480,14 @@ def _cells(
 
     # All beamlets of the plan and not only the open ones: another sequence then finds them in the cache.
     split = split_beamlets(photon_plan, beams, spacing_mm)
-    return plan_influence(split, ct, grid, None, run, wanted)
+    return plan_influence(split, ct, grid, None, options, wanted)
 
 
-def _recalculated(ct: Any, merged: Any, run: dict[str, Any], wanted: BoolArray) -> FloatArray:
+def _recalculated(ct: Any, merged: Any, options: DoseOptions, wanted: BoolArray) -> FloatArray:
     """Recompute the dose from the segments alone."""
-    from opentps_brimstone.engine import compute_dose
+    from opentps_brimstone.engine.compute import photon_dose
 
-    image = compute_dose(ct, merged, wanted=wanted, **{**run, "cache": False})
+    image = photon_dose(ct, merged, options.running(cache=False), wanted=wanted)
     return np.asarray(image.imageArray, dtype=np.float64)
 
 
@@ -499,8 +496,8 @@ def _with_mu(beams: Sequence[SequencedBeam], mu: FloatArray) -> list[SequencedBe
     values = iter(mu.tolist())
     changed = []
     for beam in beams:
-        apertures = [dataclasses.replace(aperture, mu=next(values)) for aperture in beam.apertures]
-        changed.append(dataclasses.replace(beam, apertures=tuple(each for each in apertures if each.mu > 0)))
+        apertures = [replace(aperture, mu=next(values)) for aperture in beam.apertures]
+        changed.append(replace(beam, apertures=tuple(each for each in apertures if each.mu > 0)))
     return changed
 
 

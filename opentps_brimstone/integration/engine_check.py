@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,14 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.copies import copy_plan
 from opentps_brimstone.adapters.plan import remove_beamlets, write_beamlet_mu
-from opentps_brimstone.engine.compute import beamlet_influence, compute_dose
+from opentps_brimstone.engine.choice import EngineChoice
+from opentps_brimstone.engine.compute import beamlet_influence, photon_dose
 from opentps_brimstone.engine.ct_input import mass_density
 from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate
 from opentps_brimstone.evaluation.extremes import largest_difference
 
 if TYPE_CHECKING:
+    from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["VERIFY", "EngineCheck", "check_engine"]
@@ -108,12 +109,8 @@ def check_engine(
     ct: Any,
     dose: FloatArray,
     grid: VoxelGrid,
-    verify: str = "auto",
-    *,
-    density_table: Any = None,
-    overrides: Any = None,
-    processes: int | None = None,
-    progress: bool | Callable[[int, int], Any] = False,
+    verify: str,
+    options: DoseOptions,
 ) -> EngineCheck:
     """Compare a dose of this package's engine with OpenTPS's program.
 
@@ -128,8 +125,8 @@ def check_engine(
         Of the dose.
     verify : {"auto", "full", "sample", "none"}
         As `VERIFY` explains. The beamlets of a sample are drawn from those with MU, the same ones for the same plan.
-    density_table, overrides, processes, progress
-        As for `opentps_brimstone.engine.compute_dose`.
+    options : DoseOptions
+        With which this package's engine computed it; nothing is taken from the cache.
 
     Returns
     -------
@@ -145,19 +142,19 @@ def check_engine(
     n_beamlets = int(np.count_nonzero(np.array(photon_plan.beamletMUs) > 0))
     if checked_verify(verify) == "none":
         return EngineCheck("none", n_beamlets)
-    physics = {"density_table": density_table, "overrides": overrides}
-    run: dict[str, Any] = {"processes": processes, "progress": progress, "cache": False}
-    counted = mass_density(np.asarray(ct.imageArray), density_table, overrides, photon_plan) > _AIR_G_CM3
+    own = options.running(cache=False)
+    program = replace(own, choice=EngineChoice("opentps"))
+    counted = mass_density(np.asarray(ct.imageArray), own.density_table, own.overrides, photon_plan) > _AIR_G_CM3
     if verify != "full":
         started = time.perf_counter()
         sample, n_checked = _sampled(photon_plan)
-        theirs = beamlet_influence(ct, sample, engine="opentps", **physics, **run).matrix
+        theirs = beamlet_influence(ct, sample, program).matrix
         full_s = (time.perf_counter() - started) * n_beamlets / n_checked
         if verify == "sample" or full_s > FULL_WITHIN_S:
-            ours = beamlet_influence(ct, sample, **physics, **run).matrix
+            ours = beamlet_influence(ct, sample, own).matrix
             return EngineCheck("sample", n_beamlets, n_checked, *_of_columns(ours, theirs, counted.ravel()))
         _log.debug("a full recalculation by OpenTPS's program takes about %.0f s", full_s)
-    image = compute_dose(ct, photon_plan, engine="opentps", **physics, **run)
+    image = photon_dose(ct, photon_plan, program)
     expected = np.where(counted, np.asarray(image.imageArray, dtype=np.float64), 0.0)
     found = np.where(counted, dose, 0.0)
     gamma = gamma_analysis(

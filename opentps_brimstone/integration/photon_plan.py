@@ -16,6 +16,7 @@ from opentps_brimstone.adapters.plan import (
 )
 from opentps_brimstone.adapters.series import attach_opentps_plan
 from opentps_brimstone.adapters.versions import is_objectives_list, objectives_in
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.plan_doses import inside_any, plan_influence
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
@@ -65,6 +66,7 @@ def plan_from_opentps(
     EngineError
         If the dose engine fails.
     """
+    options = DoseOptions.from_keywords(**engine_options)
     validate_photon_plan(photon_plan)
     grid = voxel_grid(ct)
     targets = target_names(photon_plan.planDesign)
@@ -75,7 +77,7 @@ def plan_from_opentps(
     ]
     _check_structures(structures, grid)
     warn_of_doubts(photon_plan, ct, rois)
-    influence = plan_influence(photon_plan, ct, grid, beamlets, engine_options, inside_any(structures))
+    influence = plan_influence(photon_plan, ct, grid, beamlets, options, inside_any(structures))
     plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
     attach_opentps_plan(plan, photon_plan, ct)
     return plan
@@ -161,6 +163,7 @@ def optimize_photon_plan(
     >>> photon_plan.beamletMUs.shape == result.beamlet_weights.shape
     True
     """
+    options = DoseOptions.from_keywords(progress=progress, **engine_options)
     validate_photon_plan(photon_plan)
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
@@ -169,7 +172,6 @@ def optimize_photon_plan(
     warn_of_doubts(photon_plan, ct, _rois_of(objectives))
     if initial_weights is not None:
         checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
-    options = {"progress": progress, **engine_options}
     influence = plan_influence(photon_plan, ct, grid, beamlets, options, inside_any(structures))
     optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
     result = optimizer.optimize(
@@ -268,6 +270,3 @@ def _check_structures(structures: Iterable[Structure], grid: VoxelGrid) -> None:
             )
         if named.setdefault(structure.name, structure) is not structure:
             raise ValueError(f"two structures are called {structure.name!r}: give each a name of its own")
-
-
-# ----------------------------------------------------------------------------------------------- the dose influence

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import voxel_grid
 from opentps_brimstone.engine.calibration import calibrate
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import ConeEngine
 from opentps_brimstone.engine.ct_input import check_hu, mass_density
 from opentps_brimstone.engine.monitor_units import ReferenceField
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.plan_doses import inside_any
 from opentps_brimstone.integration.fluences import Fluence, PhotonPlanFluence, PlanFluence, SegmentFluence
 from opentps_brimstone.model.dose import DoseArray
@@ -27,7 +29,6 @@ from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
 
 if TYPE_CHECKING:
-    from opentps_brimstone.engine.monitor_units import Calibration
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.sequencing import SequencedBeam
 
@@ -122,14 +123,15 @@ def compute_dose(
     >>> bool(dose[0, 6, 6] > plan.get_dose()[0, 6, 6])  # beside the field, where scatter of beamlets does not reach
     True
     """
-    choice = EngineChoice("native", scatter, kernels)
+    run = RunOptions(processes, progress=progress)
+    options = DoseOptions(EngineChoice("native", scatter, kernels), density_table, overrides, run)
     fluence, own_mu = _fluence(plan, segments)
     given_mu = _checked_mu(mu or own_mu)
-    patient = _patient(plan, ct, density_table, overrides, dose_grid_mm)
+    patient = _patient(plan, ct, options, dose_grid_mm)
     engine = ConeEngine(
         patient.density, patient.grid, scatter=scatter, kernels=kernels, wanted=patient.wanted, threads=processes
     )
-    scale = _scale(fluence, given_mu, patient.grid, choice, reference, processes)
+    scale = _scale(fluence, given_mu, patient.grid, reference, options)
     if scatter == "full":
         dose = engine.fluence_dose(fluence.openings(), progress)
     else:
@@ -176,8 +178,7 @@ class _Patient:
 def _patient(
     plan: Any,
     ct: Any,
-    density_table: Any,
-    overrides: Sequence[Mapping[str, Any]] | None,
+    options: DoseOptions,
     dose_grid_mm: float | tuple[float, float, float] | None,
 ) -> _Patient:
     if isinstance(plan, Plan):
@@ -200,7 +201,7 @@ def _patient(
         hu, grid, name, structures = ct.imageArray, voxel_grid(ct), ct.name, []
     check_hu(hu, name)
     design = getattr(plan, "photon_plan", plan)
-    density = mass_density(hu, density_table, overrides, design)
+    density = mass_density(hu, options.density_table, options.overrides, design)
     return _Patient(density, grid, inside_any(structures))
 
 
@@ -211,34 +212,23 @@ def _scale(
     fluence: Fluence,
     given_mu: str,
     grid: VoxelGrid,
-    choice: EngineChoice,
     reference: ReferenceField | None,
-    processes: int | None,
+    options: DoseOptions,
 ) -> float:
     """MU of the engine as it computes here, of one MU as it is given."""
+    choice = options.choice
     if given_mu == "engine" and choice.scatter == "opentps":
         return 1.0
     chosen = reference or ReferenceField(sad_mm=_only("source-axis distances", fluence.distances_mm()))
     size = _only("sizes of beamlets", fluence.beamlet_sizes_mm())
-    here = _calibrated(size, grid, choice, chosen, processes)
+    run = replace(options.run, progress=False)
+    here = calibrate(size, grid.spacing_mm, chosen, choice, run)
     if given_mu == "machine":
         _log.info("%s", here)
         return 1 / here.factor
-    there = _calibrated(size, grid, replace(choice, scatter="opentps"), chosen, processes)
+    there = calibrate(size, grid.spacing_mm, chosen, replace(choice, scatter="opentps"), run)
     _log.info("MU of beamlets of %s mm become %.4f MU with full scatter", size, there.factor / here.factor)
     return there.factor / here.factor
-
-
-def _calibrated(
-    size_mm: tuple[float, float],
-    grid: VoxelGrid,
-    choice: EngineChoice,
-    reference: ReferenceField,
-    processes: int | None,
-) -> Calibration:
-    return calibrate(
-        size_mm, grid.spacing_mm, reference, scatter=choice.scatter, kernels=choice.kernels, processes=processes
-    )
 
 
 def _only(what: str, values: set[Any]) -> Any:

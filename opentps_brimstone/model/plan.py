@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.tables import html_table
 from opentps_brimstone.model.beam import Beam, beamlets_on_target, checked_angle
 from opentps_brimstone.model.dose import DoseArray
@@ -475,8 +476,12 @@ class Plan:
         EngineError
             If the dose engine fails.
         """
+        from opentps_brimstone.engine.choice import EngineChoice
+        from opentps_brimstone.engine.options import DoseOptions
         from opentps_brimstone.engine.plan_doses import compute_influence
 
+        run = RunOptions(processes, cache, progress)
+        options = DoseOptions(EngineChoice(engine, scatter, kernels), density_table, overrides, run)
         if self.series is None or self._opentps_plan is not None:
             raise ValueError("this plan came with its dose influence; it cannot be computed again")
         if not self._beams:
@@ -490,19 +495,7 @@ class Plan:
         common_isocenter([(beam.name, beam.isocenter) for beam in self._beams])
         share = self._target_share(targets)
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
-        self._influence = compute_influence(
-            self,
-            xy,
-            float(beamlet_spacing_mm),
-            engine=engine,
-            scatter=scatter,
-            kernels=kernels,
-            density_table=density_table,
-            overrides=overrides,
-            processes=processes,
-            cache=cache,
-            progress=progress,
-        )
+        self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options)
         self._weights = None
         return self._influence
 

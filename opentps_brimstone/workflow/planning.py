@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,7 +132,7 @@ def _leave_out_unreached(plan: Plan) -> None:
 def _settings(case: Case, options: RunOptions) -> OptimizerSettings:
     if options.threads is None:
         return case.optimizer
-    return dataclasses.replace(case.optimizer, threads=options.threads)
+    return replace(case.optimizer, threads=options.threads)
 
 
 def _optimize(case: Case, plan: Plan, options: RunOptions) -> _Optimized:
@@ -183,19 +182,21 @@ def _deliver(case: Case, plan: Plan, optimized: _Optimized, options: RunOptions)
 
 def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     """Recompute the dose of the fluence, without beamlets computed earlier."""
-    from opentps_brimstone.engine import compute_dose
     from opentps_brimstone.engine.calibration import calibrate_plan
+    from opentps_brimstone.engine.choice import EngineChoice
+    from opentps_brimstone.engine.compute import photon_dose
+    from opentps_brimstone.engine.options import DoseOptions
 
     opentps = _in_opentps(case, plan)
-    run = {"engine": case.engine, **options.keywords()}
-    wanted = plan.dose_influence.reached
-    image = compute_dose(opentps.ct, opentps.plan, wanted=wanted, **{**run, "cache": False})
+    anew = DoseOptions(EngineChoice(case.engine), run=replace(options, cache=False))
+    image = photon_dose(opentps.ct, opentps.plan, anew, wanted=plan.dose_influence.reached)
     dose = np.asarray(image.imageArray, dtype=np.float64)
     difference = largest_difference(dose, plan.get_dose())
-    calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, **{**run, "progress": False})
+    quiet = replace(options, progress=False)
+    calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, anew.choice, quiet)
     check = None
     if calibration.choice.is_native:
-        check = check_engine(opentps.plan, opentps.ct, dose, plan.grid, case.verify, processes=options.threads)
+        check = check_engine(opentps.plan, opentps.ct, dose, plan.grid, case.verify, replace(anew, run=quiet))
         _log.info("OpenTPS's program: %s", check)
     return _Recalculated(dose, difference, calibration, opentps.plan, None, check)
 

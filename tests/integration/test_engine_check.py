@@ -6,7 +6,8 @@ from small_case import small_phantom
 
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.plan import write_beamlet_mu
-from opentps_brimstone.engine import compute_dose
+from opentps_brimstone.engine import compute_photon_dose
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.integration import engine_check
 from opentps_brimstone.integration.engine_check import EngineCheck, check_engine
 
@@ -16,12 +17,12 @@ def case():
     phantom = small_phantom(6.0)
     ct, _, plan = to_opentps(phantom, 12.0)
     write_beamlet_mu(plan, np.random.default_rng(2).uniform(0.0, 3.0, plan.numberOfBeamlets).round())
-    return phantom, ct, plan, np.asarray(compute_dose(ct, plan, progress=False).imageArray)
+    return phantom, ct, plan, np.asarray(compute_photon_dose(ct, plan, progress=False).imageArray)
 
 
 def checked(case, verify, dose=None):
     phantom, ct, plan, own = case
-    return check_engine(plan, ct, own if dose is None else dose, phantom.grid, verify)
+    return check_engine(plan, ct, own if dose is None else dose, phantom.grid, verify, DoseOptions())
 
 
 def test_full(case):
@@ -67,9 +68,9 @@ def test_wrong_beamlets_do_not_pass(case, monkeypatch):
     """As a mirrored beam's eye view would give them."""
     right = engine_check.beamlet_influence
 
-    def mirrored(ct, plan, **options):
-        found = right(ct, plan, **options)
-        if options.get("engine") != "opentps":
+    def mirrored(ct, plan, options):
+        found = right(ct, plan, options)
+        if options.choice.is_native:
             found.matrix = found.matrix[:, ::-1]
         return found
 

@@ -18,11 +18,12 @@ from opentps_objects import (
     with_design,
 )
 
+from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
 from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 from opentps_brimstone.adapters.doubts import OpenTPSWarning
 from opentps_brimstone.adapters.plan import voxel_grid
-from opentps_brimstone.engine import compute_dose
+from opentps_brimstone.engine import compute_photon_dose
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
@@ -78,7 +79,7 @@ def test_plan_of_section_six_goes_through_the_whole_chain(tmp_path):
     assert plan.numberOfBeamlets == 36
     np.testing.assert_array_equal(plan.beamletMUs, result.beamlet_weights)
     np.testing.assert_array_equal(ct.imageArray, hu)
-    recalculated = compute_dose(ct, plan, progress=False).imageArray
+    recalculated = compute_photon_dose(ct, plan, progress=False).imageArray
     assert np.abs(recalculated - result.dose).max() <= 1e-4 * recalculated.max()
     assert recalculated[target.imageArray].mean() == pytest.approx(2.0, rel=0.05)
 
@@ -97,7 +98,7 @@ def test_couch_collimator_and_several_segments_recalculated():
     assert angles == [
         (s.gantryAngle_degree, s.couchAngle_degree, s.beamLimitingDeviceAngle_degree) for s in plan.beamSegments
     ]
-    recalculated = compute_dose(ct, plan, progress=False).imageArray
+    recalculated = compute_photon_dose(ct, plan, progress=False).imageArray
     assert np.abs(recalculated - result.dose).max() <= 1e-4 * recalculated.max()
     assert recalculated[target.imageArray].mean() == pytest.approx(10, rel=0.05)
 
@@ -187,8 +188,8 @@ def test_spacing_that_opentps_exchanged(plan, ct, target, organ, beamlets, no_en
 def test_beamlets_of_the_design_that_do_not_fit_are_not_used(plan, ct, target, beamlets, monkeypatch):
     asked_of_engine = []
 
-    def engine(ct, plan, *, wanted, **options):
-        asked_of_engine.append(options)
+    def engine(ct, plan, options, wanted):
+        asked_of_engine.append(options.run)
         return dose_influence_from_sparse_beamlets(beamlets, plan, voxel_grid(ct))
 
     monkeypatch.setattr("opentps_brimstone.engine.compute.beamlet_influence", engine)
@@ -197,7 +198,7 @@ def test_beamlets_of_the_design_that_do_not_fit_are_not_used(plan, ct, target, b
     other.doseOrigin = np.array(ct.origin) + 1
     plan.planDesign.beamlets = other
     plan_from_opentps(plan, ct, [target], processes=1, cache=False)
-    assert asked_of_engine == [{"processes": 1, "cache": False}]
+    assert asked_of_engine == [RunOptions(threads=1, cache=False, progress=True)]
 
 
 def test_what_looks_wrong_is_warned_of(ct, target, organ, no_engine):

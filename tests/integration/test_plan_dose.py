@@ -11,7 +11,7 @@ from small_case import small_phantom
 import opentps_brimstone as pb
 from opentps_brimstone.adapters.images import ct_image
 from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
-from opentps_brimstone.engine import DoseCanceledError, compute_dose as compute_photon_dose
+from opentps_brimstone.engine import DoseCanceledError, compute_photon_dose
 from opentps_brimstone.engine.calibration import calibrate
 from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 from opentps_brimstone.integration.plan_dose import compute_dose

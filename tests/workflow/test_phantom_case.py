@@ -196,11 +196,11 @@ def test_the_saved_segments_give_the_dose(delivered):
 
         from opentps_brimstone.adapters.phantom import to_opentps
         from opentps_brimstone.adapters.segments import merged_plan
-        from opentps_brimstone.engine.compute import compute_dose
+        from opentps_brimstone.engine.compute import compute_photon_dose
 
         plan = loadRTPlan(str(result.folder / "plan.tps"), "Photon")
         ct = to_opentps(small_phantom(), ALIGNED_MM).ct
-        dose = compute_dose(ct, merged_plan(plan), progress=False).imageArray
+        dose = compute_photon_dose(ct, merged_plan(plan), progress=False).imageArray
     in_body = np.asarray(ct.imageArray) > -890  # what reaches the air in structures at its surface is computed too
     np.testing.assert_allclose(dose[in_body], result.dose[in_body], atol=1e-6 * dose.max())
 
@@ -225,7 +225,7 @@ def test_report_and_pictures_show_what_is_delivered(delivered, tmp_path):
     "stage",
     [
         "opentps_brimstone.goal_planning.planner.GoalPlanner.optimize",
-        "opentps_brimstone.engine.compute_dose",
+        "opentps_brimstone.engine.compute.photon_dose",
         "opentps_brimstone.dicom.write_rt_dose",
     ],
 )
