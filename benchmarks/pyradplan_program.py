@@ -3,8 +3,9 @@
     python benchmarks/pyradplan_program.py OUT.npz [--beams 7] [--bixel 5]
 
 Run by an interpreter that has pyRadPlan 0.5 (which needs pydantic < 2.12 and numpydantic < 2); this file imports
-nothing else of the project. Everything is pyRadPlan's own: the phantom TG119 that it comes with, the objectives stored in it, the photon
-machine "Generic", its pencil beam engine, and `fluence_optimization` with its default problem and solver.
+nothing else of the project. Everything is pyRadPlan's own: the phantom TG119 that it comes with, the objectives stored
+in it, the photon machine "Generic", its pencil beam engine, and `fluence_optimization` with its default problem and
+solver.
 """
 
 from __future__ import annotations
