@@ -13,18 +13,13 @@ import matplotlib.pyplot as plt
 
 import opentps_brimstone as pb
 from opentps_brimstone.dicom.rt_dose import write_rt_dose
-from opentps_brimstone.dicom.series_writer import write_dicom_folder
 from opentps_brimstone.phantoms import make_phantom
 
 grid_mm = float(os.environ.get("BRIMSTONE_EXAMPLE_GRID_MM", "4"))
 beamlet_mm = float(os.environ.get("BRIMSTONE_EXAMPLE_BEAMLET_MM", "5"))
 
 # %%
-folder = Path("c-shape-dicom")
-write_dicom_folder(make_phantom("c-shape", grid_mm), folder)
-plan = pb.Plan(pb.Series.from_dicom(folder), number_of_fractions=25)
-for angle in range(0, 360, 40):
-    plan.add_beam(gantry_angle=angle)
+plan = make_phantom("c-shape", grid_mm).to_plan()
 plan.compute_dose_influence(beamlet_spacing_mm=beamlet_mm, margin_mm=5.0)
 
 

@@ -22,11 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
-from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
 from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.process import engine_file, kernel_folder
@@ -41,8 +39,7 @@ def calibrate(
     beamlet_mm: float | tuple[float, float],
     voxel_mm: float | tuple[float, float, float],
     reference: ReferenceField | None = None,
-    choice: EngineChoice | None = None,
-    run: RunOptions | None = None,
+    options: DoseOptions | None = None,
 ) -> Calibration:
     """Calibrate the dose engine for a size of beamlets and voxels.
 
@@ -54,11 +51,10 @@ def calibrate(
         Voxel size of the dose grid.
     reference : ReferenceField, optional
         Default: 10 × 10 cm², 10 cm deep at the isocenter, 1 cGy/MU.
-    choice : EngineChoice, optional
-        What doses are computed with. With ``scatter="full"`` the size of beamlets makes no difference.
-    run : RunOptions, optional
-        With a cache, what OpenTPS's program gives is looked up in the user's, and a new result stored there. This
-        package's engine always measures.
+    options : DoseOptions, optional
+        What computes doses; densities are those of the tank. With ``scatter="full"`` the size of beamlets makes no
+        difference. With a cache, what OpenTPS's program gives is looked up in the user's, and a new result stored
+        there; this package's engine always measures.
 
     Returns
     -------
@@ -80,21 +76,17 @@ def calibrate(
         "beamlet_mm": [width, height],
         "voxel_mm": [dx, dy, dz],
     }
-    choice, run = choice or EngineChoice(), run or RunOptions()
+    options = options or DoseOptions()
 
     def measure() -> float:
-        return _measured(chosen, (width, height), (dx, dy, dz), choice, run)
+        return _measured(chosen, (width, height), (dx, dy, dz), options)
 
-    gy = _cached(question, measure) if run.cache and not choice.is_native else measure()
-    return Calibration(gy, (width, height), (dx, dy, dz), chosen, choice)
+    gy = _cached(question, measure) if options.run.cache and not options.choice.is_native else measure()
+    return Calibration(gy, (width, height), (dx, dy, dz), chosen, options.choice)
 
 
 def calibrate_plan(
-    photon_plan: Any,
-    ct: Any,
-    reference: ReferenceField | None = None,
-    choice: EngineChoice | None = None,
-    run: RunOptions | None = None,
+    photon_plan: Any, ct: Any, reference: ReferenceField | None = None, options: DoseOptions | None = None
 ) -> Calibration:
     """Calibrate the dose engine for the beamlets of a plan and the voxels of its CT.
 
@@ -105,7 +97,7 @@ def calibrate_plan(
     ct : opentps CTImage
     reference : ReferenceField, optional
         By default that of `calibrate`, at the SAD of the plan.
-    choice, run
+    options : DoseOptions, optional
         As for `calibrate`.
 
     Returns
@@ -127,7 +119,7 @@ def calibrate_plan(
             "for one"
         )
     chosen = reference or ReferenceField(sad_mm=source_distance_mm(photon_plan))
-    return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, choice, run)
+    return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, options)
 
 
 def _sizes(what: str, given: Any, count: int, reference: ReferenceField) -> tuple[float, ...]:
@@ -144,15 +136,15 @@ def _measured(
     reference: ReferenceField,
     beamlet_mm: tuple[float, float],
     voxel_mm: tuple[float, float, float],
-    choice: EngineChoice,
-    run: RunOptions,
+    options: DoseOptions,
 ) -> float:
     from opentps_brimstone.engine.compute import photon_dose
     from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 
-    tank = water_tank(reference, voxel_mm, MARGIN_MM[choice.scatter])
+    tank = water_tank(reference, voxel_mm, MARGIN_MM[options.choice.scatter])
     plan = add_open_field(tank, reference, beamlet_mm)
-    dose = photon_dose(tank.ct, plan, DoseOptions(choice, tank.density_table, run=replace(run, cache=False)))
+    in_water = replace(options, density_table=tank.density_table, overrides=None)
+    dose = photon_dose(tank.ct, plan, in_water.running(cache=False))
     return tank.dose_at_point(dose)
 
 

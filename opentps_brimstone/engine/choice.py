@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from opentps_brimstone.engine.collapsed_cones import checked_scatter
+from opentps_brimstone._util.choices import checked_choice
+from opentps_brimstone.engine.collapsed_cones import SCATTER
 
 __all__ = ["ENGINES", "EngineChoice"]
 
@@ -42,9 +43,8 @@ class EngineChoice:
     kernels: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine must be 'native' or 'opentps', got {self.engine!r}")
-        checked_scatter(self.scatter)
+        checked_choice("engine", self.engine, ENGINES)
+        checked_choice("scatter", self.scatter, SCATTER)
         if self.engine == "opentps" and self.scatter != "opentps":
             raise ValueError(
                 f"OpenTPS's program computes no scatter beyond 2 cm: scatter={self.scatter!r} needs engine='native'"

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from opentps_brimstone import _core
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.memory import available_bytes, in_units
 from opentps_brimstone._util.progress import Progress, following
 from opentps_brimstone._util.threads import thread_count
@@ -32,7 +33,7 @@ from opentps_brimstone.engine.kernel_tables import read_kernel_tables
 from opentps_brimstone.model.beam import beams_eye_axes
 from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["SCATTER", "BeamView", "BeamletField", "ConeEngine", "checked_scatter"]
+__all__ = ["SCATTER", "BeamView", "BeamletField", "ConeEngine"]
 
 _log = logging.getLogger(__name__)
 
@@ -286,23 +287,7 @@ class ConeEngine:
     def fluence_dose(self, parts: Sequence[tuple[BeamView, Rectangles]], progress: Progress = False) -> FloatArray:
         """Compute the dose of openings, in one convolution for each direction they are seen from.
 
-        Parameters
-        ----------
-        parts : sequence of (BeamView, Rectangles)
-        progress : bool or callable
-            As for `following`; counts percent.
-
-        Returns
-        -------
-        ndarray, shape of the grid
-            Gy per fraction.
-
-        Raises
-        ------
-        ValueError
-            If an isocenter lies outside the grid, a source in it, or a fluence reaches farther than the source is.
-        DoseCanceledError
-            If `progress` returned False.
+        As `dose`; progress counts percent. Also a ValueError if a fluence reaches farther than the source is.
         """
         beams: dict[tuple[float, ...], tuple[BeamView, list[Rectangles]]] = {}
         for view, opened in parts:
@@ -332,29 +317,10 @@ class ConeEngine:
 # ------------------------------------------------------------------------------------------------- the parts
 
 
-def checked_scatter(scatter: str) -> str:
-    """Return a name of `SCATTER`.
-
-    Parameters
-    ----------
-    scatter : str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
-    if scatter not in SCATTER:
-        raise ValueError(f"scatter must be 'opentps' or 'full', got {scatter!r}")
-    return scatter
-
-
 def _settings(scatter: str) -> _core.dose.DoseSettings:
-    make: Callable[[], _core.dose.DoseSettings] = getattr(_core.dose.DoseSettings, checked_scatter(scatter))
+    make: Callable[[], _core.dose.DoseSettings] = getattr(
+        _core.dose.DoseSettings, checked_choice("scatter", scatter, SCATTER)
+    )
     return make()
 
 

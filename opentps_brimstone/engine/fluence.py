@@ -64,18 +64,7 @@ class FluenceMap:
 
     @classmethod
     def of(cls, parts: list[Rectangles]) -> FluenceMap:
-        """Add up rectangles; those that overlap give the sum of their MU.
-
-        Parameters
-        ----------
-        parts : list of Rectangles
-            With one rectangle or more.
-
-        Returns
-        -------
-        FluenceMap
-            With an edge wherever a rectangle has one.
-        """
+        """Add up one rectangle or more; those that overlap give the sum of their MU."""
         x, y = (
             np.concatenate([np.asarray(side, dtype=np.float64).reshape(-1, 2) for side in sides])
             for sides in zip(*((part.x_mm, part.y_mm) for part in parts), strict=True)

@@ -115,23 +115,7 @@ def read_kernel_tables(kernels: str | Path | None = None) -> _core.dose.KernelTa
 
 
 def kernel_digest(kernels: str | Path | None = None) -> str:
-    """Digest the files that `read_kernel_tables` reads.
-
-    Parameters
-    ----------
-    kernels : str or Path, optional
-        As for `kernel_folder`.
-
-    Returns
-    -------
-    str
-        Hexadecimal; the same for folders of the same content.
-
-    Raises
-    ------
-    EngineError
-        If a file is missing.
-    """
+    """Digest the files that `read_kernel_tables` reads, in hexadecimal: the same for folders of the same content."""
     folder = kernel_folder(kernels)
     digest = hashlib.sha256()
     for name in (*KERNEL_AXES, *_SPECTRUM, *_PARTS):

@@ -92,29 +92,11 @@ class Calibration:
         return self.gy_per_engine_mu / self.reference.gy_per_mu
 
     def machine_mu(self, engine_mu: npt.ArrayLike) -> Any:
-        """Convert engine MU to machine MU.
-
-        Parameters
-        ----------
-        engine_mu : float or array_like
-
-        Returns
-        -------
-        float or ndarray
-        """
+        """Convert engine MU, one number or an array, to machine MU."""
         return np.multiply(engine_mu, self.factor)
 
     def engine_mu(self, machine_mu: npt.ArrayLike) -> Any:
-        """Convert machine MU to engine MU.
-
-        Parameters
-        ----------
-        machine_mu : float or array_like
-
-        Returns
-        -------
-        float or ndarray
-        """
+        """Convert machine MU, one number or an array, to engine MU."""
         return np.divide(machine_mu, self.factor)
 
     def __str__(self) -> str:

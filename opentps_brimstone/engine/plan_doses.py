@@ -130,25 +130,12 @@ def plan_influence(
 
     Parameters
     ----------
-    photon_plan : opentps PhotonPlan
-    ct : opentps CTImage
+    photon_plan, ct, options, wanted
+        As for `beamlet_influence`, whose errors are raised.
     grid : VoxelGrid
         That of `ct`.
     beamlets : opentps SparseBeamlets or None
-    options : DoseOptions
-    wanted : ndarray of bool, shape of the grid, optional
-        Voxels that get a dose although they are air beside the patient.
-
-    Returns
-    -------
-    DoseInfluence
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the given beamlets do not match the plan or the CT.
-    EngineError
-        If the dose engine fails.
+        ValueError if they do not match the plan or the CT.
     """
     if beamlets is not None:
         misfit = _misfit(beamlets, photon_plan, grid)

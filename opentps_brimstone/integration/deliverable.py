@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.stopwatch import StageTimes
 from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate, html_table
@@ -90,23 +91,20 @@ class DeliverablePlan:
 
     Examples
     --------
-    >>> import numpy as np
+    Segments of two open fields:
+
     >>> import opentps_brimstone as pb
-    >>> mask = np.zeros((8, 8, 8))
-    >>> mask[3:5, 3:5, 3:5] = 1
-    >>> target = pb.Structure("PTV", mask, is_target=True)
-    >>> plan = pb.Plan(pb.Series(np.zeros((8, 8, 8)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
-    >>> beams = [plan.add_beam(gantry_angle=angle) for angle in (0.0, 90.0)]
-    >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, margin_mm=0.0, progress=False)
+    >>> from opentps_brimstone.model.example import water_plan
+    >>> plan = water_plan()
+    >>> plan.beamlet_weights = [120.0] * plan.dose_influence.layout.n_beamlets
     >>> ct, rois, photon_plan = plan.to_opentps()
-    >>> objectives = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
-    >>> _ = pb.optimize_photon_plan(photon_plan, ct, objectives, progress=False)
-    >>> deliverable = pb.make_deliverable(photon_plan, ct, objectives, mlc="matched", progress=False)
-    >>> machine = deliverable.machine_plan()
-    >>> bool(np.isclose(sum(segment.mu for segment in machine.beamSegments), deliverable.machine_mu))
-    True
+    >>> asked = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
+    >>> deliverable = pb.make_deliverable(photon_plan, ct, asked, mlc="matched", progress=False)
     >>> deliverable.facts()["1 MU"]
     '1 cGy/MU in a 10 x 10 cm field, 10 cm deep in water, SSD 90 cm'
+    >>> machine = deliverable.machine_plan()  # with MU as a plan file has them
+    >>> round(sum(segment.mu for segment in machine.beamSegments) / deliverable.machine_mu, 6)
+    1.0
     """
 
     photon_plan: Any
@@ -310,15 +308,9 @@ def make_deliverable(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> mask = np.zeros((8, 8, 8))
-    >>> mask[3:5, 3:5, 3:5] = 1
-    >>> target = pb.Structure("PTV", mask, is_target=True)
-    >>> plan = pb.Plan(pb.Series(np.zeros((8, 8, 8)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
-    >>> beams = [plan.add_beam(gantry_angle=angle) for angle in (0.0, 90.0)]
-    >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, margin_mm=0.0, progress=False)
-    >>> ct, rois, photon_plan = plan.to_opentps()
+    >>> from opentps_brimstone.model.example import water_plan
+    >>> ct, rois, photon_plan = water_plan().to_opentps()
     >>> objectives = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
     >>> _ = pb.optimize_photon_plan(photon_plan, ct, objectives, progress=False)
     >>> deliverable = pb.make_deliverable(photon_plan, ct, objectives, mlc="matched", progress=False)
@@ -332,11 +324,11 @@ def make_deliverable(
     from opentps_brimstone.engine.choice import EngineChoice
     from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.engine.plan_doses import inside_any
-    from opentps_brimstone.integration.engine_check import check_engine, checked_verify
+    from opentps_brimstone.integration.engine_check import VERIFY, check_engine
     from opentps_brimstone.integration.photon_plan import plan_terms
 
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
-    checked_verify(verify)
+    checked_choice("verify", verify, VERIFY)
     options = DoseOptions(EngineChoice(engine), density_table, overrides, RunOptions(processes, cache, progress))
     clock = StageTimes()
     grid = voxel_grid(ct)
@@ -460,9 +452,9 @@ def _calibrations(
     """Calibrate for the beamlets of the given plan and for those of its segments."""
     from opentps_brimstone.engine.calibration import calibrate, calibrate_plan
 
-    how = (options.choice, replace(options.run, progress=False))
-    planned = calibrate_plan(photon_plan, ct, reference, *how)
-    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, *how)
+    quiet = options.running(progress=False)
+    planned = calibrate_plan(photon_plan, ct, reference, quiet)
+    return planned, calibrate(spacing_mm, planned.voxel_mm, planned.reference, quiet)
 
 
 def _cells(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone.adapters.copies import copy_plan
 from opentps_brimstone.adapters.plan import remove_beamlets, write_beamlet_mu
 from opentps_brimstone.engine.choice import EngineChoice
@@ -140,7 +141,7 @@ def check_engine(
         If the program fails.
     """
     n_beamlets = int(np.count_nonzero(np.array(photon_plan.beamletMUs) > 0))
-    if checked_verify(verify) == "none":
+    if checked_choice("verify", verify, VERIFY) == "none":
         return EngineCheck("none", n_beamlets)
     own = options.running(cache=False)
     program = replace(own, choice=EngineChoice("opentps"))
@@ -170,27 +171,6 @@ def check_engine(
     largest = largest_difference(found, expected)
     excess = float(found.sum() / expected.sum()) - 1.0
     return EngineCheck("full", n_beamlets, n_beamlets, largest, rms, excess, gamma_pass_rate(gamma))
-
-
-def checked_verify(verify: str) -> str:
-    """Return one of `VERIFY`.
-
-    Parameters
-    ----------
-    verify : str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
-    if verify not in VERIFY:
-        raise ValueError(f"verify must be one of {', '.join(map(repr, VERIFY))}, got {verify!r}")
-    return verify
 
 
 def _sampled(photon_plan: Any) -> tuple[Any, int]:

@@ -61,13 +61,7 @@ def _as_openings(fields: Sequence[BeamletField], mu: Sequence[FloatArray]) -> li
 
 @dataclass(frozen=True, eq=False)
 class PlanFluence:
-    """Beamlet weights of a plan of this package.
-
-    Attributes
-    ----------
-    plan : Plan
-        With a series and weights.
-    """
+    """Beamlet weights of a plan of this package, which has a series and weights."""
 
     plan: Plan
 

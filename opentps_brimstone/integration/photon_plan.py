@@ -147,17 +147,11 @@ def optimize_photon_plan(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> mask = np.zeros((8, 8, 8))
-    >>> mask[3:5, 3:5, 3:5] = 1
-    >>> target = pb.Structure("PTV", mask, is_target=True)
-    >>> plan = pb.Plan(pb.Series(np.zeros((8, 8, 8)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
-    >>> beams = [plan.add_beam(gantry_angle=angle) for angle in (0.0, 90.0)]
-    >>> _ = plan.compute_dose_influence(beamlet_spacing_mm=20.0, margin_mm=0.0, progress=False)
-    >>> ct, rois, photon_plan = plan.to_opentps()
-    >>> objectives = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
-    >>> _, result = pb.optimize_photon_plan(photon_plan, ct, objectives, progress=False, return_result=True)
+    >>> from opentps_brimstone.model.example import water_plan
+    >>> ct, rois, photon_plan = water_plan().to_opentps()
+    >>> asked = [(rois["PTV"], pb.KLDivergenceTerm(dose_range=(3.8, 4.2)))]
+    >>> _, result = pb.optimize_photon_plan(photon_plan, ct, asked, progress=False, return_result=True)
     >>> result.success
     True
     >>> photon_plan.beamletMUs.shape == result.beamlet_weights.shape

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import voxel_grid
 from opentps_brimstone.engine.calibration import calibrate
@@ -106,27 +107,22 @@ def compute_dose(
 
     Examples
     --------
-    The dose of an open field, with scatter as far as it goes:
+    With scatter as far as it goes:
 
-    >>> import numpy as np
     >>> import opentps_brimstone as pb
-    >>> mask = np.zeros((12, 12, 12))
-    >>> mask[4:8, 4:8, 4:8] = 1
-    >>> target = pb.Structure("PTV", mask, is_target=True)
-    >>> plan = pb.Plan(pb.Series(np.zeros((12, 12, 12)), (10, 10, 10), (0, 0, 0), [target]), number_of_fractions=2)
-    >>> _ = plan.add_beam(gantry_angle=0.0)
-    >>> _ = plan.compute_dose_influence(progress=False)
-    >>> plan.beamlet_weights = np.ones(plan.dose_influence.layout.n_beamlets)
+    >>> from opentps_brimstone.model.example import water_plan
+    >>> plan = water_plan()
+    >>> plan.beamlet_weights = [1.0] * plan.dose_influence.layout.n_beamlets
     >>> dose = pb.compute_dose(plan, progress=False)
     >>> dose.grid == plan.grid
     True
-    >>> bool(dose[0, 6, 6] > plan.get_dose()[0, 6, 6])  # beside the field, where scatter of beamlets does not reach
+    >>> bool(dose[0, 0, 0] > plan.get_dose()[0, 0, 0])  # beside the fields, where scatter of beamlets does not reach
     True
     """
     run = RunOptions(processes, progress=progress)
     options = DoseOptions(EngineChoice("native", scatter, kernels), density_table, overrides, run)
     fluence, own_mu = _fluence(plan, segments)
-    given_mu = _checked_mu(mu or own_mu)
+    given_mu = checked_choice("mu", mu or own_mu, MU_KINDS)
     patient = _patient(plan, ct, options, dose_grid_mm)
     engine = ConeEngine(
         patient.density, patient.grid, scatter=scatter, kernels=kernels, wanted=patient.wanted, threads=processes
@@ -160,12 +156,6 @@ def _fluence(plan: Any, segments: Sequence[SequencedBeam] | None) -> tuple[Fluen
 
         return PhotonPlanFluence(read_rt_plan(plan)), "machine"
     return PhotonPlanFluence(plan), "engine"
-
-
-def _checked_mu(mu: str) -> str:
-    if mu not in MU_KINDS:
-        raise ValueError(f"mu must be 'engine' or 'machine', got {mu!r}")
-    return mu
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,17 +206,17 @@ def _scale(
     options: DoseOptions,
 ) -> float:
     """MU of the engine as it computes here, of one MU as it is given."""
-    choice = options.choice
-    if given_mu == "engine" and choice.scatter == "opentps":
+    if given_mu == "engine" and options.choice.scatter == "opentps":
         return 1.0
     chosen = reference or ReferenceField(sad_mm=_only("source-axis distances", fluence.distances_mm()))
     size = _only("sizes of beamlets", fluence.beamlet_sizes_mm())
-    run = replace(options.run, progress=False)
-    here = calibrate(size, grid.spacing_mm, chosen, choice, run)
+    quiet = options.running(progress=False)
+    here = calibrate(size, grid.spacing_mm, chosen, quiet)
     if given_mu == "machine":
         _log.info("%s", here)
         return 1 / here.factor
-    there = calibrate(size, grid.spacing_mm, chosen, replace(choice, scatter="opentps"), run)
+    cut_off = replace(quiet, choice=replace(options.choice, scatter="opentps"))
+    there = calibrate(size, grid.spacing_mm, chosen, cut_off)
     _log.info("MU of beamlets of %s mm become %.4f MU with full scatter", size, there.factor / here.factor)
     return there.factor / here.factor
 

@@ -9,13 +9,29 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["grid_with_spacing", "mean_on_grid", "same_grid", "share_on_grid", "voxel_edges"]
+__all__ = ["OnGrid", "grid_with_spacing", "mean_on_grid", "same_grid", "share_on_grid", "voxel_edges"]
 
 
 # Grids closer than this are the same.
 _SAME_MM = 1e-3
 # A grid may be smaller than the box it covers by this part of a voxel.
 _ROUNDING = 1e-6
+
+
+class OnGrid:
+    """Something on a grid of voxels."""
+
+    grid: VoxelGrid
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing along x, y and z."""
+        return self.grid.spacing_mm
+
+    @property
+    def origin_mm(self) -> tuple[float, float, float]:
+        """Center of voxel [0, 0, 0]."""
+        return self.grid.origin_mm
 
 
 def same_grid(first: VoxelGrid, second: VoxelGrid) -> bool:

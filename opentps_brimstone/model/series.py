@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.model.grid import grid_with_spacing, mean_on_grid, same_grid
+from opentps_brimstone.model.grid import OnGrid, grid_with_spacing, mean_on_grid, same_grid
 from opentps_brimstone.model.influence import VoxelGrid
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
@@ -23,7 +23,7 @@ _FINE_MM = 2.5
 _DOSE_GRID_MM = 3.0
 
 
-class Series:
+class Series(OnGrid):
     """A CT of a patient lying head first supine, with structures.
 
     Parameters
@@ -193,16 +193,6 @@ class Series:
     def ct_volume(self) -> FloatArray:
         """The same as `ct_hu`."""
         return self.ct_hu
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel spacing along x, y and z."""
-        return self.grid.spacing_mm
-
-    @property
-    def origin_mm(self) -> tuple[float, float, float]:
-        """Center of voxel [0, 0, 0]."""
-        return self.grid.origin_mm
 
     @cached_property
     def mass_density(self) -> FloatArray:

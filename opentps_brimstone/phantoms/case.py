@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.grid import OnGrid
+from opentps_brimstone.model.plan import Plan
+from opentps_brimstone.model.series import Series
 
 if TYPE_CHECKING:
     from opentps_brimstone.evaluation import DVHGoal
@@ -18,7 +21,7 @@ __all__ = ["Phantom"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Phantom:
+class Phantom(OnGrid):
     """A planning case: CT, structures, fields and goals.
 
     Attributes
@@ -60,16 +63,6 @@ class Phantom:
     lower_prescriptions_gy: Mapping[str, float] = field(default_factory=dict)
     objectives: tuple[tuple[str, ObjectiveTerm], ...] = field(default=(), repr=False)
 
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel spacing along x, y and z."""
-        return self.grid.spacing_mm
-
-    @property
-    def origin_mm(self) -> tuple[float, float, float]:
-        """Center of voxel [0, 0, 0]."""
-        return self.grid.origin_mm
-
     def structure(self, name: str) -> Structure:
         """Find a structure by name; the error for an unknown one lists those there are."""
         for structure in self.structures:
@@ -77,6 +70,14 @@ class Phantom:
                 return structure
         names = ", ".join(structure.name for structure in self.structures)
         raise ValueError(f"phantom {self.name!r} has no structure {name!r}; it has {names}")
+
+    def to_plan(self) -> Plan:
+        """Make a plan of the phantom with its fields, whose dose influence is not computed yet."""
+        series = Series(self.ct_hu, self.grid.spacing_mm, self.grid.origin_mm, self.structures, name=self.title)
+        plan = Plan(series, self.number_of_fractions, dose_grid_mm=self.grid.spacing_mm)
+        for angle in self.gantry_angles:
+            plan.add_beam(angle, self.isocenter_mm)
+        return plan
 
     def prescription_of(self, target: str) -> float:
         """Return the dose prescribed to a target, in Gy over all fractions."""

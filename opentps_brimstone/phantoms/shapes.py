@@ -1,7 +1,4 @@
-"""Shapes as shares of a grid's voxels.
-
-Axes are those of a patient lying head first supine: x to the patient's left, y to the back, z to the head.
-"""
+"""Shapes as shares of a grid's voxels; axes as for the phantoms."""
 
 from __future__ import annotations
 

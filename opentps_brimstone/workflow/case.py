@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
-from opentps_brimstone.integration.engine_check import checked_verify
+from opentps_brimstone.integration.engine_check import VERIFY
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.request.prescription_file import MachineRequest
 
@@ -30,18 +31,7 @@ SEQUENCING_MARGIN = 0.01
 
 
 def planning_margin(*, segments: bool) -> float:
-    """Choose how far inside its goals a plan is optimized, if the user does not.
-
-    Parameters
-    ----------
-    segments : bool
-        Whether the fluence is to become segments.
-
-    Returns
-    -------
-    float
-        For `GoalPlannerSettings.margin`.
-    """
+    """Choose how far inside its goals a plan is optimized, if the user does not: `GoalPlannerSettings.margin`."""
     return SEQUENCING_MARGIN if segments else GoalPlannerSettings.margin
 
 
@@ -104,4 +94,4 @@ class Case:
 
     def __post_init__(self) -> None:
         EngineChoice(self.engine)
-        checked_verify(self.verify)
+        checked_choice("verify", self.verify, VERIFY)

@@ -192,11 +192,11 @@ def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     image = photon_dose(opentps.ct, opentps.plan, anew, wanted=plan.dose_influence.reached)
     dose = np.asarray(image.imageArray, dtype=np.float64)
     difference = largest_difference(dose, plan.get_dose())
-    quiet = replace(options, progress=False)
-    calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, anew.choice, quiet)
+    quiet = anew.running(progress=False, cache=options.cache)
+    calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, quiet)
     check = None
     if calibration.choice.is_native:
-        check = check_engine(opentps.plan, opentps.ct, dose, plan.grid, case.verify, replace(anew, run=quiet))
+        check = check_engine(opentps.plan, opentps.ct, dose, plan.grid, case.verify, quiet)
         _log.info("OpenTPS's program: %s", check)
     return _Recalculated(dose, difference, calibration, opentps.plan, None, check)
 

@@ -9,17 +9,18 @@ import pytest
 from opentps.core.data.plan import PhotonPlan
 from opentps_objects import add_beam, add_segment
 
-from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.segments import merged_plan, with_machine_mu, write_segments
 from opentps_brimstone.adapters.versions import set_source_distance
 from opentps_brimstone.engine import calibration as module, compute_photon_dose
 from opentps_brimstone.engine.calibration import Calibration, ReferenceField, calibrate, calibrate_plan
 from opentps_brimstone.engine.choice import EngineChoice
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.water_tank import add_open_field, water_tank
 from opentps_brimstone.sequencing import MILLENNIUM_120, Aperture, JawPositions, SequencedBeam
 
 VOXEL = (8.0, 5.0, 8.0)
-by_program = functools.partial(calibrate, choice=EngineChoice("opentps"))
+PROGRAM = DoseOptions(EngineChoice("opentps"))
+by_program = functools.partial(calibrate, options=PROGRAM)
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,7 @@ def test_our_engine_gives_what_the_program_does(voxel):
 
 
 def test_full_scatter_is_more_and_does_not_depend_on_beamlets():
-    large, small = (calibrate(size, 10.0, choice=EngineChoice(scatter="full")) for size in (10.0, 5.0))
+    large, small = (calibrate(size, 10.0, options=DoseOptions(EngineChoice(scatter="full"))) for size in (10.0, 5.0))
     assert large.gy_per_engine_mu == pytest.approx(small.gy_per_engine_mu, rel=1e-6)
     assert 1.07 < large.gy_per_engine_mu / calibrate(10.0, 10.0).gy_per_engine_mu < 1.15
     assert "with scatter through the whole patient and voxels of 10 x 10 x 10 mm" in str(large)
@@ -104,7 +105,7 @@ def test_full_scatter_is_more_and_does_not_depend_on_beamlets():
 
 def test_kernels_are_those_asked_for():
     usual, soft = (
-        calibrate(10.0, 10.0, choice=EngineChoice(kernels=kernels)).gy_per_engine_mu
+        calibrate(10.0, 10.0, options=DoseOptions(EngineChoice(kernels=kernels))).gy_per_engine_mu
         for kernels in (None, "Kernels_6MV")
     )
     assert abs(soft / usual - 1) > 0.5  # its fluence is in other units
@@ -135,7 +136,7 @@ def test_measured_once_for_each_question(private_cache, monkeypatch):
     assert by_program((5.0, 5.0), (4.0, 4.0, 4.0)).gy_per_engine_mu == 0.008
     assert by_program(5.0, 4.0, ReferenceField(gy_per_mu=0.02)).factor == pytest.approx(0.4)
     assert by_program(5.0, 3.0).gy_per_engine_mu == 0.009
-    assert by_program(5.0, 4.0, run=RunOptions(cache=False)).gy_per_engine_mu == 0.01
+    assert calibrate(5.0, 4.0, options=PROGRAM.running(cache=False)).gy_per_engine_mu == 0.01
     assert len(list(private_cache.glob("*.json"))) == len(list(private_cache.iterdir())) == 2
 
 

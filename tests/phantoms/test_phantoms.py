@@ -265,3 +265,16 @@ def test_phantoms_need_no_opentps():
 def test_grids_that_are_too_coarse_are_refused(make, grid_mm, complaint):
     with pytest.raises(ValueError, match=complaint):
         make(grid_mm)
+
+
+def test_a_phantom_as_a_plan():
+    phantom = make_phantom("prostate", 10.0)
+    plan = phantom.to_plan()
+    assert plan.grid == phantom.grid
+    assert plan.number_of_fractions == phantom.number_of_fractions
+    assert [beam.gantry_angle for beam in plan.beams] == list(phantom.gantry_angles)
+    assert {tuple(beam.isocenter) for beam in plan.beams} == {phantom.isocenter_mm}
+    assert list(plan.structures.keys()) == [structure.name for structure in phantom.structures]
+    for structure in phantom.structures:
+        np.testing.assert_array_equal(plan.structures[structure.name].share, structure.share)
+    np.testing.assert_array_equal(plan.ct_hu, phantom.ct_hu)
