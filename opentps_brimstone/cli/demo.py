@@ -19,17 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from opentps_brimstone.phantoms import PHANTOMS
 
     parser.add_argument("--case", choices=tuple(PHANTOMS), default="c-shape", help="phantom (default: %(default)s)")
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        help="where to write (default: brimstone-<case>); other files in it are left alone",
-    )
+    options.add_out(parser, "brimstone-<case>")
     parser.add_argument(
         "--fluence-only", action="store_true", help="make no segments and no RT Plan; recalculate the optimized fluence"
     )
-    options.add_phantom_settings(parser)
-    options.add_dose_options(parser)
-    options.add_run_options(parser)
+    options.add_phantom_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

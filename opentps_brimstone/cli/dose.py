@@ -20,23 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", metavar="FILE", required=True, help="the RT Plan; it may lie in the folder")
     parser.add_argument("--out", metavar="FILE", default="rtdose.dcm", help="what to write (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
-    parser.add_argument(
-        "--scatter",
-        choices=("full", "opentps"),
-        default="full",
-        help="scatter through the whole patient, or up to 2 cm beside each beamlet as OpenTPS has it (%(default)s)",
-    )
+    reaches = "scatter through the whole patient, or up to 2 cm beside each beamlet as OpenTPS has it (%(default)s)"
+    options.add_choice(parser, "--scatter", ("full", "opentps"), "full", reaches)
     parser.add_argument(
         "--kernels",
         metavar="FOLDER",
         help="kernels and spectrum: a folder of OpenTPS's form, or Kernels_6MV (default: those OpenTPS computes with)",
     )
-    parser.add_argument(
-        "--grid",
-        type=options.millimeters,
-        metavar="MM",
-        help="voxel spacing of the dose (default: near that of the CT)",
-    )
+    options.add_length(parser, "--grid", None, "voxel spacing of the dose (default: near that of the CT)")
     options.add_run_options(parser)
 
 
@@ -45,16 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.cli.exit_codes import DONE
     from opentps_brimstone.workflow.plan_dose_file import write_plan_dose
 
-    dose = write_plan_dose(
-        arguments.folder,
-        arguments.plan,
-        arguments.out,
-        scatter=arguments.scatter,
-        kernels=arguments.kernels,
-        dose_grid_mm=arguments.grid,
-        force=arguments.force,
-        options=options.run_options(arguments),
-    )
+    chosen = options.given(arguments, "folder", "plan", "out", "scatter", "kernels", "force")
+    dose = write_plan_dose(**chosen, dose_grid_mm=arguments.grid, options=options.run_options(arguments))
     if not arguments.quiet:
         print(f"Highest dose {dose.max():.2f} Gy; written to {arguments.out}")
     return DONE

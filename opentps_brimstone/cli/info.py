@@ -22,25 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from opentps_brimstone._util.silence import silent_opentps
+    from opentps_brimstone._util.versions import installed_versions
     from opentps_brimstone.engine import engine_info
 
     with silent_opentps():
         engine = engine_info()
-    print_facts([*_versions(), *_threads(), *_engine(engine), *cache_facts()])
+    packages = ("opentps", "opentps-core", "numpy", "scipy", "pydicom", "matplotlib")
+    versions = [("opentps-brimstone", opentps_brimstone.__version__), *installed_versions(packages)]
+    print_facts([*versions, *_threads(), *_engine(engine), *cache_facts()])
     return FAILED if engine["problem"] else DONE
-
-
-def _versions() -> Facts:
-    import importlib.metadata
-    import platform
-
-    packages: Facts = [("opentps-brimstone", opentps_brimstone.__version__), ("Python", platform.python_version())]
-    for name in ("opentps", "opentps-core", "numpy", "scipy", "pydicom", "matplotlib"):
-        try:
-            packages.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return packages
 
 
 def _threads() -> Facts:

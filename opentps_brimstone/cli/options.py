@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from opentps_brimstone.cli.exit_codes import DONE, GOALS_MISSED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opentps_brimstone._util.run_options import RunOptions
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
@@ -21,6 +23,22 @@ def add_verbosity(parser: Any, *, default: Any = argparse.SUPPRESS) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- how a planning runs
+
+
+def add_out(command: argparse.ArgumentParser, shown: str, default: str | None = None) -> None:
+    """Add the folder for files; `shown` is the default in the help."""
+    purpose = f"where to write (default: {shown}); other files in it are left alone"
+    command.add_argument("--out", metavar="FOLDER", default=default, help=purpose)
+
+
+def add_choice(command: argparse.ArgumentParser, name: str, choices: Iterable[str], default: Any, purpose: str) -> None:
+    """Add an option that is one of a few words; `purpose` says what it is for, and may show the default."""
+    command.add_argument(name, choices=tuple(choices), default=default, help=purpose)
+
+
+def add_length(command: argparse.ArgumentParser, name: str, default: float | None, purpose: str) -> None:
+    """Add an option that is a length in mm."""
+    command.add_argument(name, type=_millimeters, default=default, metavar="MM", help=purpose)
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
@@ -36,19 +54,18 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
 
 def add_dose_options(command: argparse.ArgumentParser) -> None:
     """Add what computes doses, and how much OpenTPS's program recalculates."""
-    command.add_argument(
-        "--engine",
-        choices=("native", "opentps"),
-        default="native",
-        help="dose engine: this package's, or OpenTPS's own program (default: %(default)s)",
+    engines = "dose engine: this package's, or OpenTPS's own program (default: %(default)s)"
+    add_choice(command, "--engine", ("native", "opentps"), "native", engines)
+    amounts = (
+        "recalculate the plan with OpenTPS's own program in full, or a sample of its beamlets (default: in full if "
+        "that takes less than half a minute, else a sample)"
     )
-    command.add_argument(
-        "--verify",
-        choices=("auto", "full", "sample", "none"),
-        default="auto",
-        help="recalculate the plan with OpenTPS's own program in full, or a sample of its beamlets (default: in full "
-        "if that takes less than half a minute, else a sample)",
-    )
+    add_choice(command, "--verify", ("auto", "full", "sample", "none"), "auto", amounts)
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Pick arguments that a function takes under the same names."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 def run_options(arguments: argparse.Namespace) -> RunOptions:
@@ -69,31 +86,14 @@ def finished(arguments: argparse.Namespace, result: Any, tables: str) -> int:
 # --------------------------------------------------------------------------------------------- how a phantom is planned
 
 
-def add_phantom_settings(command: argparse.ArgumentParser) -> None:
-    """Add spacings, collimator and levels."""
+def add_phantom_options(command: argparse.ArgumentParser) -> None:
+    """Add spacings, collimator, levels, and how doses are computed."""
     from opentps_brimstone.sequencing import MLCS, SequencingSettings
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
-    command.add_argument(
-        "--grid",
-        type=millimeters,
-        default=PhantomSettings.grid_mm,
-        metavar="MM",
-        help="voxel spacing of the dose (default: %(default)g)",
-    )
-    command.add_argument(
-        "--beamlet",
-        type=millimeters,
-        default=PhantomSettings.beamlet_mm,
-        metavar="MM",
-        help="beamlet spacing (default: %(default)g)",
-    )
-    command.add_argument(
-        "--mlc",
-        choices=tuple(MLCS),
-        default=PhantomSettings.mlc,
-        help="collimator of the segments (default: %(default)s)",
-    )
+    add_length(command, "--grid", PhantomSettings.grid_mm, "voxel spacing of the dose (default: %(default)g)")
+    add_length(command, "--beamlet", PhantomSettings.beamlet_mm, "beamlet spacing (default: %(default)g)")
+    add_choice(command, "--mlc", MLCS, PhantomSettings.mlc, "collimator of the segments (default: %(default)s)")
     command.add_argument(
         "--levels",
         type=_count,
@@ -101,10 +101,12 @@ def add_phantom_settings(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="levels that the fluence of each beam is rounded to (default: %(default)d)",
     )
+    add_dose_options(command)
+    add_run_options(command)
 
 
 def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> PhantomSettings:
-    """Read the arguments of `add_phantom_settings`."""
+    """Read the arguments of `add_phantom_options`."""
     from opentps_brimstone.sequencing import SequencingSettings
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
@@ -121,7 +123,7 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
 # --------------------------------------------------------------------------------------------------------------- values
 
 
-def millimeters(text: str) -> float:
+def _millimeters(text: str) -> float:
     """Read a positive length."""
     try:
         value = float(text)

@@ -34,14 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from opentps_brimstone.workflow.patient_case import plan_folder
 
-    result = plan_folder(
-        arguments.folder,
-        arguments.prescription,
-        arguments.out,
-        fluence_only=arguments.fluence_only,
-        force=arguments.force,
-        engine=arguments.engine,
-        verify=arguments.verify,
-        options=options.run_options(arguments),
-    )
+    chosen = options.given(arguments, "folder", "prescription", "out", "fluence_only", "force", "engine", "verify")
+    result = plan_folder(**chosen, options=options.run_options(arguments))
     return options.finished(arguments, result, result.summary())

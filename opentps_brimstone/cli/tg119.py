@@ -15,18 +15,11 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        default="brimstone-tg119",
-        help="where to write (default: %(default)s); other files in it are left alone",
-    )
+    options.add_out(parser, "brimstone-tg119", default="brimstone-tg119")
     parser.add_argument(
         "--deliverable", action="store_true", help="make segments of each plan, and judge their recalculated dose"
     )
-    options.add_phantom_settings(parser)
-    options.add_dose_options(parser)
-    options.add_run_options(parser)
+    options.add_phantom_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

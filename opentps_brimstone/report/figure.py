@@ -29,17 +29,7 @@ _MARGIN_AROUND_BODY_MM = 16.0
 
 
 def report_figure(report: PlanReport) -> Figure:
-    """Draw a plan on one page.
-
-    Parameters
-    ----------
-    report : PlanReport
-
-    Returns
-    -------
-    matplotlib Figure
-        Dose on three planes through the isocenter, DVHs, convergence, goals and statistics, fluence maps.
-    """
+    """Draw a plan on one page: dose on three planes through the isocenter, DVHs, convergence, goals, fluence maps."""
     from matplotlib.figure import Figure
 
     map_rows = -(-report.layout.n_beams // _MAPS_IN_A_ROW)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import datetime
-import importlib.metadata
 import io
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentps_brimstone import __version__, visualization
+from opentps_brimstone._util.versions import installed_versions
 from opentps_brimstone.evaluation import voxel_volume_cc
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.report.figure import draw_planes
@@ -151,12 +150,7 @@ def _machine(report: PlanReport, asked: PrescriptionFile) -> _Facts:
 
 
 def _software(report: PlanReport) -> _Facts:
-    found = [("opentps-brimstone", __version__), ("Python", platform.python_version())]
-    for name in _PACKAGES:
-        try:
-            found.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = [("opentps-brimstone", __version__), *installed_versions(_PACKAGES)]
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.times_s.items())
     return [*found, ("made", datetime.datetime.now().strftime("%Y-%m-%d %H:%M")), ("took", times)]
 
