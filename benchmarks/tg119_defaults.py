@@ -11,16 +11,15 @@ prescription or more; and the processor time.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tg119_arguments import study_parser
 
 from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.phantom import to_opentps
@@ -30,7 +29,6 @@ from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import make_phantom
-from opentps_brimstone.workflow.tg119 import CASES
 
 Changes = dict[str, Any]
 
@@ -161,13 +159,8 @@ def rows() -> list[tuple[str, Changes, Changes, int | None]]:
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", choices=CASES, default=["prostate", "c-shape"])
-    parser.add_argument("--grid", type=float, default=4.0, help="dose grid in mm")
-    parser.add_argument("--beamlet", type=float, default=5.0, help="beamlet size in mm")
+    parser = study_parser(__doc__, ["prostate", "c-shape"])
     parser.add_argument("--jobs", type=int, default=2, help="plans made at a time, each on one thread")
-    parser.add_argument("--markdown", type=Path, help="also write the table here")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args()
     study = rows()
     for case in options.cases:

@@ -11,15 +11,14 @@ JSON file already are not made again, unless their method is named with --again.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from opentps_objectives import add_objective
+from tg119_arguments import study_parser
 
 import opentps_brimstone as pb
 from opentps_brimstone._util.silence import silent_opentps
@@ -148,15 +147,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", choices=CASES, default=CASES)
+    parser = study_parser(__doc__)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
     parser.add_argument("--again", nargs="*", choices=METHODS, default=(), help="make these plans anew")
-    parser.add_argument("--grid", type=float, default=4.0, help="dose grid in mm")
-    parser.add_argument("--beamlet", type=float, default=5.0, help="beamlet size in mm")
     parser.add_argument("--max-iterations", type=int, default=1000, help="of OpenTPS's method")
-    parser.add_argument("--json", type=Path, help="also write the table here; what it has is not made again")
-    parser.add_argument("--markdown", type=Path, help="also write the table here, as Markdown")
     options = parser.parse_args()
     kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
     table = {(row["case"], row["method"]): row for row in kept}

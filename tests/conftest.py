@@ -44,3 +44,11 @@ def no_engine(monkeypatch):
         monkeypatch.setattr(f"opentps_brimstone.engine.compute.{name}", refuse)
     for name in ("beamlets", "dose", "fluence_dose"):
         monkeypatch.setattr(f"opentps_brimstone.engine.collapsed_cones.ConeEngine.{name}", refuse)
+
+
+@pytest.fixture
+def beamlets(plan, ct):
+    """Gaussian pencils for the beamlets of a test's own plan and CT."""
+    from opentps_objects import pencil_beams
+
+    return pencil_beams(plan, ct)

@@ -66,22 +66,7 @@ def opentps_from_iec(gantry: float, couch: float = 0.0, collimator: float = 0.0)
 
 
 def iec_from_opentps(gantry: float, couch: float = 0.0, collimator: float = 0.0) -> BeamAngles:
-    """Convert the angles of an OpenTPS beam to IEC 61217.
-
-    Parameters
-    ----------
-    gantry, couch, collimator : float
-        ``gantryAngle_degree``, ``couchAngle_degree`` and ``beamLimitingDeviceAngle_degree`` of a segment, degrees.
-
-    Returns
-    -------
-    BeamAngles
-        IEC angles, degrees in [0, 360).
-
-    Raises
-    ------
-    ValueError
-        If an angle is not finite.
+    """Convert the angles of an OpenTPS segment to IEC 61217: the inverse of `opentps_from_iec`, with its errors.
 
     Examples
     --------

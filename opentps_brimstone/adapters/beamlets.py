@@ -31,34 +31,13 @@ __all__ = [
 
 
 def row_permutation(shape: Sequence[int]) -> NDArray[np.intp]:
-    """Index of each row of an OpenTPS matrix in ours.
-
-    Parameters
-    ----------
-    shape : sequence of 3 int
-        Number of voxels (nx, ny, nz) of the dose grid.
-
-    Returns
-    -------
-    ndarray of int, shape (nx * ny * nz,)
-        Row ``r`` of OpenTPS is row ``permutation[r]`` of ours: ``theirs = ours[permutation]``.
-    """
+    """Which of our rows each row of an OpenTPS matrix is, on a grid of this shape: ``theirs = ours[permutation]``."""
     rows = np.arange(np.prod(shape, dtype=np.intp), dtype=np.intp).reshape(shape)
     return np.flip(rows, (0, 1)).ravel(order="F")
 
 
 def theirs_from_ours(shape: Sequence[int]) -> NDArray[np.intp]:
-    """Where each of our rows is among OpenTPS's: the inverse of `row_permutation`.
-
-    Parameters
-    ----------
-    shape : sequence of 3 int
-        Number of voxels (nx, ny, nz) of the dose grid.
-
-    Returns
-    -------
-    ndarray of int, shape (nx * ny * nz,)
-    """
+    """Where each of our rows is among OpenTPS's: the inverse of `row_permutation`."""
     ours = row_permutation(shape)
     theirs = np.empty_like(ours)
     theirs[ours] = np.arange(ours.size)

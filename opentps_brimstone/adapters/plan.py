@@ -38,6 +38,7 @@ __all__ = [
     "contours_of",
     "ensure_beamlets",
     "layout_from_opentps",
+    "leaf_rows",
     "mlc_openings",
     "plan_isocenter",
     "remove_beamlets",
@@ -101,25 +102,7 @@ def validate_photon_plan(photon_plan: Any) -> None:
 
 
 def plan_isocenter(photon_plan: Any, grid: VoxelGrid | None = None) -> FloatArray:
-    """Isocenter of all beams of a plan.
-
-    Parameters
-    ----------
-    photon_plan : opentps PhotonPlan
-        With one beam or more.
-    grid : VoxelGrid, optional
-        Of the CT, which must contain the isocenter.
-
-    Returns
-    -------
-    ndarray, shape (3,)
-        x, y, z in mm.
-
-    Raises
-    ------
-    ValueError
-        As `common_isocenter`.
-    """
+    """Isocenter of all beams of a plan, x, y, z in mm; errors as `common_isocenter`, whose grid is that of the CT."""
     beams = enumerate(photon_plan.beams, start=1)
     return common_isocenter([(f"beam {n} ({beam.name!r})", beam.isocenterPosition_mm) for n, beam in beams], grid)
 
@@ -186,11 +169,20 @@ def mlc_openings(segment: Any, place: str) -> tuple[FloatArray, FloatArray]:
 
 
 def _leaves(segment: Any, place: str) -> FloatArray:
+    missing = (
+        "has neither beamlets nor an MLC (Xmlc_mm is empty): give it one of them, for Xmlc_mm an array of rows "
+        "[y_low, y_high, x_left, x_right] in mm"
+    )
+    return leaf_rows(segment, place, missing)
+
+
+def leaf_rows(segment: Any, place: str, missing: str) -> FloatArray:
+    """Check the leaf positions of a segment, and give them as rows [y_low, y_high, x_left, x_right] in mm.
+
+    If there are none, the error says that the segment at this place `missing`.
+    """
     if segment.Xmlc_mm is None or len(segment.Xmlc_mm) == 0:
-        raise ValueError(
-            f"{place} has neither beamlets nor an MLC (Xmlc_mm is empty): give it one of them, "
-            "for Xmlc_mm an array of rows [y_low, y_high, x_left, x_right] in mm"
-        )
+        raise ValueError(f"{place} {missing}")
     leaves = np.array(segment.Xmlc_mm, dtype=np.float64)
     if leaves.ndim != 2 or leaves.shape[1] != 4 or not np.all(np.isfinite(leaves)):
         raise ValueError(
@@ -274,24 +266,7 @@ def layout_from_opentps(photon_plan: Any) -> BeamletLayout:
 
 
 def checked_mu(mu: ArrayLike, n_beamlets: int, name: str = "MU") -> FloatArray:
-    """Check MU and convert them to an array.
-
-    Parameters
-    ----------
-    mu : array_like, shape (n_beamlets,)
-    n_beamlets : int
-    name : str
-        How the error calls them.
-
-    Returns
-    -------
-    ndarray, shape (n_beamlets,)
-
-    Raises
-    ------
-    ValueError
-        If there is not one MU for each beamlet, or one is negative or not finite.
-    """
+    """Return MU as an array; ValueError if there is not one for each beamlet, or one is negative or not finite."""
     values = np.asarray(mu, dtype=np.float64)
     if values.shape != (n_beamlets,):
         raise ValueError(
@@ -363,20 +338,9 @@ def remove_beamlets(photon_plan: Any, threshold_mu: float) -> BoolArray:
 
 
 def voxel_grid(image: Any) -> VoxelGrid:
-    """Grid of an OpenTPS image.
+    """Grid of an OpenTPS image, or the grid given.
 
-    Parameters
-    ----------
-    image : opentps Image3D or VoxelGrid
-
-    Returns
-    -------
-    VoxelGrid
-
-    Raises
-    ------
-    ValueError
-        If the image has no data, or is rotated, which OpenTPS's dose engine ignores.
+    An image without data is a ValueError, and so is one that is rotated, which OpenTPS's dose engine ignores.
     """
     if isinstance(image, VoxelGrid):
         return image

@@ -96,16 +96,8 @@ class BeamFluence:
 def merged_plan(photon_plan: Any) -> Any:
     """Let OpenTPS make beamlets from the segments of a plan and merge them, as it does before a dose calculation.
 
-    Parameters
-    ----------
-    photon_plan : opentps PhotonPlan
-        Not changed.
-
-    Returns
-    -------
-    opentps PhotonPlan
-        A copy after ``createBeamletsFromSegments()`` and ``simplify()``: one segment for each gantry and couch angle of
-        a beam, whose beamlets have different MU.
+    Gives a copy after ``createBeamletsFromSegments()`` and ``simplify()``: one segment for each gantry and couch angle
+    of a beam, whose beamlets have different MU.
     """
     merged = copy_plan(photon_plan, as_new=True)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -115,18 +107,9 @@ def merged_plan(photon_plan: Any) -> Any:
 
 
 def with_machine_mu(photon_plan: Any, calibration: Any) -> Any:
-    """Copy a plan with machine MU instead of engine MU, as for a plan file.
+    """Copy a plan with machine MU instead of engine MU.
 
-    Parameters
-    ----------
-    photon_plan : opentps PhotonPlan
-        Not changed.
-    calibration : Calibration
-
-    Returns
-    -------
-    opentps PhotonPlan
-        For plan files only: OpenTPS's engine would take its MU for engine MU.
+    It is for plan files only: OpenTPS's engine would take its MU for engine MU.
     """
     copied = copy_plan(photon_plan, as_new=True)
     for segment in copied.beamSegments:

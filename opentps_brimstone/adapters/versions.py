@@ -80,22 +80,10 @@ def fall_off_target(objective: Any) -> Any:
 
 
 def source_distances_mm(photon_plan: Any) -> list[float]:
-    """Source-axis distance of every beam of a plan.
+    """Source-axis distance of every beam of a plan, in mm.
 
-    Parameters
-    ----------
-    photon_plan : opentps PhotonPlan
-
-    Returns
-    -------
-    list of float
-        In mm.
-
-    Raises
-    ------
-    ValueError
-        If there is none, one is not positive, or a plan and its beam disagree: OpenTPS places beamlets with that of the
-        plan, and OpenTPS 3 computes their dose with that of the beam.
+    It is a ValueError if there is none, one is not positive, or a plan and its beam disagree: OpenTPS places beamlets
+    with that of the plan, and OpenTPS 3 computes their dose with that of the beam.
     """
     common = _checked_distance(photon_plan.SAD_mm, f"the plan {photon_plan.name!r}")
     distances = []
@@ -122,22 +110,7 @@ def _checked_distance(given: Any, whose: str) -> float | None:
 
 
 def source_distance_mm(photon_plan: Any) -> float:
-    """Source-axis distance of a plan whose beams have the same.
-
-    Parameters
-    ----------
-    photon_plan : opentps PhotonPlan
-
-    Returns
-    -------
-    float
-        In mm.
-
-    Raises
-    ------
-    ValueError
-        As `source_distances_mm`, and if the beams have different ones.
-    """
+    """Source-axis distance in mm of all beams of a plan; ValueError if they differ, or as `source_distances_mm`."""
     distances = source_distances_mm(photon_plan)
     if max(distances) - min(distances) > _SAME_DISTANCE_MM:
         raise ValueError(

@@ -19,6 +19,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import BeamAngles, iec_from_opentps
+from opentps_brimstone.adapters.plan import leaf_rows
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.dicom.header import (
     RT_PLAN_CLASS,
@@ -229,17 +230,12 @@ def _checked_field(number: int, beam: Any, mlc: MLC | None) -> _Field:
 
 
 def _checked_bank(segment: Any, place: str) -> FloatArray:
-    if segment.Xmlc_mm is None or len(segment.Xmlc_mm) == 0:
-        raise ValueError(
-            f"{place} was never sequenced: it has no leaf positions (Xmlc_mm is empty). Make segments of the fluence "
-            "with opentps_brimstone.sequencing first"
-        )
-    bank = np.asarray(segment.Xmlc_mm, dtype=np.float64)
-    if bank.ndim != 2 or bank.shape[1] != 4 or not np.isfinite(bank).all():
-        raise ValueError(
-            f"{place}: Xmlc_mm must be rows of four finite numbers [y_low, y_high, x_left, x_right] in mm, "
-            f"got an array of shape {bank.shape}"
-        )
+    bank = leaf_rows(
+        segment,
+        place,
+        "was never sequenced: it has no leaf positions (Xmlc_mm is empty). Make segments of the fluence with "
+        "opentps_brimstone.sequencing first",
+    )
     if np.abs(bank[1:, 0] - bank[:-1, 1]).max(initial=0) > TOLERANCE_MM or (bank[:, 1] <= bank[:, 0]).any():
         raise ValueError(f"{place}: the leaves in Xmlc_mm must lie side by side in rising order of y, without gaps")
     overlap = bank[:, 2] - bank[:, 3]

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.tables import html_table
 from opentps_brimstone.evaluation import DVHGoal, GoalTable, evaluate
+from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
 from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
@@ -367,12 +368,7 @@ class GoalPlanner:
     @cached_property
     def _outside(self) -> BoolArray:
         """Voxels of structures that are not even partly target."""
-        anywhere = np.zeros(self._grid.shape, dtype=bool)
-        for organ in self._organs:
-            anywhere |= organ.structure.share > 0
-        for target in self._targets:
-            anywhere &= target.structure.share == 0
-        return anywhere
+        return outside_targets(self.plan.structures)
 
     def _judged(self, weights: FloatArray, dose: FloatArray) -> _Candidate:
         """Normalize a plan to the targets' lower goals, and rank it."""

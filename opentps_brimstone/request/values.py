@@ -18,6 +18,12 @@ def described(value: Any) -> str:
     return f"{value!r} is {kind}" if not isinstance(value, list | dict) else f"this is {kind}"
 
 
+def _of_type(value: Any, kind: type, what: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{described(value)}; it must be {what}")
+    return value
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -65,11 +71,10 @@ def choice(*allowed: str) -> Check:
 
 def nonempty_text(value: Any) -> str:
     """Return a text that is not blank."""
-    if not isinstance(value, str):
-        raise ValueError(f"{described(value)}; it must be text in quotes")
-    if not value.strip():
+    text: str = _of_type(value, str, "text in quotes")
+    if not text.strip():
         raise ValueError("this is empty; it must be some text")
-    return value
+    return text
 
 
 def short_text(longest: int) -> Check:
@@ -86,9 +91,7 @@ def short_text(longest: int) -> Check:
 
 def truth(value: Any) -> bool:
     """Return true or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{described(value)}; it must be true or false")
-    return value
+    return bool(_of_type(value, bool, "true or false"))
 
 
 def several(count: int, each: Check, what: str) -> Check:
@@ -111,10 +114,8 @@ def grid_spacing(value: Any) -> Any:
 
 def points(value: Any) -> list[tuple[float, float]]:
     """Return the points of a DVH."""
-    if not isinstance(value, list):
-        raise ValueError(f"{described(value)}; it must be a list of [dose in Gy, volume share] pairs")
     pair = several(2, number(), "a pair [dose in Gy, volume share]")
-    return [pair(point) for point in value]
+    return [pair(point) for point in _of_type(value, list, "a list of [dose in Gy, volume share] pairs")]
 
 
 def like(default: Any) -> Check:

@@ -150,16 +150,7 @@ class SequencedBeam:
         return np.column_stack([x.ravel(), y.ravel()])
 
     def openings(self, aperture: Aperture) -> Openings:
-        """Rectangles that an aperture of this beam leaves open.
-
-        Parameters
-        ----------
-        aperture : Aperture
-
-        Returns
-        -------
-        Openings
-        """
+        """Rectangles that an aperture of this beam leaves open."""
         boundaries = np.asarray(self.mlc.leaf_boundaries_mm)
         x_jaws, y_jaws = (jaw or (-np.inf, np.inf) for jaw in (self.jaws.x_mm, self.jaws.y_mm))
         left, right = np.maximum(aperture.left_mm, x_jaws[0]), np.minimum(aperture.right_mm, x_jaws[1])

@@ -34,17 +34,7 @@ PLAN_FILES = (*DEMO_FILES, REPORT_PDF, REPORT_HTML, DVH_JSON, REQUEST_FILE)
 
 
 def case_files(case: Case) -> tuple[str, ...]:
-    """Name the files that a plan of a case may have.
-
-    Parameters
-    ----------
-    case : Case
-
-    Returns
-    -------
-    tuple of str
-        Those in a folder are replaced by `write_case`, or removed if the plan does not have them.
-    """
+    """Name the files a plan of a case may have: `write_case` replaces them, or removes those that this plan has not."""
     return DEMO_FILES if case.request is None else PLAN_FILES
 
 

@@ -49,8 +49,8 @@ def write_plan_dose(
 
     Returns
     -------
-    DoseArray, shape (nx, ny, nz)
-        Gy over all fractions.
+    DoseArray
+        As of `opentps_brimstone.compute_dose`.
 
     Raises
     ------

@@ -334,16 +334,7 @@ def _save(suite: SuiteResult) -> None:
 
 
 def table_figure(suite: SuiteResult) -> Any:
-    """Draw the table of goals.
-
-    Parameters
-    ----------
-    suite : SuiteResult
-
-    Returns
-    -------
-    matplotlib Figure
-    """
+    """Draw the table of goals."""
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from opentps_objects import center, make_ct, mixed_plan, pencil_beams
+from opentps_objects import center, make_ct, mixed_plan
 
 from opentps_brimstone.adapters.beamlets import (
     dose_influence_from_sparse_beamlets,
@@ -20,11 +20,6 @@ def ct():
 @pytest.fixture
 def plan(ct):
     return mixed_plan(center(ct))
-
-
-@pytest.fixture
-def beamlets(plan, ct):
-    return pencil_beams(plan, ct)
 
 
 def test_row_permutation_follows_opentps_flatten():

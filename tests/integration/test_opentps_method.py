@@ -13,12 +13,10 @@ from opentps_objects import (
     add_objective,
     add_segment,
     center,
-    middle_box,
     mixed_plan,
     needs_opentps_2,
     needs_opentps_3,
     pencil_beams,
-    uneven_ct,
     with_design,
 )
 
@@ -35,16 +33,6 @@ def registered():
     register()
     yield
     unregister()
-
-
-@pytest.fixture(scope="module")
-def ct():
-    return uneven_ct()
-
-
-@pytest.fixture(scope="module")
-def target(ct):
-    return middle_box(ct)
 
 
 @pytest.fixture

@@ -10,11 +10,9 @@ from opentps_objects import (
     make_ct,
     make_objective,
     make_roi,
-    middle_box,
     mixed_plan,
     pencil_beams,
     section_six_plan,
-    uneven_ct,
     with_design,
 )
 
@@ -31,16 +29,6 @@ from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTe
 
 
 @pytest.fixture(scope="module")
-def ct():
-    return uneven_ct()
-
-
-@pytest.fixture(scope="module")
-def target(ct):
-    return middle_box(ct)
-
-
-@pytest.fixture(scope="module")
 def organ(ct):
     return make_roi(ct, (2, 8, 5), (5, 11, 9), "organ")
 
@@ -48,11 +36,6 @@ def organ(ct):
 @pytest.fixture
 def plan(ct):
     return mixed_plan(center(ct))
-
-
-@pytest.fixture
-def beamlets(plan, ct):
-    return pencil_beams(plan, ct)
 
 
 def asked(target, organ):

@@ -28,16 +28,6 @@ FEW = PhantomSettings(beamlet_mm=BEAMLET_MM, mlc=None, planner=PLANNER)
 
 
 @pytest.fixture(scope="module")
-def cache_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(cache_folder, monkeypatch):
-    monkeypatch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
-
-
-@pytest.fixture(scope="module")
 def suite(cache_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("suite") / "out"
     with pytest.MonkeyPatch.context() as patch, recorded_messages() as said:
