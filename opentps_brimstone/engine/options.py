@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from opentps_brimstone._util.run_options import RunOptions
@@ -50,7 +50,10 @@ class DoseOptions:
         progress: Any = True,
         **choice: Any,
     ) -> DoseOptions:
-        """Collect the keywords of `opentps_brimstone.engine.compute_beamlets`, with its defaults."""
+        """Collect the keywords of `opentps_brimstone.engine.compute_beamlets`, with its defaults; no others."""
+        unknown = choice.keys() - {each.name for each in fields(EngineChoice)}
+        if unknown:
+            raise TypeError(f"{min(unknown)!r} is not an option of the dose engine; see compute_beamlets")
         return cls(EngineChoice(**choice), density_table, overrides, RunOptions(processes, cache, progress))
 
     def running(self, **changes: Any) -> DoseOptions:

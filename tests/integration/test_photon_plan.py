@@ -247,6 +247,11 @@ def test_something_else_as_objective(plan, ct, target, no_engine):
         optimize_photon_plan(plan, ct, [(target, 50.0)])
 
 
+def test_an_option_that_the_engine_does_not_have(plan, ct, target, organ, no_engine):
+    with pytest.raises(TypeError, match="'kernel' is not an option of the dose engine; see compute_beamlets"):
+        optimize_photon_plan(plan, ct, asked(target, organ), kernel="Kernels_6MV")
+
+
 def test_structure_of_another_grid(plan, ct, no_engine):
     structure = Structure("PTV", np.ones((4, 4, 4)), is_target=True)
     with pytest.raises(ValueError, match=r"structure 'PTV' has the shape \(4, 4, 4\), but the dose grid has"):
