@@ -14,7 +14,7 @@ from opentps.core.processing.planOptimization.objectives.dosimetricObjectives im
 from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 
 import opentps_brimstone as pb
-from opentps_brimstone.engine.compute import compute_beamlets, compute_photon_dose
+from opentps_brimstone.engine.compute import compute_beamlets, compute_dose
 from opentps_brimstone.evaluation import dose_at_volume, mean_dose
 
 # %% [markdown]
@@ -62,7 +62,7 @@ dose, cost = IntensityModulationOptimizer(method="Brimstone", plan=plan, maxiter
 # ## The engine's own word on the plan
 
 # %%
-recalculated = compute_photon_dose(ct, plan, engine="opentps")
+recalculated = compute_dose(ct, plan, engine="opentps")
 for roi in (target, organ):
     planned, checked = (mean_dose(image.imageArray, roi.imageArray) for image in (dose, recalculated))
     print(f"{roi.name}: mean {planned:.2f} Gy planned, {checked:.2f} Gy recalculated")

@@ -37,7 +37,7 @@ def no_engine(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the dose engine was started")
 
-    for name in ("compute_beamlets", "compute_photon_dose"):
+    for name in ("compute_beamlets", "compute_dose"):
         for place in ("engine", "engine.compute"):
             monkeypatch.setattr(f"opentps_brimstone.{place}.{name}", refuse)
     for name in ("beamlet_influence", "photon_dose"):

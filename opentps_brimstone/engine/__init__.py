@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentps_brimstone.engine.compute import compute_beamlets, compute_photon_dose, engine_info
+from opentps_brimstone.engine.compute import compute_beamlets, compute_dose, engine_info
 from opentps_brimstone.engine.errors import DoseCanceledError, DoseMemoryError, EngineError
 
 __all__ = [
@@ -10,6 +10,6 @@ __all__ = [
     "DoseMemoryError",
     "EngineError",
     "compute_beamlets",
-    "compute_photon_dose",
+    "compute_dose",
     "engine_info",
 ]

@@ -47,7 +47,7 @@ __all__ = [
     "EngineError",
     "beamlet_influence",
     "compute_beamlets",
-    "compute_photon_dose",
+    "compute_dose",
     "engine_info",
     "photon_dose",
 ]
@@ -136,7 +136,7 @@ def compute_beamlets(
     return _sparse_beamlets(matrix, asked.grid, asked.plan)
 
 
-def compute_photon_dose(
+def compute_dose(
     ct: Any,
     plan: Any,
     *,
@@ -245,12 +245,12 @@ def beamlet_influence(ct: Any, plan: Any, options: DoseOptions, wanted: BoolArra
 
 
 def photon_dose(ct: Any, plan: Any, options: DoseOptions, *, roi: Any = None, wanted: BoolArray | None = None) -> Any:
-    """Compute what `compute_photon_dose` does, with options that are collected already.
+    """Compute what `compute_dose` does, with options that are collected already.
 
     Parameters
     ----------
     ct, plan, roi, wanted
-        As for `compute_photon_dose`, whose errors are raised.
+        As for `compute_dose`, whose errors are raised.
     options : DoseOptions
 
     Returns

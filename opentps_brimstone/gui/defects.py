@@ -102,7 +102,7 @@ def spare_ct_in_dose_panel(panel: Any, register_running: Callable[[Any], None]) 
 
 
 def _photon_dose(panel: Any, register_running: Callable[[Any], None]) -> None:
-    from opentps_brimstone.engine import compute_photon_dose
+    from opentps_brimstone.engine import compute_dose
 
     ct, plan = panel.selectedCT, panel.selectedPlan
     if ct is None:
@@ -111,7 +111,7 @@ def _photon_dose(panel: Any, register_running: Callable[[Any], None]) -> None:
         raise ValueError("Plan: there is none; optimize or load a plan first")
     watch = Watch(1.0)
     dialog = RunDialog(
-        panel, f"Dose of {plan.name}", lambda: compute_photon_dose(ct, plan, progress=watch.on_progress), watch, {}, 1.0
+        panel, f"Dose of {plan.name}", lambda: compute_dose(ct, plan, progress=watch.on_progress), watch, {}, 1.0
     )
     register_running(dialog)
     try:

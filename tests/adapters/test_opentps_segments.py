@@ -17,7 +17,7 @@ from opentps_brimstone.adapters.segments import (
     split_beamlets,
     write_segments,
 )
-from opentps_brimstone.engine.compute import compute_beamlets, compute_photon_dose
+from opentps_brimstone.engine.compute import compute_beamlets, compute_dose
 from opentps_brimstone.sequencing import (
     AGILITY,
     HD_120,
@@ -222,7 +222,7 @@ def test_dose_of_the_segments_is_that_of_their_fluence(aligned):
     plan = modulated_plan(center(ct), offset=offset, angles=ANGLES[:2], half=8)
     fluences = fluence_of_segments(plan)
     spacing = write_segments(plan, sequenced(plan, MILLENNIUM_120 if aligned else matched_to(plan)))
-    from_segments = compute_photon_dose(ct, merged_plan(plan), progress=False).imageArray
+    from_segments = compute_dose(ct, merged_plan(plan), progress=False).imageArray
 
     reference = PhotonPlan(name="reference")
     reference.numberOfFractionsPlanned = 1
@@ -323,7 +323,7 @@ def test_aligned_beamlets_lie_on_leaves_and_cover_the_target():
         xy = np.array([(b._x, b._y) for b in beam.beamSegments[0].beamlets])
         np.testing.assert_array_equal(xy % 5.0, [[0.0, 2.5]] * len(xy))
         assert len(np.unique(xy, axis=0)) == len(xy) > 30
-    dose = compute_photon_dose(ct, aligned, progress=False).imageArray[target.imageArray]
+    dose = compute_dose(ct, aligned, progress=False).imageArray[target.imageArray]
     assert dose.min() > 0.85 * dose.max()
 
 

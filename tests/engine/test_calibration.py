@@ -11,7 +11,7 @@ from opentps_objects import add_beam, add_segment
 
 from opentps_brimstone.adapters.segments import merged_plan, with_machine_mu, write_segments
 from opentps_brimstone.adapters.versions import set_source_distance
-from opentps_brimstone.engine import calibration as module, compute_photon_dose
+from opentps_brimstone.engine import calibration as module, compute_dose
 from opentps_brimstone.engine.calibration import Calibration, ReferenceField, calibrate, calibrate_plan
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.options import DoseOptions
@@ -55,7 +55,7 @@ def test_100_mu_of_the_10_x_10_field_give_1_gy():
     plan.numberOfFractionsPlanned = 1
     assert field_of_segments(plan, tank, float(calibration.engine_mu(100.0))) == calibration.beamlet_mm
     assert with_machine_mu(plan, calibration).beamSegments[0].mu == pytest.approx(100.0)
-    dose = compute_photon_dose(tank.ct, merged_plan(plan), density_table=tank.density_table, progress=False)
+    dose = compute_dose(tank.ct, merged_plan(plan), density_table=tank.density_table, progress=False)
     assert tank.dose_at_point(dose) == pytest.approx(1.0, rel=5e-3)
 
 

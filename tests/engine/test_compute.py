@@ -27,7 +27,7 @@ from opentps_brimstone.engine import EngineError, engine_info, kernel_tables, pr
 from opentps_brimstone.engine.cache import BeamletCache
 
 compute_beamlets = functools.partial(engine_room.compute_beamlets, engine="opentps")
-compute_photon_dose = functools.partial(engine_room.compute_photon_dose, engine="opentps")
+compute_dose = functools.partial(engine_room.compute_dose, engine="opentps")
 
 SHAPE = (20, 24, 16)
 SPACING = (8.0, 9.0, 10.0)
@@ -173,7 +173,7 @@ def test_spacing_is_that_of_the_ct_which_opentps_exchanges(calculator) -> None:
 def test_dose_is_that_of_opentps(calculator, started) -> None:
     plan = make_plan()
     plan.beamlets[4]._mu = 0.0  # OpenTPS drops it
-    found = compute_photon_dose(make_ct(), plan, progress=False)
+    found = compute_dose(make_ct(), plan, progress=False)
     assert sum(started) == 17
     reference_plan = plan.copy()
     expected = calculator.computeDose(make_ct(), reference_plan)
@@ -189,7 +189,7 @@ def test_dose_is_that_of_opentps(calculator, started) -> None:
 def test_dose_is_that_of_the_beamlets(started) -> None:
     plan = make_plan()
     beamlets = compute_beamlets(make_ct(), plan, progress=False)
-    dose = compute_photon_dose(make_ct(), plan, progress=False)
+    dose = compute_dose(make_ct(), plan, progress=False)
     assert sum(started) == 2 * 18  # the dose is computed anew
     np.testing.assert_allclose(
         dose.imageArray, 5 * beamlets.toDoseImage().imageArray, atol=1e-6 * dose.imageArray.max()
@@ -200,7 +200,7 @@ def test_dose_of_a_plan_without_mu_is_zero_and_starts_no_engine(started) -> None
     plan = make_plan()
     for beamlet in plan.beamlets:
         beamlet._mu = 0.0
-    dose = compute_photon_dose(make_ct(), plan, progress=False)
+    dose = compute_dose(make_ct(), plan, progress=False)
     assert dose.imageArray.shape == SHAPE
     assert not dose.imageArray.any()
     assert started == []
@@ -238,10 +238,10 @@ def test_roi_keeps_the_voxels_opentps_keeps(calculator) -> None:
     assert 0 < found.toSparseMatrix().nnz < compute_beamlets(make_ct(), plan, progress=False).toSparseMatrix().nnz
     assert_same_matrix(found.toSparseMatrix(), expected.toSparseMatrix())
 
-    dose = compute_photon_dose(make_ct(), plan, roi=rois, progress=False).imageArray
+    dose = compute_dose(make_ct(), plan, roi=rois, progress=False).imageArray
     inside = rois[0].imageArray | rois[1].imageArray
     assert not dose[~inside].any()
-    np.testing.assert_array_equal(dose[inside], compute_photon_dose(make_ct(), plan, progress=False).imageArray[inside])
+    np.testing.assert_array_equal(dose[inside], compute_dose(make_ct(), plan, progress=False).imageArray[inside])
 
 
 def test_roi_may_be_a_contour() -> None:
@@ -267,7 +267,7 @@ def entry_side_dose(gantry: float, slab: slice | None) -> np.ndarray:
         mask[slab, 3:20, 2:14] = True
         overrides = [{"Mask": make_roi(imageArray=mask), "Value": 8.0}]
     plan = make_plan(angles=[(gantry, 0, 0)], xs=(-10.0, 0.0, 10.0), ys=(-12.0, 0.0, 12.0))
-    dose = compute_photon_dose(ct, plan, overrides=overrides, progress=False).imageArray
+    dose = compute_dose(ct, plan, overrides=overrides, progress=False).imageArray
     iy, iz = (round((ISOCENTER[axis] - ORIGIN[axis]) / SPACING[axis]) for axis in (1, 2))
     return dose[:, iy, iz]
 
@@ -290,7 +290,7 @@ def test_beamlet_x_lies_where_the_beams_eye_view_says(gantry: int, expected_axis
     """At gantry 0 beamlet x is image x, at OpenTPS's 90 it runs along −image y; beamlet y is image z."""
     array = np.zeros(SHAPE)
     plan = make_plan(angles=[(gantry, 0, 0)], xs=[20.0], ys=[-24.0])
-    dose = compute_photon_dose(make_ct(array), plan, progress=False).imageArray
+    dose = compute_dose(make_ct(array), plan, progress=False).imageArray
     centers = [np.average(np.arange(n), weights=dose.sum(tuple({0, 1, 2} - {axis}))) for axis, n in enumerate(SHAPE)]
     offsets = [ORIGIN[axis] + SPACING[axis] * centers[axis] - ISOCENTER[axis] for axis in range(3)]
     sign = 1 if expected_axis == 0 else -1
@@ -307,7 +307,7 @@ def test_ct_and_plan_are_unchanged_byte_for_byte() -> None:
     overrides = [{"Mask": roi, "Value": 2.0}]
     before = pickle.dumps((ct, plan, overrides))
     compute_beamlets(ct, plan, overrides=overrides, roi=roi, progress=False)
-    compute_photon_dose(ct, plan, overrides=overrides, roi=roi, progress=False)
+    compute_dose(ct, plan, overrides=overrides, roi=roi, progress=False)
     assert pickle.dumps((ct, plan, overrides)) == before
 
 
@@ -351,7 +351,7 @@ def test_a_plan_with_only_an_mlc_gets_its_beamlets_on_a_copy(calculator) -> None
     found = compute_beamlets(make_ct(), plan, progress=False)
     assert found.toSparseMatrix().shape[1] == 36
     np.testing.assert_array_equal(found._weights, np.full(36, 100.0))
-    dose = compute_photon_dose(make_ct(), plan, progress=False)
+    dose = compute_dose(make_ct(), plan, progress=False)
     assert pickle.dumps(plan) == before
     expected = calculator.computeDose(make_ct(), make_mlc_plan())
     np.testing.assert_allclose(dose.imageArray, expected.imageArray, rtol=1e-12, atol=1e-12 * expected.imageArray.max())
@@ -375,8 +375,8 @@ def test_number_of_processes_changes_nothing(processes: int) -> None:
     one = compute_beamlets(make_ct(), plan, cache=False, processes=processes, progress=False)
     two = compute_beamlets(make_ct(), plan, cache=False, processes=2, progress=False)
     assert_same_matrix(one.toSparseMatrix(), two.toSparseMatrix())
-    first = compute_photon_dose(make_ct(), plan, processes=processes, progress=False).imageArray
-    np.testing.assert_array_equal(first, compute_photon_dose(make_ct(), plan, processes=2, progress=False).imageArray)
+    first = compute_dose(make_ct(), plan, processes=processes, progress=False).imageArray
+    np.testing.assert_array_equal(first, compute_dose(make_ct(), plan, processes=2, progress=False).imageArray)
 
 
 def test_progress_bar_ends_at_the_number_of_beamlets(capfd) -> None:
@@ -506,9 +506,9 @@ def test_dose_takes_beamlets_from_a_cache_only_if_told(started) -> None:
     plan.beamlets[0]._mu = 0.0
     compute_beamlets(make_ct(), plan, progress=False)
     started.clear()
-    cached = compute_photon_dose(make_ct(), plan, cache=True, progress=False)
+    cached = compute_dose(make_ct(), plan, cache=True, progress=False)
     assert started == []
-    anew = compute_photon_dose(make_ct(), plan, progress=False)
+    anew = compute_dose(make_ct(), plan, progress=False)
     assert sum(started) == 17
     np.testing.assert_allclose(cached.imageArray, anew.imageArray, rtol=1e-12)
 
@@ -723,7 +723,7 @@ def test_an_engine_that_fails_is_an_error_that_says_how(tmp_path: Path, monkeypa
     assert f"the dose engine {engine} " in str(caught.value)
     assert BeamletCache().entries == []
     with pytest.raises(EngineError, match=message):
-        compute_photon_dose(make_ct(), make_plan(angles=[(0, 0, 0)]), processes=1, progress=False)
+        compute_dose(make_ct(), make_plan(angles=[(0, 0, 0)]), processes=1, progress=False)
 
 
 ALTERED = """
@@ -1034,7 +1034,7 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("change", "error", "message"), BAD_INPUT)
-@pytest.mark.parametrize("compute", [compute_beamlets, compute_photon_dose])
+@pytest.mark.parametrize("compute", [compute_beamlets, compute_dose])
 def test_bad_input_is_named_before_the_engine_starts(started, compute, change, error, message: str) -> None:
     ct, plan = make_ct(), make_plan()
     arguments = {"ct": ct, "plan": plan, "progress": False} | (change(ct, plan) or {})
@@ -1048,7 +1048,7 @@ def test_a_dose_needs_mu(started, mu) -> None:
     plan = make_plan()
     plan.beamlets[7]._mu = mu
     with pytest.raises(ValueError, match=rf"segment 0 of beam 2 \('G90'\) has the MU {mu}"):
-        compute_photon_dose(make_ct(), plan, progress=False)
+        compute_dose(make_ct(), plan, progress=False)
     assert started == []
 
 
@@ -1056,17 +1056,17 @@ def test_an_mlc_segment_without_mu_has_beamlets_but_no_dose() -> None:
     plan = make_mlc_plan(mu=None)
     assert compute_beamlets(make_ct(), plan, progress=False).toSparseMatrix().shape[1] == 36
     with pytest.raises(ValueError, match=r"segment 0 of beam 1 \('G0'\) has the MU None"):
-        compute_photon_dose(make_ct(), plan, progress=False)
+        compute_dose(make_ct(), plan, progress=False)
 
 
 def test_a_ct_of_nothing_but_water_is_no_density() -> None:
-    dose = compute_photon_dose(make_ct(np.zeros(SHAPE, dtype=np.int16)), make_plan(angles=[(0, 0, 0)]), progress=False)
+    dose = compute_dose(make_ct(np.zeros(SHAPE, dtype=np.int16)), make_plan(angles=[(0, 0, 0)]), progress=False)
     assert dose.imageArray.max() > 0
 
 
 def test_progress_may_be_a_function() -> None:
     seen: list[tuple[int, int]] = []
-    compute_photon_dose(make_ct(), make_plan(), progress=lambda done, total: seen.append((done, total)))
+    compute_dose(make_ct(), make_plan(), progress=lambda done, total: seen.append((done, total)))
     assert [total for _, total in seen] == [18] * len(seen)
     done = [count for count, _ in seen]
     assert done == sorted(set(done))

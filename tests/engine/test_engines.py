@@ -6,7 +6,7 @@ from dose_scene import thorax
 from opentps_objects import add_beam, add_segment
 
 from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets
-from opentps_brimstone.engine import compute_beamlets, compute_photon_dose
+from opentps_brimstone.engine import compute_beamlets, compute_dose
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import ConeEngine
 from opentps_brimstone.engine.compute import beamlet_influence
@@ -67,7 +67,7 @@ def test_beamlets_agree(ct, plan, table):
 def test_dose_is_the_sum_of_the_beamlets(ct, plan, table, engine):
     options = {"engine": engine, "density_table": table, "cache": False, "progress": False}
     influence = beamlet_influence(ct, plan, DoseOptions.from_keywords(**options))
-    dose = compute_photon_dose(ct, plan, **options).imageArray
+    dose = compute_dose(ct, plan, **options).imageArray
     np.testing.assert_allclose(dose, influence.dose(plan.beamletMUs, 3), rtol=1e-5, atol=1e-7)
     theirs = dose_influence_from_sparse_beamlets(compute_beamlets(ct, plan, **options), plan, influence.grid)
     assert abs(theirs.matrix - influence.matrix).max() == 0.0
@@ -82,10 +82,10 @@ def test_a_region_keeps_its_dose_in_air_too(ct, plan, table):
     assert (~dense(ct) & mask).any()
     roi = ROIMask(imageArray=mask, name="flash", origin=ct.origin, spacing=ct.spacing)
     plan.beams[0].beamSegments[0].gantryAngle_degree = 0.0
-    dose = compute_photon_dose(ct, plan, density_table=table, roi=roi, progress=False).imageArray
+    dose = compute_dose(ct, plan, density_table=table, roi=roi, progress=False).imageArray
     assert not dose[~mask].any()
     assert dose[mask & ~dense(ct)].any()
-    whole = compute_photon_dose(ct, plan, density_table=table, progress=False).imageArray
+    whole = compute_dose(ct, plan, density_table=table, progress=False).imageArray
     assert not whole[mask & ~dense(ct)].all()
 
 
@@ -98,9 +98,7 @@ def test_overrides_and_tables_count_for_both(ct, plan, table):
     doses = {}
     for engine in ("native", "opentps"):
         options = {"engine": engine, "density_table": table, "progress": False}
-        doses[engine] = [
-            compute_photon_dose(ct, plan, overrides=each, **options).imageArray for each in (None, [metal])
-        ]
+        doses[engine] = [compute_dose(ct, plan, overrides=each, **options).imageArray for each in (None, [metal])]
     for engine, (without, with_metal) in doses.items():
         assert np.abs(with_metal - without).max() > 0.05 * without.max(), engine
     changed = [with_metal - without for without, with_metal in doses.values()]
@@ -130,7 +128,7 @@ def test_impossible_choices(ct, plan, options, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         compute_beamlets(ct, plan, **options)
     with pytest.raises(ValueError, match=message):
-        compute_photon_dose(ct, plan, **options)
+        compute_dose(ct, plan, **options)
 
 
 def test_a_choice_says_what_it_is():

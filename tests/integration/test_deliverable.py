@@ -15,7 +15,7 @@ from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.plan import write_beamlet_mu
 from opentps_brimstone.adapters.segments import align_beamlets, fluence_of_segments, merged_plan
 from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
-from opentps_brimstone.engine import compute_photon_dose
+from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.calibration import ReferenceField
 from opentps_brimstone.evaluation import evaluate
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
@@ -86,11 +86,11 @@ def test_dose_of_the_plan_that_was_handed_out(delivered):
     """OpenTPS's functions and program agree with the plan that the user gets, with its engine MU."""
     ct, _, deliverable, _ = delivered
     merged = merged_plan(deliverable.photon_plan)
-    dose = compute_photon_dose(ct, merged, progress=False).imageArray
+    dose = compute_dose(ct, merged, progress=False).imageArray
     in_body = np.asarray(ct.imageArray) > -900
     atol = 1e-6 * dose.max()
     np.testing.assert_allclose(dose[in_body], deliverable.dose[in_body], rtol=1e-6, atol=atol)
-    program = compute_photon_dose(ct, merged, engine="opentps", progress=False).imageArray
+    program = compute_dose(ct, merged, engine="opentps", progress=False).imageArray
     # Voxels of 10 mm are coarse for the program's way of sampling the edges of beamlets.
     assert np.sqrt(np.mean((program - deliverable.dose)[in_body] ** 2)) < 0.03 * dose.max()
     assert program[in_body].sum() == pytest.approx(deliverable.dose[in_body].sum(), rel=2e-2)

@@ -6,7 +6,7 @@ from small_case import small_phantom
 
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.adapters.plan import write_beamlet_mu
-from opentps_brimstone.engine import compute_photon_dose
+from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.integration import engine_check
 from opentps_brimstone.integration.engine_check import EngineCheck, check_engine
@@ -17,7 +17,7 @@ def case():
     phantom = small_phantom(6.0)
     ct, _, plan = to_opentps(phantom, 12.0)
     write_beamlet_mu(plan, np.random.default_rng(2).uniform(0.0, 3.0, plan.numberOfBeamlets).round())
-    return phantom, ct, plan, np.asarray(compute_photon_dose(ct, plan, progress=False).imageArray)
+    return phantom, ct, plan, np.asarray(compute_dose(ct, plan, progress=False).imageArray)
 
 
 def checked(case, verify, dose=None):

@@ -21,7 +21,7 @@ from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beaml
 from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 from opentps_brimstone.adapters.doubts import OpenTPSWarning
 from opentps_brimstone.adapters.plan import voxel_grid
-from opentps_brimstone.engine import compute_photon_dose
+from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
@@ -62,7 +62,7 @@ def test_plan_of_section_six_goes_through_the_whole_chain(tmp_path):
     assert plan.numberOfBeamlets == 36
     np.testing.assert_array_equal(plan.beamletMUs, result.beamlet_weights)
     np.testing.assert_array_equal(ct.imageArray, hu)
-    recalculated = compute_photon_dose(ct, plan, progress=False).imageArray
+    recalculated = compute_dose(ct, plan, progress=False).imageArray
     assert np.abs(recalculated - result.dose).max() <= 1e-4 * recalculated.max()
     assert recalculated[target.imageArray].mean() == pytest.approx(2.0, rel=0.05)
 
@@ -81,7 +81,7 @@ def test_couch_collimator_and_several_segments_recalculated():
     assert angles == [
         (s.gantryAngle_degree, s.couchAngle_degree, s.beamLimitingDeviceAngle_degree) for s in plan.beamSegments
     ]
-    recalculated = compute_photon_dose(ct, plan, progress=False).imageArray
+    recalculated = compute_dose(ct, plan, progress=False).imageArray
     assert np.abs(recalculated - result.dose).max() <= 1e-4 * recalculated.max()
     assert recalculated[target.imageArray].mean() == pytest.approx(10, rel=0.05)
 

@@ -7,7 +7,7 @@ import photon_script
 import pytest
 
 from opentps_brimstone import register, unregister
-from opentps_brimstone.engine import compute_beamlets, compute_photon_dose
+from opentps_brimstone.engine import compute_beamlets, compute_dose
 
 METHODS = ("Scipy_L-BFGS-B", "Brimstone")
 
@@ -50,7 +50,7 @@ def test_the_target_dose_is_at_least_as_good(outcomes):
 def test_the_engine_gives_the_dose_of_the_plan(outcomes):
     ct, target = photon_script.water_box()
     outcome = outcomes["Brimstone"]
-    recalculated = compute_photon_dose(ct, outcome.plan, engine="opentps", progress=False).imageArray
+    recalculated = compute_dose(ct, outcome.plan, engine="opentps", progress=False).imageArray
     assert recalculated[target.imageArray] == pytest.approx(
         outcome.dose.imageArray[target.imageArray], abs=photon_script.SAME_GY
     )

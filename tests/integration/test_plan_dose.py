@@ -11,7 +11,7 @@ from small_case import small_phantom
 import opentps_brimstone as pb
 from opentps_brimstone.adapters.images import ct_image
 from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
-from opentps_brimstone.engine import DoseCanceledError, compute_photon_dose
+from opentps_brimstone.engine import DoseCanceledError, compute_dose as compute_dose_image
 from opentps_brimstone.engine.calibration import calibrate
 from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 from opentps_brimstone.integration.plan_dose import compute_dose
@@ -127,7 +127,7 @@ def test_an_opentps_plan_is_what_it_stands_for(plan):
         ours, theirs = (compute_dose(*given, scatter=scatter, **QUIET) for given in ((plan,), (photon_plan, ct)))
         body = np.asarray(plan.ct_hu) > -500
         np.testing.assert_allclose(theirs[body], ours[body], atol=2e-3 * ours.max())
-    image = compute_photon_dose(ct, photon_plan, **QUIET).imageArray
+    image = compute_dose_image(ct, photon_plan, **QUIET).imageArray
     np.testing.assert_allclose(compute_dose(photon_plan, ct, scatter="opentps", **QUIET), image, rtol=1e-6)
 
 

@@ -168,16 +168,14 @@ def test_a_matrix_goes_in_by_its_own_door() -> None:
 
 
 def test_doses_are_those_of_opentps_for_the_same_plan(computed: pb.Plan) -> None:
-    from opentps_brimstone.engine import compute_photon_dose
+    from opentps_brimstone.engine import compute_dose
 
     plan = copied(computed)
     rng = np.random.default_rng(1)
     plan.beamlet_weights = rng.uniform(0, 3, plan.dose_influence.layout.n_beamlets)
     ct, _, photon_plan = plan.to_opentps()
     dose = plan.get_dose()
-    np.testing.assert_allclose(
-        compute_photon_dose(ct, photon_plan, progress=False).imageArray, dose, atol=1e-6 * np.max(dose)
-    )
+    np.testing.assert_allclose(compute_dose(ct, photon_plan, progress=False).imageArray, dose, atol=1e-6 * np.max(dose))
     assert dose.grid == plan.grid == GRID
 
 

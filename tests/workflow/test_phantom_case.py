@@ -186,11 +186,11 @@ def test_the_saved_segments_give_the_dose(delivered):
 
         from opentps_brimstone.adapters.phantom import to_opentps
         from opentps_brimstone.adapters.segments import merged_plan
-        from opentps_brimstone.engine.compute import compute_photon_dose
+        from opentps_brimstone.engine.compute import compute_dose
 
         plan = loadRTPlan(str(result.folder / "plan.tps"), "Photon")
         ct = to_opentps(small_phantom(), ALIGNED_MM).ct
-        dose = compute_photon_dose(ct, merged_plan(plan), progress=False).imageArray
+        dose = compute_dose(ct, merged_plan(plan), progress=False).imageArray
     in_body = np.asarray(ct.imageArray) > -890  # what reaches the air in structures at its surface is computed too
     np.testing.assert_allclose(dose[in_body], result.dose[in_body], atol=1e-6 * dose.max())
 
