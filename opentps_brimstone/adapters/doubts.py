@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.adapters.images import SHARE_INSIDE
 from opentps_brimstone.adapters.plan import contours_of, voxel_grid
 from opentps_brimstone.adapters.versions import objectives_in, source_distances_mm
 from opentps_brimstone.model.contours import ContourStack
+from opentps_brimstone.model.structure import HALF_INSIDE, LARGEST_DENSITY
 
 __all__ = ["OpenTPSWarning", "doubts", "holds_densities", "warn_of_doubts"]
 
-LARGEST_DENSITY = 25.0  # g/cm³, above every metal in a body
 _SAME_SLICES_MM = 0.05
 _DISPLACED_VOXELS, _DISPLACED_MM = 0.25, 0.7  # in x or y, whichever is more; OpenTPS 2.0 stays below both
 
@@ -148,7 +147,7 @@ def _offset_mm(mask: Any, roi: Any) -> FloatArray | None:
         return None
     planes = [(z, [outline + offset for outline in outlines]) for z, outlines in contours.planes]
     moved = ContourStack(planes, contours.slice_spacing_mm).share_on(grid)
-    apart, apart_moved = (np.count_nonzero(given != (each >= SHARE_INSIDE)) for each in (share, moved))
+    apart, apart_moved = (np.count_nonzero(given != (each >= HALF_INSIDE)) for each in (share, moved))
     return offset if 2 * apart_moved < apart else None
 
 

@@ -9,12 +9,9 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.influence import VoxelGrid
-from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.model.structure import HALF_INSIDE, Structure
 
-__all__ = ["SHARE_INSIDE", "ct_image", "roi_mask"]
-
-SHARE_INSIDE = 0.5
-"""Volume share from which on a voxel belongs to a structure, where a mask says yes or no."""
+__all__ = ["ct_image", "roi_mask"]
 
 
 def ct_image(ct_hu: FloatArray, grid: VoxelGrid, name: str, dicom: Mapping[str, str] | None = None) -> Any:
@@ -62,7 +59,7 @@ def roi_mask(structure: Structure, grid: VoxelGrid) -> Any:
     """
     from opentps.core.data.images import ROIMask
 
-    mask = structure.share >= SHARE_INSIDE
+    mask = structure.share >= HALF_INSIDE
     if not mask.any():
         raise ValueError(
             f"structure {structure.name!r} fills no voxel of {grid.spacing_mm} mm to half; take a finer grid"

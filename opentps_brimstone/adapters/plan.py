@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
-from opentps_brimstone.adapters.images import SHARE_INSIDE
 from opentps_brimstone.adapters.privates import (
     beamlet_xy,
     clear_beamlets,
@@ -25,7 +24,7 @@ from opentps_brimstone.adapters.privates import (
 from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
 from opentps_brimstone.model.isocenter import common_isocenter
-from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.model.structure import HALF_INSIDE, Structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -431,7 +430,7 @@ def contour_mask(roi: Any, grid: VoxelGrid) -> BoolArray:
     contours = contours_of(roi, grid.spacing_mm[2])
     if len(contours.planes) < 2:
         raise ValueError(f"the ROI {roi.name!r} has its contours on a single slice, which encloses no volume")
-    mask: BoolArray = contours.share_on(grid) >= SHARE_INSIDE
+    mask: BoolArray = contours.share_on(grid) >= HALF_INSIDE
     return mask
 
 

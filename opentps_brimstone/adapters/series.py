@@ -174,11 +174,13 @@ def new_photon_plan(
     Returns
     -------
     opentps PhotonPlan
-        With an empty plan design.
+        With an empty plan design. Angles are as a patient lying head first supine sees them, which OpenTPS takes all to
+        be; the attribute ``patientPosition`` says how the patient really lies.
     """
     from opentps.core.data.plan import PhotonPlan, PhotonPlanDesign
 
     photon_plan = PhotonPlan(name="Brimstone plan")
+    photon_plan.patientPosition = plan.patient_position
     for number, (beam, xy, spacing) in enumerate(zip(plan.beams, beamlets_mm, spacing_mm, strict=True), start=1):
         photon_plan.appendBeam(_photon_beam(beam, number, xy, spacing))
     set_source_distance(photon_plan, SAD_MM)
@@ -192,10 +194,7 @@ def new_photon_plan(
 def _photon_beam(beam: Beam, number: int, xy_mm: FloatArray, spacing: tuple[float, float]) -> Any:
     from opentps.core.data.plan import PlanPhotonBeam
 
-    assert beam.gantry_angle is not None
-    assert beam.couch_angle is not None
-    assert beam.collimator_angle is not None
-    angles = opentps_from_iec(beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
+    angles = opentps_from_iec(*beam.supine_angles)
     made = PlanPhotonBeam()
     made.id, made.name = number, beam.name
     made.isocenterPosition_mm = beam.isocenter.tolist()

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="kernels and spectrum: a folder of OpenTPS's form, or Kernels_6MV (default: those OpenTPS computes with)",
     )
     options.add_length(parser, "--grid", None, "voxel spacing of the dose (default: near that of the CT)")
+    options.add_input_options(parser)
     options.add_run_options(parser)
 
 
@@ -37,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.workflow.plan_dose_file import write_plan_dose
 
     chosen = options.given(arguments, "folder", "plan", "out", "scatter", "kernels", "force")
-    dose = write_plan_dose(**chosen, dose_grid_mm=arguments.grid, options=options.run_options(arguments))
+    chosen |= {"choice": options.input_choice(arguments), "options": options.run_options(arguments)}
+    dose = write_plan_dose(**chosen, dose_grid_mm=arguments.grid)
     if not arguments.quiet:
         print(f"Highest dose {dose.max():.2f} Gy; written to {arguments.out}")
     return DONE

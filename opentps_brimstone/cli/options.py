@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opentps_brimstone._util.run_options import RunOptions
+    from opentps_brimstone.dicom.choice import Choice
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
 
@@ -66,6 +67,42 @@ def add_dose_options(command: argparse.ArgumentParser) -> None:
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Pick arguments that a function takes under the same names."""
     return {name: getattr(arguments, name) for name in names}
+
+
+def add_input_options(command: argparse.ArgumentParser) -> None:
+    """Add what is read of a DICOM folder."""
+    from opentps_brimstone.dicom.identity import IDENTITIES
+    from opentps_brimstone.model.patient_position import POSITIONS
+
+    command.add_argument(
+        "--series",
+        metavar="NAME",
+        help="the CT to read if there are several: its SeriesInstanceUID, number or description",
+    )
+    command.add_argument(
+        "--structure-set",
+        metavar="NAME",
+        help="the structure set to read if several fit: its SOPInstanceUID, label or file name",
+    )
+    command.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        choices=IDENTITIES,
+        help="a contradiction between files that does not matter, because you know better; may be given several times",
+    )
+    command.add_argument(
+        "--patient-position",
+        choices=POSITIONS,
+        help="how the patient lies, if the CT does not say it or is wrong",
+    )
+
+
+def input_choice(arguments: argparse.Namespace) -> Choice:
+    """Read the arguments of `add_input_options`."""
+    from opentps_brimstone.dicom.choice import Choice
+
+    return Choice(arguments.series, arguments.structure_set, tuple(arguments.accept), arguments.patient_position)
 
 
 def run_options(arguments: argparse.Namespace) -> RunOptions:

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="where to write; other files in it are left alone")
     parser.add_argument("--fluence-only", action="store_true", help="make no segments, and no RT Plan")
     parser.add_argument("--force", action="store_true", help="replace existing files")
+    options.add_input_options(parser)
     options.add_dose_options(parser)
     options.add_run_options(parser)
 
@@ -35,5 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.workflow.patient_case import plan_folder
 
     chosen = options.given(arguments, "folder", "prescription", "out", "fluence_only", "force", "engine", "verify")
-    result = plan_folder(**chosen, options=options.run_options(arguments))
+    chosen |= {"choice": options.input_choice(arguments), "options": options.run_options(arguments)}
+    result = plan_folder(**chosen)
     return options.finished(arguments, result, result.summary())

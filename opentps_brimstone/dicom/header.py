@@ -5,8 +5,14 @@ from __future__ import annotations
 import datetime
 import io
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.files import read_file
+from opentps_brimstone.dicom.identity import Identity, contradictions, obstacles
+from opentps_brimstone.dicom.tags import Tags
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -22,7 +28,7 @@ __all__ = [
     "check_references",
     "decimals",
     "describe_object",
-    "frame_of_reference_of",
+    "frames_of_reference",
     "load_reference",
     "new_object",
     "one_line",
@@ -51,23 +57,15 @@ def load_reference(source: DicomSource | None, modality: str, what: str) -> Data
 
 
 def _read(path: Path, what: str) -> Dataset:
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        return dcmread(path, stop_before_pixels=True)
-    except InvalidDicomError as error:
-        raise ValueError(f"the {what} {path} is not a DICOM file") from error
+    dataset = read_file(path, pixels=False)
+    if dataset is None:
+        raise DicomError(f"the {what} {path} is not a DICOM file")
+    return dataset
 
 
-def frame_of_reference_of(dataset: Dataset) -> str | None:
-    """Find the UID of the frame of reference of a CT slice, RT Structure Set, RT Plan or RT Dose, if it has one."""
-    if dataset.get("FrameOfReferenceUID"):
-        return str(dataset.FrameOfReferenceUID)
-    for item in dataset.get("ReferencedFrameOfReferenceSequence") or []:
-        if item.get("FrameOfReferenceUID"):
-            return str(item.FrameOfReferenceUID)
-    return None
+def frames_of_reference(dataset: Dataset) -> frozenset[str]:
+    """Find the UIDs of the frames of reference of a CT slice, RT Structure Set, RT Plan or RT Dose, if it has any."""
+    return Identity.of(Tags("the object", dataset)).frames
 
 
 def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
@@ -86,12 +84,12 @@ def new_object(sop_class: str, sop_instance_uid: str | None = None) -> Dataset:
 
 
 def check_references(references: Sequence[Dataset]) -> None:
-    """Check that objects are of one patient, study and frame of reference, so that another can refer to them."""
-    for keyword in ("PatientID", "StudyInstanceUID"):
-        found = {str(reference.get(keyword)) for reference in references if reference.get(keyword)}
-        if len(found) > 1:
-            raise ValueError(f"the objects referred to have different {keyword}: {', '.join(sorted(found))}")
-    _frame(references, None)
+    """Check that objects are of one patient and frame of reference, so that another can refer to them."""
+    identities = [Identity.of(Tags(str(reference.get("Modality", "object")), reference)) for reference in references]
+    for one, other in combinations(identities, 2):
+        against = obstacles(contradictions(one, other), frozenset())
+        if against:
+            raise ValueError(f"the objects referred to do not belong together: {'; '.join(against.values())}")
 
 
 def describe_object(
@@ -109,7 +107,8 @@ def describe_object(
     description : str
         Of the series, up to 64 characters.
     references : sequence of Dataset
-        Objects of the same patient and study; where they are silent or there are none, `patient` and a new study.
+        Objects of the same patient; the first that states a value counts. Where they are silent or there are none,
+        `patient` and a new study.
     patient : dict of str to str
         Values of the patient module by keyword.
     frame_of_reference_uid : str, optional
@@ -141,10 +140,15 @@ def describe_object(
 
 
 def _frame(references: Sequence[Dataset], given: str | None) -> str | None:
-    frames = {frame for frame in (given, *map(frame_of_reference_of, references)) if frame}
-    if len(frames) > 1:
-        raise ValueError(f"the objects referred to have different frames of reference: {', '.join(sorted(frames))}")
-    return frames.pop() if frames else None
+    """Find the frame that all objects have; a structure set may have several."""
+    stated = [frames for frames in ({given} - {None}, *map(frames_of_reference, references)) if frames]
+    if not stated:
+        return None
+    common = set.intersection(*map(set, stated))
+    if not common:
+        listed = ", ".join(sorted({frame for frames in stated for frame in frames if frame}))
+        raise ValueError(f"the objects referred to have different frames of reference: {listed}")
+    return min(frame for frame in common if frame)
 
 
 def one_line(value: object, length: int) -> str:

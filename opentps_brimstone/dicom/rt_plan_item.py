@@ -11,7 +11,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
-from opentps_brimstone.dicom.tags import tag_name
+from opentps_brimstone.dicom.tags import tag_name, value_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -86,7 +86,7 @@ class Item:
     def _value(self, keyword: str) -> Any:
         # pydicom decodes when a value is asked for, and a damaged one may raise anything.
         try:
-            value = self.dataset.get(keyword)
+            value = value_of(self.dataset, keyword)
             empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
         except Exception as error:
             raise self.error(f"cannot be decoded: {error}", keyword) from error

@@ -13,14 +13,15 @@ An interval without monitor units delivers nothing and makes no segment. Jaws th
 plus and minus infinity, and a field of jaws alone has a leaf bank of one pair, which is open; `write_rt_plan` knows
 both.
 
-Angles are turned from IEC's sense to OpenTPS's, which holds for patients lying head first supine.
+Angles are turned from IEC's sense to OpenTPS's, which holds for patients lying head first supine; how else a patient
+lies is turned into the angles that come from the same side of a supine one.
 """
 
 from __future__ import annotations
 
-import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,19 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import opentps_from_iec
+from opentps_brimstone.adapters.physics import energy_note
 from opentps_brimstone.adapters.privates import set_number_of_fractions
+from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.files import read_file
 from opentps_brimstone.dicom.header import RT_PLAN_CLASS
+from opentps_brimstone.dicom.identity import (
+    ACCEPT_HINT,
+    Accepted,
+    Identity,
+    checked_accepted,
+    contradictions,
+    obstacles,
+)
 from opentps_brimstone.dicom.rt_plan_item import Item, Place, RTPlanError
 from opentps_brimstone.dicom.rt_plan_machine import (
     ControlPoint,
@@ -38,9 +50,19 @@ from opentps_brimstone.dicom.rt_plan_machine import (
     read_control_points,
     read_devices,
 )
+from opentps_brimstone.dicom.rt_plan_modifiers import MODIFIERS, Modifier
+from opentps_brimstone.dicom.tags import Tags
+from opentps_brimstone.model.patient_position import (
+    HEAD_FIRST_SUPINE,
+    POSITIONS,
+    checked_patient_position,
+    supine_angles,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from opentps_brimstone.model.series import Series
 
 __all__ = ["RTPlanError", "RTPlanWarning", "read_rt_plan"]
 
@@ -67,6 +89,7 @@ class _Fractions:
 
     count: int
     metersets: dict[int, float | None] | None
+    group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,7 @@ class _Options:
     maximum_turn_degrees: float
     beamlet_spacing_mm: float | None
     ignore_modifiers: bool
+    patient_position: str | None
 
 
 def read_rt_plan(
@@ -85,6 +109,9 @@ def read_rt_plan(
     maximum_turn_degrees: float = 6.0,
     beamlet_spacing_mm: float | None = None,
     ignore_modifiers: bool = False,
+    patient_position: str | None = None,
+    series: Series | None = None,
+    accept: str | Iterable[str] = (),
 ) -> Any:
     """Read a photon RT Plan.
 
@@ -100,13 +127,20 @@ def read_rt_plan(
         Spacing of the segments' beamlets, when OpenTPS makes them; half of the narrowest leaf by default, and 2.5 mm
         for a field of jaws alone.
     ignore_modifiers : bool
-        Read beams with wedges, blocks or compensators as if they had none, with a warning.
+        Read beams with wedges, blocks, compensators or applicators (cones) as if they had none, with a warning.
+    patient_position : str, optional
+        How the patient lies, such as ``"FFS"``, in place of what the file says.
+    series : Series, optional
+        That the plan must belong to: it must be of the same patient and frame of reference.
+    accept : str or iterable of str
+        Contradictions to `series` that do not matter, as for `Series.from_dicom`.
 
     Returns
     -------
     opentps PhotonPlan
         With beams and segments, but no beamlets: ``createBeamletsFromSegments`` makes them. MU are per fraction. Beams
-        also have the attribute ``nominalEnergy_MV``.
+        also have the attribute ``nominalEnergy_MV``, and the plan has ``patientPosition``. Angles are as a patient
+        lying head first supine sees them.
 
     Raises
     ------
@@ -114,15 +148,16 @@ def read_rt_plan(
         If the file cannot be opened.
     RTPlanError
         If it is damaged, is not a photon plan, contradicts itself (leaves overlap, meterset weights fall, numbers do
-        not fit) or needs what OpenTPS does not have (leaves that move along y, wedges, another patient position); names
-        beam, control point and element.
+        not fit), needs what OpenTPS does not have (leaves that move along y, wedges, cones, a patient who sits), or
+        does not belong to the series; names beam, control point and element.
     ValueError
         If an option is out of range.
 
     Warns
     -----
     RTPlanWarning
-        For what the file leaves out and what is left out of it: setup beams are not worth one.
+        For what the file leaves out and what is left out of it, setup beams excepted, and for energies other than that
+        of the beam model.
     """
     for name, value in (
         ("maximum_travel_mm", maximum_travel_mm),
@@ -131,9 +166,13 @@ def read_rt_plan(
     ):
         if value is not None and not (np.isfinite(value) and value >= 0.1):
             raise ValueError(f"{name} must be 0.1 or more, got {value}")
-    options = _Options(maximum_travel_mm, maximum_turn_degrees, beamlet_spacing_mm, ignore_modifiers)
+    position = None if patient_position is None else checked_patient_position(patient_position)
+    options = _Options(maximum_travel_mm, maximum_turn_degrees, beamlet_spacing_mm, ignore_modifiers, position)
+    accepted = checked_accepted(accept)
     notes: list[str] = []
     file = _open(Path(path)) if isinstance(path, Path | str) else _checked(path, "the RT Plan")
+    if series is not None:
+        _check_identity(file, series, accepted, notes)
     plan = _read_plan(file, fraction_group, options, notes)
     for note in dict.fromkeys(notes):
         warnings.warn(f"{file.place.path}: {note}", RTPlanWarning, stacklevel=2)
@@ -142,15 +181,26 @@ def read_rt_plan(
 
 def _open(path: Path) -> Item:
     """Dataset of the file, if it is a photon RT Plan."""
-    from pydicom import dcmread
-
-    encoded = path.read_bytes()
     try:
-        # Older systems write files without the preamble, which force stands for.
-        dataset = dcmread(io.BytesIO(encoded), force=True)
-    except Exception as error:
-        raise Place(str(path)).error(f"is no DICOM file or a damaged one: {error}") from error
+        dataset = read_file(path)
+    except DicomError as error:
+        raise Place(str(path)).error(str(error).removeprefix(f"{path}: ")) from error
+    if dataset is None:
+        raise Place(str(path)).error("is not a DICOM file")
     return _checked(dataset, str(path))
+
+
+def _check_identity(file: Item, series: Series, accepted: Accepted, notes: list[str]) -> None:
+    """Check that the plan is for the patient and in the coordinates of the CT."""
+    try:
+        stated = Identity.of(Tags(file.place.path, file.dataset))
+    except DicomError as error:
+        raise file.error(str(error).removeprefix(f"{file.place.path}: ")) from error
+    found = contradictions(stated, Identity.of_series(series.dicom))
+    against = obstacles(found, accepted)
+    if against:
+        raise file.error(f"does not belong to the CT: its {'; its '.join(against.values())}. {ACCEPT_HINT}")
+    notes.extend(f"its {text} in the CT; the plan is taken all the same" for text in found.values())
 
 
 def _checked(dataset: Dataset, name: str) -> Item:
@@ -163,7 +213,7 @@ def _checked(dataset: Dataset, name: str) -> Item:
         raise plan.error("is an RT Ion Plan; only photon plans can be read")
     if (sop_class or modality) not in {RT_PLAN_CLASS, "RTPLAN"}:
         what = UID(sop_class).name if sop_class else modality
-        raise plan.error(f"is no RT Plan{f' but {what}' if what else ' nor any other DICOM file'}")
+        raise plan.error(f"is not an RT Plan{f' but {what}' if what else ', nor any other DICOM object'}")
     return plan
 
 
@@ -173,9 +223,9 @@ def _read_plan(file: Item, fraction_group: int | None, options: _Options, notes:
         brachy = "; it is a brachytherapy plan" if file.items("ApplicationSetupSequence") else ""
         raise file.error(f"is missing or empty: the plan has no external beams{brachy}", "BeamSequence")
     fractions = _fractions(file, fraction_group, beam_items, notes)
-    positions = _patient_positions(file, notes)
+    positions = _patient_positions(file, options, notes)
     plan = _empty_plan(file, fractions)
-    machines, distances = [], []
+    machines, distances, lying = [], [], []
     for number, item in beam_items.items():
         beam_item = item.at(beam=f"{number} ({item.text('BeamName')!r})")
         if not _is_treatment(beam_item):
@@ -183,14 +233,16 @@ def _read_plan(file: Item, fraction_group: int | None, options: _Options, notes:
         meterset = _meterset(beam_item, number, fractions, notes)
         if meterset == 0:
             continue
-        _check_position(beam_item, positions)
+        position = _position(beam_item, positions, options)
         _check_physics(beam_item, options, notes)
-        plan.appendBeam(_read_beam(beam_item, number, meterset, options, notes))
+        plan.appendBeam(_read_beam(beam_item, number, meterset, position, options, notes))
+        lying.append(position)
         machines.append(beam_item.text("TreatmentMachineName"))
         distances.append(_source_distance(beam_item))
     if not plan.beams:
         raise file.error("has no treatment beam with monitor units", "BeamSequence")
     plan.treatmentMachineName, plan.SAD_mm = machines[0], distances[0]
+    plan.patientPosition = lying[0]
     return plan
 
 
@@ -252,7 +304,7 @@ def _fractions(file: Item, wanted: int | None, beams: dict[int, Item], notes: li
         metersets[number] = _not_negative(item.at(beam=str(number)), "BeamMeterset", _LARGEST_MU)
     if not metersets:
         notes.append("the fraction group refers to no beams; meterset weights are taken as MU")
-    return _Fractions(count, metersets or None)
+    return _Fractions(count, metersets or None, group.integer("FractionGroupNumber", 0))
 
 
 def _not_negative(item: Item, keyword: str, limit: float) -> float | None:
@@ -267,7 +319,7 @@ def _meterset(beam: Item, number: int, fractions: _Fractions, notes: list[str]) 
     if fractions.metersets is None:
         return None
     if number not in fractions.metersets:
-        notes.append(f"beam {beam.place.beam} is in no fraction and left out")
+        notes.append(f"beam {beam.place.beam} is not in fraction group {fractions.group} and left out")
         return 0.0
     meterset = fractions.metersets[number]
     if meterset == 0:
@@ -287,21 +339,28 @@ def _is_treatment(beam: Item) -> bool:
     return kind in _TREATMENT
 
 
-def _patient_positions(file: Item, notes: list[str]) -> dict[int, str]:
+def _patient_positions(file: Item, options: _Options, notes: list[str]) -> dict[int, str]:
     setups = _numbered(file, "PatientSetupSequence", "PatientSetupNumber")
     positions = {number: setup.text("PatientPosition").upper() for number, setup in setups.items()}
-    if not any(positions.values()):
-        notes.append("the patient's position is not said; head first supine is taken")
+    if not any(positions.values()) and options.patient_position is None:
+        notes.append("the patient's position is not said; head first supine (HFS) is taken")
     return positions
 
 
-def _check_position(beam: Item, positions: dict[int, str]) -> None:
+def _position(beam: Item, positions: dict[int, str], options: _Options) -> str:
+    """How the patient lies in a beam; head first supine if it is not said."""
+    if options.patient_position is not None:
+        return options.patient_position
     number = beam.integer("ReferencedPatientSetupNumber", 0)
     if number is None and len(positions) == 1:
         number = next(iter(positions))
     position = positions.get(number, "") if number is not None else ""
-    if position not in {"", "HFS"}:
-        raise beam.error(f"is {position}; OpenTPS plans for patients lying head first supine (HFS)", "PatientPosition")
+    try:
+        return checked_patient_position(position or HEAD_FIRST_SUPINE)
+    except ValueError:
+        raise beam.error(
+            f"is {position}; beams are understood for {', '.join(POSITIONS)} only", "PatientPosition"
+        ) from None
 
 
 def _check_physics(beam: Item, options: _Options, notes: list[str]) -> None:
@@ -313,35 +372,28 @@ def _check_physics(beam: Item, options: _Options, notes: list[str]) -> None:
     unit = beam.text("PrimaryDosimeterUnit", "MU").upper()
     if unit != "MU":
         raise beam.error(f"is {unit}; only beams in monitor units (MU) can be read", "PrimaryDosimeterUnit")
-    for device in ("Wedge", "Compensator", "Block", "Bolus"):
-        _check_modifier(beam, device, options, notes)
-    if any(mode.text("FluenceMode").upper() == "NON_STANDARD" for mode in beam.items("PrimaryFluenceModeSequence")):
-        notes.append(f"beam {beam.place.beam} has a non-standard fluence mode, which OpenTPS does not model")
+    for modifier in MODIFIERS:
+        _check_modifier(beam, modifier, options, notes)
+    for mode in beam.items("PrimaryFluenceModeSequence"):
+        if mode.text("FluenceMode").upper() == "NON_STANDARD":
+            kind = mode.text("FluenceModeID")
+            notes.append(
+                f"beam {beam.place.beam} has a non-standard fluence mode{f' ({kind})' if kind else ''}, which OpenTPS "
+                "does not model"
+            )
 
 
-def _check_modifier(beam: Item, device: str, options: _Options, notes: list[str]) -> None:
-    keyword = {"Bolus": "NumberOfBoli"}.get(device, f"NumberOf{device}s")
-    if not beam.integer(keyword, 0, 1000):
+def _check_modifier(beam: Item, modifier: Modifier, options: _Options, notes: list[str]) -> None:
+    keyword = modifier.stated_by(beam)
+    if not keyword:
         return
-    if device == "Wedge" and not _wedge_is_used(beam):
-        return
-    if device != "Bolus" and not options.ignore_modifiers:
+    if modifier.shapes_beam and not options.ignore_modifiers:
         raise beam.error(
-            f"says that the beam has a {device.lower()}, which OpenTPS cannot calculate; "
+            f"says that the beam has {modifier.name}, which OpenTPS cannot calculate; "
             "ignore_modifiers=True reads the beam without it",
             keyword,
         )
-    notes.append(f"beam {beam.place.beam} has a {device.lower()}, which is left out")
-
-
-def _wedge_is_used(beam: Item) -> bool:
-    """Whether a wedge is in the beam at any time; it is unless the file states that it is out."""
-    said = [
-        position.text("WedgePosition").upper()
-        for point in beam.items("ControlPointSequence")
-        for position in point.items("WedgePositionSequence")
-    ]
-    return not said or any(position != "OUT" for position in said)
+    notes.append(f"beam {beam.place.beam} has {modifier.name}, which is left out")
 
 
 def _source_distance(beam: Item) -> float:
@@ -356,7 +408,9 @@ def _source_distance(beam: Item) -> float:
 # ------------------------------------------------------------------------------------------------------------- beams
 
 
-def _read_beam(item: Item, number: int, meterset: float | None, options: _Options, notes: list[str]) -> Any:
+def _read_beam(
+    item: Item, number: int, meterset: float | None, position: str, options: _Options, notes: list[str]
+) -> Any:
     from opentps.core.data.plan import PlanPhotonBeam
 
     points = item.items("ControlPointSequence")
@@ -376,8 +430,11 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
     beam.isocenterPosition_mm = _isocenter(points)
     beam.SAD_mm = _source_distance(item)
     beam.nominalEnergy_MV = _energy(points)
+    if remark := energy_note(beam.nominalEnergy_MV):
+        notes.append(f"beam {item.place.beam}: {remark}")
     spacing = options.beamlet_spacing_mm or _natural_spacing(devices)
     beam.xBeamletSpacing_mm = beam.yBeamletSpacing_mm = spacing
+    machine = [_supine(state, position, point) for state, point in zip(machine, points, strict=True)]
     angles = opentps_from_iec(machine[0].gantry, machine[0].couch, machine[0].collimator)
     beam.gantryAngle_degree, beam.couchAngle_degree = angles.gantry, angles.couch
     outline = _jaw_field_edge(machine, spacing)
@@ -387,6 +444,15 @@ def _read_beam(item: Item, number: int, meterset: float | None, options: _Option
         ):
             _append_segment(beam, part, float(mu[index]) * share, devices, outline)
     return beam
+
+
+def _supine(state: ControlPoint, position: str, point: Item) -> ControlPoint:
+    """Turn the machine's angles into those that a patient lying head first supine would see the beam come from."""
+    try:
+        angles = supine_angles(position, state.gantry, state.couch, state.collimator)
+    except ValueError as error:
+        raise point.error(f"is {state.couch:g} degrees: {error}", "PatientSupportAngle") from None
+    return replace(state, gantry=angles.gantry, couch=angles.couch, collimator=angles.collimator)
 
 
 def _interval_mu(beam: Item, points: list[Item], meterset: float | None) -> FloatArray:

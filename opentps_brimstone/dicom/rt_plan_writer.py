@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.adapters.angles import BeamAngles, iec_from_opentps
+from opentps_brimstone.adapters.angles import iec_from_opentps
 from opentps_brimstone.adapters.plan import leaf_rows
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.dicom.header import (
@@ -31,6 +31,12 @@ from opentps_brimstone.dicom.header import (
     one_line,
     reference_item,
     save_object,
+)
+from opentps_brimstone.model.patient_position import (
+    HEAD_FIRST_SUPINE,
+    Angles,
+    checked_patient_position,
+    machine_angles,
 )
 from opentps_brimstone.sequencing.mlc import TOLERANCE_MM
 
@@ -52,7 +58,7 @@ class _Setting(NamedTuple):
     """State of the machine for a segment, by the names of DICOM's devices, and its monitor units."""
 
     devices: dict[str, FloatArray]
-    angles: BeamAngles
+    angles: Angles
     mu: float
 
 
@@ -88,6 +94,7 @@ def write_rt_plan(
     dose_rate_mu_per_min: float | None = None,
     beam_doses_gy: Sequence[float] | None = None,
     sop_instance_uid: str | None = None,
+    patient_position: str | None = None,
 ) -> Dataset:
     """Write the segments of a photon plan as a DICOM RT Plan.
 
@@ -96,7 +103,7 @@ def write_rt_plan(
     photon_plan : opentps PhotonPlan
         Not changed. Its segments have whole leaf banks in ``Xmlc_mm``, rows [y_low, y_high, x_left, x_right] in mm,
         jaws, OpenTPS's angles and ``mu`` per fraction, which is written unchanged: `adapters.segments.with_machine_mu`
-        converts the engine's MU to the machine's. Segments of 0 MU are left out. The patient lies head first supine.
+        converts the engine's MU to the machine's. Segments of 0 MU are left out.
     path : Path
         File to write; replaced if it exists.
     mlc : MLC, optional
@@ -125,6 +132,9 @@ def write_rt_plan(
         Dose of each beam to its dose specification point per fraction, for beams in the plan's order.
     sop_instance_uid : str, optional
         A new one by default.
+    patient_position : str, optional
+        How the patient lies, by which the machine's angles are written, such as ``"FFS"``. By default the plan's
+        ``patientPosition``, then the position in the CT, then head first supine.
 
     Returns
     -------
@@ -142,7 +152,9 @@ def write_rt_plan(
     OSError
         If structure set or CT cannot be read or the file cannot be written.
     """
-    fields = _checked_fields(photon_plan, mlc)
+    slice_of_ct = load_reference(ct, "CT", "CT")
+    position = _position(patient_position, photon_plan, slice_of_ct)
+    fields = _checked_fields(photon_plan, mlc, position)
     energy = nominal_energy_mv
     for what, value in (("nominal energy", energy), ("dose rate", dose_rate_mu_per_min)):
         if value is not None and not (np.isfinite(value) and value > 0):
@@ -150,7 +162,7 @@ def write_rt_plan(
     if beam_doses_gy is not None and len(beam_doses_gy) != len(fields):
         raise ValueError(f"there are {len(fields)} beams and {len(beam_doses_gy)} beam doses")
     structures = load_reference(structure_set, "RTSTRUCT", "structure set")
-    references = [found for found in (structures, load_reference(ct, "CT", "CT")) if found is not None]
+    references = [found for found in (structures, slice_of_ct) if found is not None]
 
     dataset = new_object(RT_PLAN_CLASS, sop_instance_uid)
     patient = _patient(photon_plan, patient_id)
@@ -159,13 +171,19 @@ def write_rt_plan(
     _add_general(dataset, title, " ".join(filter(None, [_RESEARCH, description, calibration])), structures)
     _add_prescription(dataset, prescription or {}, structures)
     _add_fractions(dataset, fields, photon_plan.numberOfFractionsPlanned, beam_doses_gy)
-    _add_setup(dataset)
+    _add_setup(dataset, position)
     machine = machine or photon_plan.treatmentMachineName or ("" if mlc is None else mlc.name)
     sad_mm = source_distance_mm(photon_plan)
     dataset.BeamSequence = [_beam_item(field, sad_mm, machine, energy, dose_rate_mu_per_min) for field in fields]
     dataset.ApprovalStatus = "UNAPPROVED"
     save_object(dataset, path)
     return dataset
+
+
+def _position(given: str | None, photon_plan: Any, ct: Dataset | None) -> str:
+    stated = given or getattr(photon_plan, "patientPosition", "")
+    in_ct = "" if ct is None else str(ct.get("PatientPosition", "") or "")
+    return checked_patient_position(stated or in_ct or HEAD_FIRST_SUPINE)
 
 
 def _patient(photon_plan: Any, patient_id: str | None) -> dict[str, str]:
@@ -184,7 +202,7 @@ def _patient(photon_plan: Any, patient_id: str | None) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------- what a plan must be
 
 
-def _checked_fields(photon_plan: Any, mlc: MLC | None) -> list[_Field]:
+def _checked_fields(photon_plan: Any, mlc: MLC | None, position: str) -> list[_Field]:
     from opentps.core.data.plan import PhotonPlan
 
     if not isinstance(photon_plan, PhotonPlan):
@@ -198,10 +216,12 @@ def _checked_fields(photon_plan: Any, mlc: MLC | None) -> list[_Field]:
     own = all(isinstance(number, int) and 0 < number < 2**31 for number in numbers)
     if not own or len(set(numbers)) < len(numbers):
         numbers = list(range(1, len(numbers) + 1))
-    return [_checked_field(number, beam, mlc) for number, beam in zip(numbers, photon_plan.beams, strict=True)]
+    return [
+        _checked_field(number, beam, mlc, position) for number, beam in zip(numbers, photon_plan.beams, strict=True)
+    ]
 
 
-def _checked_field(number: int, beam: Any, mlc: MLC | None) -> _Field:
+def _checked_field(number: int, beam: Any, mlc: MLC | None, position: str) -> _Field:
     place = f"beam {number} ({beam.name!r})"
     if not beam.beamSegments:
         raise ValueError(f"{place} has no segments")
@@ -217,7 +237,7 @@ def _checked_field(number: int, beam: Any, mlc: MLC | None) -> _Field:
     if mlc is not None and len(banks[0]) > 1:
         _check_boundaries(banks[0], mlc, place)
     settings = [
-        _setting(segment, bank, mlc, f"{place}, segment {index}")
+        _setting(segment, bank, mlc, position, f"{place}, segment {index}")
         for index, (segment, bank) in enumerate(zip(beam.beamSegments, banks, strict=True))
     ]
     settings = [setting for setting in settings if setting.mu > 0]
@@ -259,7 +279,7 @@ def _check_boundaries(bank: FloatArray, mlc: MLC, place: str) -> None:
         raise ValueError(f"{place} has a leaf boundary at {found[edge]:g} mm; {mlc.name} has it at {wanted[edge]:g} mm")
 
 
-def _setting(segment: Any, bank: FloatArray, mlc: MLC | None, place: str) -> _Setting:
+def _setting(segment: Any, bank: FloatArray, mlc: MLC | None, position: str, place: str) -> _Setting:
     if segment.mu is None:
         raise ValueError(
             f"{place} was never sequenced: its beamlets have different MU, and an aperture gives one number of them. "
@@ -281,9 +301,10 @@ def _setting(segment: Any, bank: FloatArray, mlc: MLC | None, place: str) -> _Se
     elif devices.keys() != {"ASYMX", "ASYMY"}:
         raise ValueError(f"{place} has a single leaf pair, so its field is made by jaws; it needs them in x and y")
     try:
-        angles = iec_from_opentps(
+        supine = iec_from_opentps(
             segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree
         )
+        angles = machine_angles(position, *supine)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
     return _Setting(devices, angles, mu)
@@ -381,11 +402,11 @@ def _add_fractions(
     dataset.FractionGroupSequence = [group]
 
 
-def _add_setup(dataset: Dataset) -> None:
+def _add_setup(dataset: Dataset, position: str) -> None:
     from pydicom.dataset import Dataset as Item
 
     setup = Item()
-    setup.PatientPosition = "HFS"
+    setup.PatientPosition = position
     setup.PatientSetupNumber = 1
     dataset.PatientSetupSequence = [setup]
 
@@ -441,9 +462,7 @@ def _control_points(field: _Field, energy: float, dose_rate: float | None) -> li
         for name in first.devices
     )
     turning = [
-        axis
-        for axis in BeamAngles._fields
-        if any(getattr(s.angles, axis) != getattr(first.angles, axis) for s in settings)
+        axis for axis in Angles._fields if any(getattr(s.angles, axis) != getattr(first.angles, axis) for s in settings)
     ]
     given = np.cumsum([0.0, *(setting.mu for setting in settings)]) / field.mu
     given[-1] = 1.0
@@ -456,7 +475,7 @@ def _control_points(field: _Field, energy: float, dose_rate: float | None) -> li
             if moving or not items:
                 item.BeamLimitingDevicePositionSequence = _position_items(setting)
             following = settings[min(index + end, len(settings) - 1)].angles
-            for axis in turning if items else BeamAngles._fields:
+            for axis in turning if items else Angles._fields:
                 _add_angle(item, axis, getattr(setting.angles, axis), getattr(following, axis))
             items.append(item)
     return items

@@ -4,147 +4,192 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.identity import Accepted, stated_frames
+from opentps_brimstone.dicom.roi_physics import read_physics
+from opentps_brimstone.dicom.structure_file import StructureSetFile
+from opentps_brimstone.dicom.tags import Tags
 from opentps_brimstone.model.contours import ContourStack
+from opentps_brimstone.model.influence import VoxelGrid
 from opentps_brimstone.model.structure import Structure, StructureSet
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pydicom.dataset import Dataset
-
-    from opentps_brimstone.model.influence import VoxelGrid
-
-__all__ = ["StructureSetFile", "read_structures"]
+__all__ = ["read_structures"]
 
 _TARGET_TYPES = ("PTV", "CTV", "GTV")
 # A structure of one of these types is not a target, whatever its name.
 _NEVER_TARGET = ("EXTERNAL", "AVOIDANCE", "SUPPORT", "BOLUS", "FIXATION", "DOSE_REGION", "ISOCENTER", "MARKER")
 _TARGET_NAME = re.compile(r"(PTV|CTV|GTV|ITV)", re.IGNORECASE)
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-# How far the points of an outline may be off its plane.
+# How far the points of an outline may be off its plane, and from the origin.
 _FLATNESS_MM = 0.1
+_FURTHEST_MM = 1e5
 
 
 @dataclass(frozen=True)
-class StructureSetFile:
-    """A file with an RT Structure Set."""
+class _ROI:
+    """A structure as the file has it: its number, frame and name, its outlines, and what is observed of it."""
 
-    path: Path
-    dataset: Dataset
-
-    @property
-    def label(self) -> str:
-        """Structure set label."""
-        return str(self.dataset.get("StructureSetLabel", "") or "")
+    number: int | None
+    name: str
+    frame: str
+    outlines: Sequence[Tags]
+    observations: Sequence[Tags]
 
     @property
-    def uid(self) -> str:
-        """SOP instance."""
-        return str(self.dataset.get("SOPInstanceUID", "") or "")
-
-    def __str__(self) -> str:
-        date = self.dataset.get("StructureSetDate", "") or "no date"
-        return f"{self.path.name} (label {self.label!r}, {date})"
-
-    def series_uids(self) -> set[str]:
-        """Find the image series that it refers to."""
-        return self._values(
-            "ReferencedFrameOfReferenceSequence",
-            "RTReferencedStudySequence",
-            "RTReferencedSeriesSequence",
-            keyword="SeriesInstanceUID",
-        )
-
-    def frames(self) -> set[str]:
-        """Find the frames of reference that it refers to."""
-        referenced = self._values("ReferencedFrameOfReferenceSequence", keyword="FrameOfReferenceUID")
-        of_structures = self._values("StructureSetROISequence", keyword="ReferencedFrameOfReferenceUID")
-        # OpenTPS writes the word None if it does not know the frame.
-        return (referenced | of_structures) - {"None"}
-
-    def image_uids(self) -> set[str]:
-        """Find the slices that its outlines refer to."""
-        return self._values(
-            "ROIContourSequence", "ContourSequence", "ContourImageSequence", keyword="ReferencedSOPInstanceUID"
-        )
-
-    def _values(self, *sequences: str, keyword: str) -> set[str]:
-        """Collect the values that a tag has in the items of nested sequences."""
-        items = [self.dataset]
-        for sequence in sequences:
-            items = [inner for item in items for inner in item.get(sequence) or []]
-        return {str(item.get(keyword, "") or "") for item in items} - {""}
+    def kind(self) -> str:
+        """Interpreted type."""
+        stated = [item.text("RTROIInterpretedType").upper() for item in self.observations]
+        return next(filter(None, stated), "")
 
 
-def read_structures(file: StructureSetFile, grid: VoxelGrid) -> StructureSet:
+def read_structures(
+    file: StructureSetFile, grid: VoxelGrid, frame: str = "", accepted: Accepted = frozenset()
+) -> StructureSet:
     """Read the structures of closed outlines; the others are in the result's `left_out`.
 
     A point is inside if an odd number of outlines encloses it. There is a warning for each structure that is left out,
-    extends beyond the CT, or has gaps.
+    has outlines that cannot be read, or has gaps.
+
+    Parameters
+    ----------
+    file : StructureSetFile
+    grid : VoxelGrid
+        Of the CT.
+    frame : str
+        Frame of reference of the CT, if it has one.
+    accepted : frozenset of str
+        Contradictions of `IDENTITIES` that do not matter.
     """
-    types = _types(file)
-    contours_of = {
-        _number(file, item, "ReferencedROINumber"): item.get("ContourSequence") or []
-        for item in file.dataset.get("ROIContourSequence") or []
-    }
+    rois = _rois(file, accepted)
+    times = Counter(roi.number for roi in rois)
     structures: dict[str, Structure] = {}
     left_out: dict[str, str] = {}
-    for roi in file.dataset.get("StructureSetROISequence") or []:
-        number = _number(file, roi, "ROINumber")
-        name = _unique(str(roi.get("ROIName", "") or "").strip() or f"ROI {number}", number, {*structures, *left_out})
-        planes, reason = _planes(file, name, contours_of.get(number, []))
+    taken: dict[str, list[str]] = {}
+    for roi in rois:
+        name = _unique(roi, {*structures, *left_out})
+        elsewhere = _elsewhere(roi, frame)
+        if elsewhere and "frame_of_reference" in accepted:
+            taken.setdefault(elsewhere, []).append(repr(name))
+            elsewhere = ""
+        reason = _ambiguous(roi, times) or elsewhere
+        planes, reason = ([], reason) if reason else _planes(file, name, roi)
         if reason:
             left_out[name] = reason
             warnings.warn(f"{file.path.name}: structure {name!r} is left out: {reason}", stacklevel=4)
             continue
         contours = ContourStack(planes, grid.spacing_mm[2])
-        _warn_of_gaps(file, name, contours)
-        kind = types.get(number, "")
-        structures[name] = Structure.from_contours(name, contours, grid, _is_target(name, kind))
+        _warn_of_shape(file, name, contours)
+        structure = Structure.from_contours(name, contours, grid, _is_target(name, roi.kind))
+        structure.kind = roi.kind
+        structure.density_g_cm3 = read_physics(name, roi.kind, roi.observations)
+        structures[name] = structure
+    for elsewhere, names in taken.items():
+        warnings.warn(f"{file.path.name}: {', '.join(names)} taken although {elsewhere}", stacklevel=4)
     return StructureSet(structures.values(), left_out)
 
 
-def _types(file: StructureSetFile) -> dict[int, str]:
-    return {
-        _number(file, item, "ReferencedROINumber"): str(item.get("RTROIInterpretedType", "") or "").upper().strip()
-        for item in file.dataset.get("RTROIObservationsSequence") or []
-    }
+# ---------------------------------------------------------------------------------------------- what belongs together
 
 
-def _number(file: StructureSetFile, item: Dataset, keyword: str) -> int:
-    """Read the number by which sequences of the file refer to a structure."""
-    value = item.get(keyword)
+def _rois(file: StructureSetFile, accepted: Accepted) -> list[_ROI]:
+    """Put together what the file's sequences have of each structure."""
+    listed = file.tags.items("StructureSetROISequence")
+    numbers = [_number(item, "ROINumber") for item in listed]
+    drawn = file.tags.items("ROIContourSequence")
+    observed = file.tags.items("RTROIObservationsSequence")
+    drawn_of = [_number(item, "ReferencedROINumber") for item in drawn]
+    observed_of = [_number(item, "ReferencedROINumber") for item in observed]
+    if "roi_number" in accepted and len(set(numbers)) < len(numbers) == len(drawn) == len(observed):
+        warnings.warn(
+            f"{file.path.name}: ROI numbers are ambiguous; structures are matched by their order", stacklevel=5
+        )
+        numbers = drawn_of = observed_of = list(range(1, len(listed) + 1))
+    unknown = sorted({str(number) for number in drawn_of if number not in numbers})
+    if unknown:
+        warnings.warn(
+            f"{file.path.name}: outlines of ROI number {', '.join(unknown)} are left out: no structure has it",
+            stacklevel=5,
+        )
+    return [
+        _ROI(
+            number,
+            item.text("ROIName"),
+            item.text("ReferencedFrameOfReferenceUID"),
+            [
+                each
+                for of, roi in zip(drawn_of, drawn, strict=True)
+                if of == number
+                for each in roi.items("ContourSequence")
+            ],
+            [each for of, each in zip(observed_of, observed, strict=True) if of == number],
+        )
+        for number, item in zip(numbers, listed, strict=True)
+    ]
+
+
+def _number(item: Tags, keyword: str) -> int | None:
+    """Read the number by which sequences of the file refer to a structure; None if it is not one."""
     try:
-        return int(str(value))
-    except ValueError:
-        raise DicomError(f"{file.path}: {keyword} is {value!r}; it must be a whole number") from None
+        return item.whole(keyword)
+    except DicomError:
+        return None
+
+
+def _ambiguous(roi: _ROI, times: Counter[int | None]) -> str:
+    """Say why a structure cannot be told from others."""
+    if roi.number is None:
+        return "its ROINumber (3006,0022) is not a whole number, so no outlines can refer to it"
+    if times[roi.number] > 1:
+        return f"{times[roi.number]} structures have the ROI number {roi.number}; whose outlines it has is not clear"
+    return ""
+
+
+def _elsewhere(roi: _ROI, frame: str) -> str:
+    """Say that a structure does not lie in the coordinates of the CT."""
+    if not (frame and stated_frames([roi.frame])) or roi.frame == frame:
+        return ""
+    return f"its frame of reference is {roi.frame}, not that of the CT, {frame}: coordinates are not the same"
 
 
 def _is_target(name: str, kind: str) -> bool:
     return kind in _TARGET_TYPES or (kind not in _NEVER_TARGET and _TARGET_NAME.match(name) is not None)
 
 
-def _unique(name: str, number: int, taken: set[str]) -> str:
+def _unique(roi: _ROI, taken: set[str]) -> str:
+    name = roi.name or f"ROI {roi.number}"
     if name not in taken:
         return name
-    other = f"{name} (ROI {number})"
+    other = next(
+        each for count in range(1, len(taken) + 2) if (each := _numbered(name, roi.number, count)) not in taken
+    )
     warnings.warn(f"two structures are named {name!r}; the second is called {other!r} here", stacklevel=5)
     return other
 
 
-def _planes(
-    file: StructureSetFile, name: str, contours: list[Dataset]
-) -> tuple[list[tuple[float, list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]], str]:
+def _numbered(name: str, number: int | None, count: int) -> str:
+    return f"{name} (ROI {number})" if count == 1 else f"{name} (ROI {number}, {count})"
+
+
+# ------------------------------------------------------------------------------------------------- outlines
+
+
+def _planes(file: StructureSetFile, name: str, roi: _ROI) -> tuple[list[tuple[float, list[FloatArray]]], str]:
     """Collect the outlines of a structure by plane, or the reason why none can be used."""
     planes = []
-    for number, kind, points in _points(file, name, contours):
+    kinds: set[str] = set()
+    passed_over: dict[str, list[int]] = {}
+    for number, kind, points, problem in _points(roi):
+        if problem:
+            passed_over.setdefault(problem, []).append(number)
+            continue
+        kinds.add(kind or "unknown")
         if kind not in _CLOSED or len(points) < 3:
             continue
         if np.ptp(points[:, 2]) > _FLATNESS_MM:
@@ -154,36 +199,48 @@ def _planes(
             )
         planes.append((float(points[:, 2].mean()), [points[:, :2]]))
     if planes:
+        for problem, numbers in passed_over.items():
+            said = f"outline {', '.join(map(str, numbers[:5]))}{' …' if len(numbers) > 5 else ''}"
+            warnings.warn(f"{file.path.name}: structure {name!r}: {said} passed over: {problem}", stacklevel=5)
         return planes, ""
-    if not contours:
+    if passed_over:
+        return [], f"none of its outlines can be read: {'; '.join(passed_over)}"
+    if not kinds:
         return [], "it has no outlines"
-    kinds = sorted({kind or "unknown" for _, kind, _ in _points(file, name, contours)})
-    return [], f"it has no closed outline of three or more points, only {', '.join(kinds)}"
+    return [], f"it has no closed outline of three or more points, only {', '.join(sorted(kinds))}"
 
 
-def _points(
-    file: StructureSetFile, name: str, contours: list[Dataset]
-) -> Iterator[tuple[int, str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]:
-    for number, contour in enumerate(contours, start=1):
-        where = f"{file.path}: outline {number} of structure {name!r}"
-        data = contour.get("ContourData")
-        if data is None:
-            raise DicomError(f"{where}: ContourData is missing")
+def _points(roi: _ROI) -> Iterator[tuple[int, str, FloatArray, str]]:
+    """Give number, type and points of each outline, and what is wrong with it."""
+    nothing = np.empty((0, 3))
+    for number, outline in enumerate(roi.outlines, start=1):
         try:
-            values = np.atleast_1d(np.array(data, dtype=np.float64))
-        except (TypeError, ValueError):
-            raise DicomError(f"{where}: ContourData holds something else than numbers") from None
-        if values.size % 3 or not np.isfinite(values).all():
-            raise DicomError(
-                f"{where}: ContourData has {values.size} values; it must be x, y, z of every point, all finite"
+            kind = outline.text("ContourGeometricType").upper()
+            values = outline.numbers("ContourData")
+        except DicomError as error:
+            yield number, "", nothing, str(error).removeprefix(f"{outline.name}: ")
+            continue
+        if values.size % 3 or np.abs(values).max() > _FURTHEST_MM:
+            problem = (
+                f"ContourData (3006,0050) has {values.size} values up to {np.abs(values).max():g}; it must be x, y, z "
+                f"of every point, within {_FURTHEST_MM:g} mm"
             )
-        yield number, str(contour.get("ContourGeometricType", "") or ""), values.reshape(-1, 3)
+            yield number, kind, nothing, problem
+            continue
+        yield number, kind, values.reshape(-1, 3), ""
 
 
-def _warn_of_gaps(file: StructureSetFile, name: str, contours: ContourStack) -> None:
+def _warn_of_shape(file: StructureSetFile, name: str, contours: ContourStack) -> None:
     if contours.gaps_mm:
         gaps = ", ".join(f"{low:g} to {high:g} mm" for low, high in contours.gaps_mm)
         warnings.warn(
             f"{file.path.name}: structure {name!r} has no outlines in z = {gaps}; nothing is assumed to be there",
+            stacklevel=4,
+        )
+    if contours.thin_rims_mm:
+        places = ", ".join(f"{z:g}" for z in contours.thin_rims_mm[:5])
+        warnings.warn(
+            f"{file.path.name}: structure {name!r} has outlines that nearly coincide at z = {places} mm; only the rim "
+            "between them is inside",
             stacklevel=4,
         )

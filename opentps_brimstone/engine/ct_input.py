@@ -10,8 +10,9 @@ import numpy as np
 
 from opentps_brimstone._typing import AnyArray, BoolArray, FloatArray
 from opentps_brimstone.adapters.density_table import chosen_density_table
-from opentps_brimstone.adapters.doubts import LARGEST_DENSITY, holds_densities
+from opentps_brimstone.adapters.doubts import holds_densities
 from opentps_brimstone.adapters.plan import contour_mask, voxel_grid
+from opentps_brimstone.model.structure import LARGEST_DENSITY
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid

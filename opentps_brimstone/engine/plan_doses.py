@@ -94,11 +94,7 @@ def beam_view(beam: Beam, sad_mm: float = SAD_MM) -> BeamView:
     -------
     BeamView
     """
-    assert beam.gantry_angle is not None
-    assert beam.couch_angle is not None
-    assert beam.collimator_angle is not None
-    angles = (beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
-    return BeamView.from_angles(angles, beam.isocenter, sad_mm)
+    return BeamView.from_angles(beam.supine_angles, beam.isocenter, sad_mm)
 
 
 def inside_any(structures: Iterable[Structure]) -> BoolArray | None:
@@ -114,7 +110,7 @@ def inside_any(structures: Iterable[Structure]) -> BoolArray | None:
     ndarray of bool, shape of the grid, or None
         None if there are no structures.
     """
-    masks = [structure.share > 0 for structure in structures]
+    masks = [structure.touched for structure in structures]
     return np.logical_or.reduce(masks) if masks else None
 
 

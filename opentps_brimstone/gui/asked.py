@@ -303,11 +303,11 @@ def ring_around(
         raise ValueError("a ring needs a target to lie around; give a structure the role of a target first")
     if not 0 <= inner_mm < outer_mm:
         raise ValueError(f"a ring from {inner_mm:g} to {outer_mm:g} mm is empty; the second must be larger")
-    inside: BoolArray = np.logical_or.reduce([each.mask for each in targets])
+    inside: BoolArray = np.logical_or.reduce([each.touched for each in targets])
     distance = distance_transform_edt(~inside, sampling=grid.spacing_mm)
     ring = (distance > inner_mm) & (distance <= outer_mm)
     if body is not None:
-        ring &= body.mask
+        ring &= body.touched
     name = f"ring {inner_mm:g}-{outer_mm:g} mm"
     if not ring.any():
         raise ValueError(f"the {name} around {', '.join(each.name for each in targets)} holds no voxel")

@@ -8,7 +8,7 @@ reach of scatter is calibrated in that field, so that MU give the same dose ther
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ def compute_dose(
     overrides: Sequence[Mapping[str, Any]] | None = None,
     dose_grid_mm: float | tuple[float, float, float] | None = None,
     reference: ReferenceField | None = None,
+    accept: str | Iterable[str] = (),
     processes: int | None = None,
     progress: bool | Callable[[int, int], Any] = True,
 ) -> DoseArray:
@@ -76,11 +77,14 @@ def compute_dose(
         Name of a folder of kernels that OpenTPS brings ("Kernels_6MV"), or one of the same form. Default: those that
         OpenTPS computes with.
     density_table, overrides
-        From HU to densities, as for `opentps_brimstone.engine.compute_beamlets`.
+        From HU to densities, as for `opentps_brimstone.engine.compute_beamlets`. Default overrides are the densities
+        that structures of the series have.
     dose_grid_mm : float or (float, float, float), optional
         Spacing of the dose grid for a `Series`, as for `Series.dose_grid`.
     reference : ReferenceField, optional
         What a machine MU is. Default: 1 cGy, 10 cm deep in a 10 x 10 cm field, isocentric at the plan's distance.
+    accept : str or iterable of str
+        Contradictions between an RT Plan and the series that do not matter, as for `Series.from_dicom`.
     processes : int, optional
         Threads. Default: the cores this process may use.
     progress : bool or callable
@@ -99,7 +103,7 @@ def compute_dose(
         Before the engine starts, if the plan or CT is not one, MU are missing or negative, an isocenter lies outside
         the CT, or an option is invalid.
     RTPlanError
-        If an RT Plan is damaged or cannot be computed.
+        If an RT Plan is damaged, cannot be computed, or is of another patient or frame of reference than the series.
     DoseMemoryError
         If the doses of beamlets would not fit into memory.
     EngineError
@@ -121,7 +125,7 @@ def compute_dose(
     """
     run = RunOptions(processes, progress=progress)
     options = DoseOptions(EngineChoice("native", scatter, kernels), density_table, overrides, run)
-    fluence, own_mu = _fluence(plan, segments)
+    fluence, own_mu = _fluence(plan, segments, ct, accept)
     given_mu = checked_choice("mu", mu or own_mu, MU_KINDS)
     patient = _patient(plan, ct, options, dose_grid_mm)
     engine = ConeEngine(
@@ -139,7 +143,9 @@ def compute_dose(
 # ------------------------------------------------------------------------------------------------- what is given
 
 
-def _fluence(plan: Any, segments: Sequence[SequencedBeam] | None) -> tuple[Fluence, str]:
+def _fluence(
+    plan: Any, segments: Sequence[SequencedBeam] | None, ct: Any, accept: str | Iterable[str]
+) -> tuple[Fluence, str]:
     """Fluence of what is given, and of which kind its MU are if nothing else is said."""
     from opentps_brimstone.integration.deliverable import DeliverablePlan
 
@@ -154,7 +160,9 @@ def _fluence(plan: Any, segments: Sequence[SequencedBeam] | None) -> tuple[Fluen
     if isinstance(plan, str | Path) or hasattr(plan, "SOPClassUID"):
         from opentps_brimstone.dicom import read_rt_plan
 
-        return PhotonPlanFluence(read_rt_plan(plan)), "machine"
+        return PhotonPlanFluence(
+            read_rt_plan(plan, series=ct if isinstance(ct, Series) else None, accept=accept)
+        ), "machine"
     return PhotonPlanFluence(plan), "engine"
 
 
@@ -177,10 +185,12 @@ def _patient(
         if plan.series is None or plan.ct_hu is None:
             raise ValueError("the plan was made from a matrix: without CT and beam angles its dose cannot be computed")
         hu, grid, name, structures = plan.ct_hu, plan.grid, plan.series.name, list(plan.structures.values())
+        own = plan.density_overrides
     elif isinstance(ct, Series):
         grid = ct.dose_grid(dose_grid_mm)
         on_grid = ct.on_grid(grid)
         hu, name, structures = on_grid.ct_hu, ct.name, list(on_grid.structures)
+        own = ct.density_overrides(grid)
     elif ct is None:
         raise TypeError("the CT is missing: give a Series or an OpenTPS CTImage")
     else:
@@ -188,10 +198,11 @@ def _patient(
             raise ValueError("dose_grid_mm is for a Series; resample the CTImage instead")
         if getattr(ct, "imageArray", None) is None:
             raise TypeError(f"the CT must be a Series or an OpenTPS CTImage with data, got {type(ct).__name__}")
-        hu, grid, name, structures = ct.imageArray, voxel_grid(ct), ct.name, []
+        hu, grid, name, structures, own = ct.imageArray, voxel_grid(ct), ct.name, [], []
     check_hu(hu, name)
     design = getattr(plan, "photon_plan", plan)
-    density = mass_density(hu, options.density_table, options.overrides, design)
+    overrides = own if options.overrides is None else options.overrides
+    density = mass_density(hu, options.density_table, overrides, design)
     return _Patient(density, grid, inside_any(structures))
 
 

@@ -1,7 +1,8 @@
 """Beams: their directions, their beamlets and the weights of these.
 
-Directions are those of IEC 61217 for a patient lying head first supine, in DICOM's patient axes (x to the left, y to
-the back, z to the head): gantry 0 comes from the front, gantry 90 from the patient's left.
+Directions are those of IEC 61217, in DICOM's patient axes (x to the left, y to the back, z to the head): for a patient
+lying head first supine, gantry 0 comes from the front, gantry 90 from the patient's left. What a machine's angles are
+for a patient who lies otherwise is in `patient_position`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
+from opentps_brimstone.model.patient_position import Angles, supine_angles
 
 __all__ = ["SAD_MM", "Beam", "beamlets_on_target", "beams_eye_axes", "checked_angle"]
 
@@ -26,6 +28,10 @@ class PlanOfBeam(Protocol):
     """What a beam needs of its `Plan`."""
 
     number_of_fractions: int
+
+    @property
+    def patient_position(self) -> str:
+        """How the patient lies."""
 
     @property
     def grid(self) -> VoxelGrid:
@@ -50,7 +56,7 @@ class Beam:
     ----------
     name : str
     gantry_angle, couch_angle, collimator_angle : float or None
-        IEC 61217, degrees in [0, 360); None in a plan made from a bare matrix.
+        Of the machine, IEC 61217, degrees in [0, 360); None in a plan made from a bare matrix.
 
     Examples
     --------
@@ -80,6 +86,14 @@ class Beam:
         self.couch_angle = couch_angle
         self.collimator_angle = collimator_angle
         self.name = name or (f"beam {number + 1}" if gantry_angle is None else f"G{gantry_angle:03g}")
+
+    @property
+    def supine_angles(self) -> Angles:
+        """Angles of the same beam as a patient lying head first supine sees it, which fix its direction in the CT."""
+        if self.gantry_angle is None or self.couch_angle is None or self.collimator_angle is None:
+            raise ValueError(f"{self.name} belongs to a plan made from a matrix, which does not tell its angles")
+        angles = (self.gantry_angle, self.couch_angle, self.collimator_angle)
+        return supine_angles(self._plan.patient_position, *angles)
 
     @property
     def isocenter(self) -> FloatArray:
@@ -219,7 +233,7 @@ def beams_eye_axes(gantry: float, couch: float, collimator: float) -> tuple[Floa
     Parameters
     ----------
     gantry, couch, collimator : float
-        IEC 61217, in degrees.
+        IEC 61217 for a patient lying head first supine, in degrees.
 
     Returns
     -------
@@ -264,7 +278,7 @@ def beamlets_on_target(
     share : ndarray, shape (nx, ny, nz)
         Volume share of the target in every voxel.
     angles : (float, float, float)
-        IEC gantry, couch and collimator angle, in degrees.
+        IEC gantry, couch and collimator angle for a patient lying head first supine, in degrees.
     """
     from scipy.spatial import cKDTree
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,14 @@ import numpy.typing as npt
 from opentps_brimstone._typing import FloatArray, IntArray
 from opentps_brimstone.model.grid import voxel_edges
 from opentps_brimstone.model.influence import VoxelGrid
+from opentps_brimstone.model.outlines import nearly_coincide, same_outline, traced_once
 
 __all__ = ["ContourStack"]
 
 
-# Planes closer than this are the same.
+# Planes closer than this, or than this share of their usual distance, are the same: writers round z.
 _SAME_PLANE_MM = 0.05
+_SAME_PLANE_STEPS = 0.1
 # Shares below this are rounding errors of summed areas.
 _ROUNDING = 1e-9
 # A distance of planes longer than this many usual ones is a gap.
@@ -86,7 +89,7 @@ class ContourStack:
         if not (np.isfinite(slice_spacing_mm) and slice_spacing_mm > 0):
             raise ValueError(f"the slice spacing is {slice_spacing_mm} mm; it must be positive")
         self.slice_spacing_mm = float(slice_spacing_mm)
-        self.planes = _merged(planes)
+        self.planes = _merged(planes, self.slice_spacing_mm)
         if not self.planes:
             raise ValueError("there are no outlines")
 
@@ -110,6 +113,11 @@ class ContourStack:
         """Neighboring planes so far apart that nothing is assumed between them."""
         z = self.z_mm
         return [(float(z[i]), float(z[i + 1])) for i in np.flatnonzero(np.diff(z) > _LONGEST_STEP * self.step_mm)]
+
+    @cached_property
+    def thin_rims_mm(self) -> list[float]:
+        """Planes with outlines that nearly coincide, so that hardly more than the rim between them is inside."""
+        return [z for z, outlines in self.planes if any(nearly_coincide(a, b) for a, b in combinations(outlines, 2))]
 
     @cached_property
     def areas_mm2(self) -> FloatArray:
@@ -137,41 +145,72 @@ class ContourStack:
 
     def share_on(self, grid: VoxelGrid) -> FloatArray:
         """Volume share of every voxel of a grid that is inside; the volume is kept as far as the grid reaches."""
-        low, high = voxel_edges(grid, 2)
         nx, ny, nz = grid.shape
         share = np.zeros((nz, nx, ny))
         for layer in self.layers:
-            part = (np.minimum(high, layer.high_mm) - np.maximum(low, layer.low_mm)) / grid.spacing_mm[2]
+            part = _part_of_slices(layer, grid)
             reached = np.flatnonzero(part > 0)
             if len(reached):
                 share[reached] += part[reached, None, None] * _coverage(layer.outlines, grid)
         share[share < _ROUNDING] = 0.0
-        return np.ascontiguousarray(np.clip(share, 0.0, 1.0).transpose(1, 2, 0))
+        np.minimum(share, 1.0, out=share)
+        return np.ascontiguousarray(share.transpose(1, 2, 0))
+
+    def volume_within_mm3(self, grid: VoxelGrid) -> float:
+        """Volume of the part that lies in the box of a grid."""
+        parts = ((_part_of_slices(layer, grid).sum(), layer) for layer in self.layers)
+        area = sum(float(part * _coverage(layer.outlines, grid).sum()) for part, layer in parts if part > 0)
+        return area * float(np.prod(grid.spacing_mm))
 
     def __repr__(self) -> str:
         z = self.z_mm
         return f"ContourStack({len(z)} planes from z = {z[0]:g} to {z[-1]:g} mm, {self.volume_mm3 / 1000:.4g} cm³)"
 
 
-def _merged(planes: Iterable[tuple[float, Sequence[npt.ArrayLike]]]) -> list[tuple[float, tuple[FloatArray, ...]]]:
-    """Sort planes and merge equal ones; duplicate outlines count once."""
-    merged: list[tuple[float, list[FloatArray]]] = []
-    for z, outlines in sorted(planes, key=lambda plane: float(plane[0])):
+def _part_of_slices(layer: Layer, grid: VoxelGrid) -> FloatArray:
+    """Share of the height of every slice of a grid that a layer takes, shape (nz,)."""
+    low, high = voxel_edges(grid, 2)
+    part: FloatArray = (np.minimum(high, layer.high_mm) - np.maximum(low, layer.low_mm)) / grid.spacing_mm[2]
+    return np.maximum(part, 0.0)
+
+
+def _merged(
+    planes: Iterable[tuple[float, Sequence[npt.ArrayLike]]], slice_spacing: float
+) -> list[tuple[float, tuple[FloatArray, ...]]]:
+    """Sort planes and merge equal ones; an outline that is drawn twice counts once."""
+    ordered = sorted(((float(z), outlines) for z, outlines in planes), key=lambda plane: plane[0])
+    for z, _ in ordered:
         if not np.isfinite(z):
             raise ValueError(f"a plane is at z = {z} mm; it must be finite")
-        if not merged or z - merged[-1][0] > _SAME_PLANE_MM:
-            merged.append((float(z), []))
-        here = merged[-1][1]
+    nearest = _same_plane(np.array([z for z, _ in ordered]), slice_spacing)
+    merged: list[tuple[list[float], list[FloatArray]]] = []
+    for z, outlines in ordered:
+        if not merged or z - merged[-1][0][0] > nearest:
+            merged.append(([], []))
+        heights, here = merged[-1]
+        heights.append(z)
         for outline in outlines:
-            vertices = np.array(outline, dtype=np.float64)
-            if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3 or not np.isfinite(vertices).all():
-                raise ValueError(
-                    f"an outline at z = {z:g} mm must have three or more finite vertices x, y; its shape is "
-                    f"{vertices.shape}"
-                )
-            if not any(np.array_equal(vertices, other) for other in here):
+            vertices = _checked_outline(outline, z)
+            if not any(same_outline(vertices, other) for other in here):
                 here.append(vertices)
-    return [(z, tuple(outlines)) for z, outlines in merged if outlines]
+    return [(z[0] + float(np.mean(np.array(z) - z[0])), tuple(outlines)) for z, outlines in merged if outlines]
+
+
+def _same_plane(z: FloatArray, slice_spacing: float) -> float:
+    """Up to which distance planes are the same."""
+    steps = np.diff(z)
+    steps = steps[steps > _SAME_PLANE_MM]
+    usual = min(slice_spacing, float(np.quantile(steps, 0.9))) if len(steps) else slice_spacing
+    return max(_SAME_PLANE_MM, _SAME_PLANE_STEPS * usual)
+
+
+def _checked_outline(outline: npt.ArrayLike, z: float) -> FloatArray:
+    vertices = np.array(outline, dtype=np.float64)
+    if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3 or not np.isfinite(vertices).all():
+        raise ValueError(
+            f"an outline at z = {z:g} mm must have three or more finite vertices x, y; its shape is {vertices.shape}"
+        )
+    return traced_once(vertices)
 
 
 # ------------------------------------------------------------------------------------------------- along z

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.grid import same_grid
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
 from opentps_brimstone.model.isocenter import common_isocenter
+from opentps_brimstone.model.patient_position import HEAD_FIRST_SUPINE
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
@@ -316,7 +318,7 @@ class Plan:
         Parameters
         ----------
         gantry_angle : float
-            IEC, in degrees.
+            The machine's, IEC, in degrees: from which side it comes depends on how the patient lies.
         isocenter : array_like, shape (3,), optional
             In DICOM's patient coordinates, in mm. Default: the center of the targets.
         couch_angle, collimator_angle : float
@@ -332,7 +334,8 @@ class Plan:
         ------
         TypeError, ValueError
             If an angle is not a finite number, the isocenter is outside the CT or not that of the other beams (the dose
-            engine knows only one), or the plan was not made from a series.
+            engine knows only one), the plan was not made from a series, or a patient on its side is to be irradiated
+            with another couch angle than 0.
 
         Examples
         --------
@@ -352,6 +355,7 @@ class Plan:
             isocenter=None if isocenter is None else self._checked_isocenter(isocenter, name or "the new beam"),
             name=name,
         )
+        _ = beam.supine_angles  # an error if the patient's position does not allow these angles
         self._beams.append(beam)
         self._forget_influence()
         return beam
@@ -397,6 +401,11 @@ class Plan:
     # --------------------------------------------------------------------------------------------- dose influence
 
     @property
+    def patient_position(self) -> str:
+        """How the patient lies, by DICOM's term; head first supine in a plan without a series."""
+        return HEAD_FIRST_SUPINE if self.series is None else self.series.patient_position
+
+    @property
     def grid(self) -> VoxelGrid:
         """Grid of the dose."""
         return self._grid
@@ -407,6 +416,11 @@ class Plan:
         if self._ct_hu is None and self.series is not None:
             self._ct_hu = self.series.on_grid(self._grid).ct_hu
         return self._ct_hu
+
+    @property
+    def density_overrides(self) -> list[dict[str, Any]]:
+        """Densities that structures of the series have in place of the CT's, on the dose grid."""
+        return [] if self.series is None else self.series.density_overrides(self._grid)
 
     @property
     def dose_influence(self) -> DoseInfluence:
@@ -460,8 +474,9 @@ class Plan:
         engine : {"native", "opentps"}
             This package's collapsed cone engine, or OpenTPS's own program.
         scatter, kernels, density_table, overrides, processes, cache, progress
-            As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid. Voxels of
-            the plan's structures get a dose even if they are air beside the patient.
+            As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid, and by default
+            they are the densities that structures of the series have. Voxels of the plan's structures get a dose even
+            if they are air beside the patient.
 
         Returns
         -------
@@ -491,6 +506,8 @@ class Plan:
         targets = self._own_targets(target)
         if dose_grid_mm is not None:
             self._use_grid(self.series.dose_grid(dose_grid_mm))
+        if overrides is None:
+            options = replace(options, overrides=self.density_overrides)
         self._targets = targets
         common_isocenter([(beam.name, beam.isocenter) for beam in self._beams])
         share = self._target_share(targets)
@@ -508,11 +525,7 @@ class Plan:
         return [self.structures[each] if isinstance(each, str) else self.own_structure(each) for each in several]
 
     def _beamlets_of(self, beam: Beam, share: FloatArray, spacing_mm: float, margin_mm: float) -> FloatArray:
-        assert beam.gantry_angle is not None
-        assert beam.couch_angle is not None
-        assert beam.collimator_angle is not None
-        angles = (beam.gantry_angle, beam.couch_angle, beam.collimator_angle)
-        return beamlets_on_target(share, self._grid, beam.isocenter, angles, spacing_mm, margin_mm)
+        return beamlets_on_target(share, self._grid, beam.isocenter, beam.supine_angles, spacing_mm, margin_mm)
 
     def _use_grid(self, grid: VoxelGrid) -> None:
         if same_grid(grid, self._grid):

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.model.grid import OnGrid, grid_with_spacing, mean_on_grid, same_grid
 from opentps_brimstone.model.influence import VoxelGrid
+from opentps_brimstone.model.patient_position import HEAD_FIRST_SUPINE, checked_patient_position
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
-__all__ = ["Series"]
+__all__ = ["DensityMask", "Series"]
 
 
 # The default dose grid: CT voxels finer than the first are replaced by the second.
@@ -23,8 +24,15 @@ _FINE_MM = 2.5
 _DOSE_GRID_MM = 3.0
 
 
+class DensityMask(NamedTuple):
+    """Voxels that get another density than that of the CT, with the attributes of OpenTPS's masks."""
+
+    name: str
+    imageArray: BoolArray  # noqa: N815
+
+
 class Series(OnGrid):
-    """A CT of a patient lying head first supine, with structures.
+    """A CT of a patient, with structures.
 
     Parameters
     ----------
@@ -38,6 +46,9 @@ class Series(OnGrid):
         Made from outlines, or from masks on the CT's grid or on a grid of their own.
     name : str
         A label.
+    patient_position : str
+        How the patient lies: HFS (head first supine), HFP, FFS, FFP, HFDL, HFDR, FFDL or FFDR. Beam angles depend on
+        it, coordinates do not.
 
     Attributes
     ----------
@@ -47,6 +58,10 @@ class Series(OnGrid):
         Not writeable.
     structures : StructureSet
         Found by name or number.
+    patient_position : str
+        By DICOM's term.
+    matter : tuple of Structure
+        Structures that change densities but are not planned with, besides those in `structures`.
     dicom : dict of str to str
         Identifiers that DICOM files written for a plan share with those the series was read from: "PatientName",
         "PatientID",
@@ -76,8 +91,10 @@ class Series(OnGrid):
         structures: Iterable[Structure] = (),
         *,
         name: str = "CT",
+        patient_position: str = HEAD_FIRST_SUPINE,
     ) -> None:
-        hu = np.array(ct_hu, dtype=np.float64)
+        hu = ct_hu if _is_frozen(ct_hu) else np.array(ct_hu, dtype=np.float64)
+        assert isinstance(hu, np.ndarray)
         if hu.ndim != 3:
             raise ValueError(f"the CT must be a 3-D array [x, y, z], not of shape {hu.shape}")
         wrong = np.count_nonzero(~np.isfinite(hu))
@@ -87,6 +104,8 @@ class Series(OnGrid):
         self.ct_hu = hu
         self.grid = VoxelGrid((hu.shape[0], hu.shape[1], hu.shape[2]), spacing_mm, origin_mm)
         self.name = name
+        self.patient_position = checked_patient_position(patient_position)
+        self.matter: tuple[Structure, ...] = ()
         self.dicom: dict[str, str] = {}
         self.structures = structures if isinstance(structures, StructureSet) else StructureSet(structures)
         for structure in self.structures:
@@ -100,7 +119,13 @@ class Series(OnGrid):
 
     @staticmethod
     def from_dicom(
-        folder: str | Path, *, series: str | None = None, structure_set: str | None = None, progress: bool = False
+        folder: str | Path,
+        *,
+        series: str | None = None,
+        structure_set: str | None = None,
+        accept: str | Iterable[str] = (),
+        patient_position: str | None = None,
+        progress: bool = False,
     ) -> Series:
         """Read a CT series and its structure set.
 
@@ -113,6 +138,11 @@ class Series(OnGrid):
             structure set refers to.
         structure_set : str, optional
             The structure set to read if several refer to the CT: its SOPInstanceUID, label or file name.
+        accept : str or iterable of str
+            Contradictions that do not matter, because you know better: ``"patient"``, ``"study"``, ``"series"``,
+            ``"frame_of_reference"``, ``"roi_number"``. Without, what contradicts the CT is left out and named.
+        patient_position : str, optional
+            How the patient lies, such as ``"HFS"``, where the CT does not say it or is wrong.
         progress : bool
             Show a progress bar on standard error.
 
@@ -120,7 +150,8 @@ class Series(OnGrid):
         -------
         Series
             Images stored from left to right or from back to front are flipped. Structures of type PTV, CTV or GTV, and
-            those whose name starts with one of these or ITV, are targets.
+            those whose name starts with one of these or ITV, are targets. Densities that the structure set gives to
+            structures are theirs (`Structure.density_g_cm3`), and boluses are water.
 
         Raises
         ------
@@ -128,12 +159,13 @@ class Series(OnGrid):
             If the folder does not exist.
         DicomError
             Naming file, tag or structure, if there is no CT, the choice is ambiguous, slices are missing, duplicated,
-            of different size or orientation, oblique, not axial, or not of a patient lying head first supine.
+            of different size or orientation, oblique, not axial, or of a patient who sits.
 
         Warns
         -----
         UserWarning
-            Naming each structure that is left out because it has no closed outline.
+            Naming each structure, outline, structure set or image that is left out, and why; and what is said of
+            densities, boluses, couches, and HU beyond the density table.
 
         Examples
         --------
@@ -147,7 +179,14 @@ class Series(OnGrid):
         """
         from opentps_brimstone.dicom.series_reader import read_series
 
-        return read_series(Path(folder), series=series, structure_set=structure_set, progress=progress)
+        return read_series(
+            Path(folder),
+            series=series,
+            structure_set=structure_set,
+            accept=accept,
+            patient_position=patient_position,
+            progress=progress,
+        )
 
     @staticmethod
     def from_opentps(ct: Any, rois: Iterable[Any] = (), targets: Iterable[str] = ()) -> Series:
@@ -202,6 +241,39 @@ class Series(OnGrid):
         density = DEFAULT_DENSITY_TABLE.mass_density(self.ct_hu)
         density.flags.writeable = False
         return density
+
+    @property
+    def with_density(self) -> tuple[Structure, ...]:
+        """Structures with a density of their own, boluses first: where two overlap, the later one counts."""
+        given = [each for each in (*self.structures, *self.matter) if each.density_g_cm3 is not None]
+        return tuple(sorted(given, key=lambda each: each.kind != "BOLUS"))
+
+    def density_overrides(self, grid: VoxelGrid | None = None) -> list[dict[str, Any]]:
+        """Densities of structures, as the dose engines take them in place of those of the CT.
+
+        Parameters
+        ----------
+        grid : VoxelGrid, optional
+            Default: that of the CT.
+
+        Returns
+        -------
+        list of {"Mask": DensityMask, "Value": float}
+            For ``overrides=`` of `compute_dose` or `make_deliverable`; a plan of this series has them by itself.
+
+        Examples
+        --------
+        >>> implant = Structure("Implant", np.ones((2, 2, 2)))
+        >>> implant.density_g_cm3 = 4.5
+        >>> series = Series(np.zeros((2, 2, 2)), (1.0, 1.0, 1.0), structures=[implant])
+        >>> series.density_overrides()[0]["Value"]
+        4.5
+        """
+        wanted = self.grid if grid is None else grid
+        placed = [(each.on_grid(wanted), each.density_g_cm3) for each in self.with_density]
+        return [
+            {"Mask": DensityMask(each.name, each.mask), "Value": density} for each, density in placed if each.is_on_grid
+        ]
 
     def dose_grid(self, dose_grid_mm: float | tuple[float, float, float] | None = None) -> VoxelGrid:
         """Grid for a dose on this CT.
@@ -267,8 +339,9 @@ class Series(OnGrid):
             wanted.origin_mm,
             StructureSet([structure.on_grid(wanted) for structure in self.structures], self.structures.left_out),
             name=self.name,
+            patient_position=self.patient_position,
         )
-        made.dicom = dict(self.dicom)
+        made.dicom, made.matter = dict(self.dicom), self.matter
         return made
 
     def __repr__(self) -> str:
@@ -277,3 +350,13 @@ class Series(OnGrid):
 
     def _repr_html_(self) -> str:
         return structures_html(self.structures, caption=f"{self.name}, {self.grid.description}")
+
+
+def _is_frozen(values: Any) -> bool:
+    """Whether nobody can change an array of HU, so that it need not be copied."""
+    return (
+        isinstance(values, np.ndarray)
+        and values.dtype == np.float64
+        and values.base is None
+        and not values.flags.writeable
+    )

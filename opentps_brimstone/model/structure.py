@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.contours import ContourStack
     from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["Structure", "StructureSet", "UnknownStructureError", "structures_html"]
+__all__ = [
+    "HALF_INSIDE",
+    "LARGEST_DENSITY",
+    "Structure",
+    "StructureSet",
+    "UnknownStructureError",
+    "structures_html",
+]
 
+HALF_INSIDE = 0.5
+"""Volume share from which on a voxel belongs to a structure, where a mask says yes or no."""
+LARGEST_DENSITY = 25.0
+"""g/cm³, above every metal in a body."""
 _SPARKLINE_POINTS = 60
 
 
@@ -44,6 +55,10 @@ class Structure:
     is_target : bool
         May be set.
     grid : VoxelGrid or None
+    kind : str
+        DICOM's interpreted type, such as ``ORGAN``, ``BOLUS`` or ``SUPPORT``; empty if it is not known. May be set.
+    density_g_cm3 : float or None
+        Mass density that its voxels get in place of the CT's. May be set.
     contours : ContourStack or None
         The outlines it is made of, if any.
     histogram : two ndarrays of shape (n,), or None
@@ -77,6 +92,8 @@ class Structure:
         self.histogram: tuple[FloatArray, FloatArray] | None = None
         self._share = share
         self._is_target = bool(is_target)
+        self._kind = ""
+        self._density: float | None = None
         self._source: Structure | None = None  # what this one is on another grid
 
     @classmethod
@@ -138,7 +155,19 @@ class Structure:
 
     @property
     def mask(self) -> BoolArray:
-        """Voxels that belong to the structure, at least in part, shape (nx, ny, nz)."""
+        """Voxels that lie in the structure to half of their volume or more, shape (nx, ny, nz).
+
+        Their volume is that of the structure, up to what the voxels' size allows. One that fills no voxel to half has
+        the voxel it fills most.
+        """
+        inside: BoolArray = self.share >= HALF_INSIDE
+        if inside.any():
+            return inside
+        return np.asarray(self.share == self.share.max())
+
+    @property
+    def touched(self) -> BoolArray:
+        """Voxels that lie in the structure at least in part, shape (nx, ny, nz): those its dose depends on."""
         return self.share > 0
 
     def check_on_grid(self) -> None:
@@ -171,6 +200,28 @@ class Structure:
             self._source.is_target = value
         else:
             self._is_target = bool(value)
+
+    @property
+    def kind(self) -> str:
+        """DICOM's interpreted type; shared by a structure and its resampled copies."""
+        return self._origin._kind
+
+    @kind.setter
+    def kind(self, value: str) -> None:
+        self._origin._kind = str(value).strip().upper()
+
+    @property
+    def density_g_cm3(self) -> float | None:
+        """Mass density in place of the CT's; shared by a structure and its resampled copies."""
+        return self._origin._density
+
+    @density_g_cm3.setter
+    def density_g_cm3(self, value: float | None) -> None:
+        if value is not None and not 0 <= value <= LARGEST_DENSITY:
+            raise ValueError(
+                f"the density of {self.name!r} is {value} g/cm³; it must be from 0 to {LARGEST_DENSITY:g}, or None"
+            )
+        self._origin._density = None if value is None else float(value)
 
     def on_grid(self, grid: VoxelGrid) -> Structure:
         """Resample the structure.
@@ -281,7 +332,7 @@ class Structure:
         dose : ndarray, shape (nx, ny, nz)
             Gy, on the structure's grid.
         """
-        inside = self.mask
+        inside = self.touched
         voxel_dose = np.asarray(dose)[inside]
         order = np.argsort(voxel_dose, kind="stable")
         share = self.share[inside][order]

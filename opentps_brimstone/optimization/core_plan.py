@@ -155,7 +155,7 @@ def assemble(
 def _of_interest(influence: DoseInfluence, structures: list[Structure]) -> BoolArray:
     in_any = np.zeros(influence.grid.n_voxels, dtype=bool)
     for structure in structures:
-        in_any |= structure.mask.ravel()
+        in_any |= structure.touched.ravel()
     reached = np.zeros(influence.grid.n_voxels, dtype=bool)
     reached[influence.matrix.indices] = True
     of_interest: BoolArray = in_any & reached
@@ -278,7 +278,7 @@ def _add_grids(
     rows = assembled.rows
     n_rows = int(assembled.core.matrix_shape(0)[0])
     unreached_row = n_rows - _core.BRICK_VOXELS
-    target_voxels = [np.flatnonzero(t.structure.mask.ravel()[assembled.of_interest]) for t in targets if t.structure]
+    target_voxels = [np.flatnonzero(t.structure.touched.ravel()[assembled.of_interest]) for t in targets if t.structure]
     thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
         coarser = coarsen(layout, ijk)

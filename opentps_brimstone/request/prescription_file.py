@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.toml_positions import KeyPath
+from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.engine.monitor_units import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
@@ -90,7 +91,7 @@ class PrescriptionFile:
         Name of the structure, and its term.
     leave_out : tuple of str
         Structures that are not used in planning.
-    series, structure_set : str or None
+    series, structure_set, accept, patient_position
         As for `Series.from_dicom`.
     """
 
@@ -109,6 +110,8 @@ class PrescriptionFile:
     beamlet_margin_mm: float
     series: str | None
     structure_set: str | None
+    accept: tuple[str, ...]
+    patient_position: str | None
     machine: MachineRequest
     optimizer: OptimizerSettings
     planner: GoalPlannerSettings
@@ -118,6 +121,11 @@ class PrescriptionFile:
     def prescription_gy(self) -> float:
         """Highest prescribed dose."""
         return max(self.targets.values())
+
+    @property
+    def choice(self) -> Choice:
+        """What the file says of the folder to read."""
+        return Choice(self.series, self.structure_set, self.accept, self.patient_position)
 
     def states(self, *path: str | int) -> bool:
         """Tell a value that the file states from a default, by the path of its key, such as ``"planner", "margin"``."""

@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from opentps_brimstone.adapters.physics import is_couch
+from opentps_brimstone.dicom.choice import Choice
+from opentps_brimstone.dicom.identity import IDENTITIES
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure
@@ -43,29 +46,31 @@ _ORGAN_GOALS = (
 )
 
 
-def starting_prescription(folder: Path | str) -> str:
+def starting_prescription(folder: Path | str, choice: Choice | None = None) -> str:
     """Draft a prescription file, TOML with comments, from the structures in a DICOM folder.
 
-    `plan_folder` takes it as it is if a structure is a target; goals of organs are comments.
+    `plan_folder` takes it as it is if a structure is a target; goals of organs are comments. What `choice` says of the
+    folder stands in its table ``[input]``, and structures that seem to be a couch are left out.
     """
+    chosen = choice or Choice()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        series = Series.from_dicom(folder)
+        series = Series.from_dicom(folder, **chosen.keywords())
     structures = list(series.structures)
     if not structures:
         raise ValueError(f"{folder}: there are no structures to plan for")
     notes = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
-    return _text(Path(folder), series.dicom.get("PatientID", ""), structures, notes)
+    return _text(Path(folder), series.dicom.get("PatientID", ""), structures, notes, chosen)
 
 
-def write_starting_prescription(folder: Path | str, path: Path | str) -> Path:
+def write_starting_prescription(folder: Path | str, path: Path | str, choice: Choice | None = None) -> Path:
     """Write a draft of a prescription file for a DICOM folder; the file must not exist, nor lie in the folder."""
     target, source = Path(path), Path(folder)
     if source.resolve() in target.resolve().parents:
         raise ValueError(f"the file {target} would lie in the input folder {source}; give another place")
     if target.exists():
         raise FileExistsError(f"{target} exists; give another name, or remove it")
-    text = starting_prescription(source)
+    text = starting_prescription(source, choice)
     with target.open("x", encoding="utf-8") as file:
         file.write(text)
     return target
@@ -103,7 +108,9 @@ def _organ_goal(name: str, highest: float) -> str:
 # ---------------------------------------------------------------------------------------------------------------- text
 
 
-def _text(folder: Path, patient: str, structures: Sequence[Structure], notes: Sequence[str]) -> str:
+def _text(folder: Path, patient: str, structures: Sequence[Structure], notes: Sequence[str], choice: Choice) -> str:
+    couches = [structure.name for structure in structures if is_couch(structure)]
+    structures = [structure for structure in structures if structure.name not in couches]
     targets = _targets(structures)
     doses = {target.name: _dose(target.name) for target in targets}
     highest = max(doses.values(), default=_USUAL_DOSE_GY)
@@ -113,7 +120,8 @@ def _text(folder: Path, patient: str, structures: Sequence[Structure], notes: Se
             "Doses and goals are guesses from the names of the structures: read and change them before planning.",
             *notes,
         ),
-        _plan_table(highest),
+        _plan_table(highest, couches),
+        _input_table(choice),
         _beams(),
         _target_tables(doses, structures),
         _goals(doses, structures, highest),
@@ -130,18 +138,41 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _plan_table(highest: float) -> str:
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, texts))}]"
+
+
+def _plan_table(highest: float, couches: Sequence[str]) -> str:
+    if couches:
+        leave_out = f"leave_out = {_list(couches)}   # seem to be no part of the patient"
+    else:
+        leave_out = '# leave_out = ["Couch"]            # structures that are not part of the patient'
     return f"""[plan]
 name = "Brimstone plan"
 fractions = {max(1, round(highest / _FRACTION_GY))}
 # dose_grid_mm = 3.0               # or [x, y, z]; by default that of the CT, but not finer than 2.5 mm
 # isocenter_mm = [0.0, 0.0, 0.0]   # DICOM patient coordinates; by default the middle of the targets
-# leave_out = ["Couch"]            # structures that are not part of the patient
+{leave_out}
 
 [beamlets]
 spacing_mm = 5.0   # rows of beamlets have to lie on the leaves of the collimator
 margin_mm = 5.0    # around the targets
 """
+
+
+def _input_table(choice: Choice) -> str:
+    """Say which files were read, or how to say it."""
+    chosen = {name: value for name, value in choice.keywords().items() if value}
+    texts = {name: _quoted(value) if isinstance(value, str) else _list(value) for name, value in chosen.items()}
+    lines = [f"{name} = {text}" for name, text in texts.items()]
+    if lines:
+        return "\n".join(["[input]", *lines]) + "\n"
+    return (
+        '[input]\n# series = "2"                     # UID, number or description of the CT, if there are several\n'
+        '# structure_set = "RS.dcm"         # UID, label or file name, if there are several\n'
+        f"# accept = []                      # contradictions that do not matter: {', '.join(IDENTITIES)}\n"
+        '# patient_position = "HFS"         # if the CT does not say it\n'
+    )
 
 
 def _beams() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from opentps_brimstone._util.toml_positions import KeyPath, key_lines
+from opentps_brimstone.dicom.identity import IDENTITIES
 from opentps_brimstone.engine.monitor_units import ReferenceField
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.settings import OptimizerSettings
@@ -26,7 +27,7 @@ from opentps_brimstone.request.prescription_file import (
     line_of,
 )
 from opentps_brimstone.request.schema import LISTS, REQUIRED, SCHEMA, TERMS, Entry, unknown_key
-from opentps_brimstone.request.values import Check, described, dvh_goal, nonempty_text
+from opentps_brimstone.request.values import Check, choice, described, dvh_goal, nonempty_text
 from opentps_brimstone.sequencing import SequencingSettings
 
 __all__ = ["parse_prescription", "read_prescription"]
@@ -116,6 +117,7 @@ class _Reader:
         targets = self._targets(data)
         goals = self._listed(tables["prescription"], ("prescription", "goals"), dvh_goal)
         leave_out = self._listed(tables["plan"], ("plan", "leave_out"), nonempty_text)
+        accept = self._listed(tables["input"], ("input", "accept"), choice(*IDENTITIES))
         terms = self._terms(data)
         if not goals and not terms and not self._complaints:
             self._complain(("prescription",), "there are neither goals nor [[terms]]; state what the plan is to reach")
@@ -130,7 +132,7 @@ class _Reader:
             text=self._text,
             lines=self._lines,
             **tables["plan"] | {"leave_out": tuple(leave_out)},
-            **tables["input"],
+            **tables["input"] | {"accept": tuple(accept)},
             beams=tuple(beams),
             targets=targets,
             goals=tuple(goals),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from opentps_brimstone.engine.monitor_units import ReferenceField
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.model.patient_position import POSITIONS
 from opentps_brimstone.optimization.objectives import DVHLimitTerm, EUDTerm, HomogeneityTerm, SquaredDeviationTerm
 from opentps_brimstone.optimization.settings import DIRECTIONS, OptimizerSettings
 from opentps_brimstone.optimization.terms import (
@@ -49,7 +50,12 @@ SCHEMA: dict[str, dict[str, Entry]] = {
         "isocenter_mm": Entry(values.several(3, values.number(unit="mm"), "three numbers [x, y, z] in mm")),
         "leave_out": Entry(lambda value: value, ()),
     },
-    "input": {"series": Entry(values.nonempty_text), "structure_set": Entry(values.nonempty_text)},
+    "input": {
+        "series": Entry(values.nonempty_text),
+        "structure_set": Entry(values.nonempty_text),
+        "accept": Entry(lambda value: value, ()),
+        "patient_position": Entry(values.choice(*POSITIONS)),
+    },
     "beamlets": {
         "spacing_mm": Entry(values.number(1, 50, unit="mm"), 5.0),
         "margin_mm": Entry(values.number(0, 100, unit="mm"), 5.0),

@@ -15,6 +15,8 @@ import numpy as np
 from opentps_brimstone._util.output_folder import check_folder
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
+from opentps_brimstone.adapters.physics import energy_note
+from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.goal_planning.from_goals import prescription_from_goals
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.beam import beamlets_on_target
@@ -50,6 +52,7 @@ def plan_folder(
     force: bool = False,
     engine: str = "native",
     verify: str = "auto",
+    choice: Choice | None = None,
     options: RunOptions | None = None,
 ) -> PlanningResult:
     """Plan on the CT and structures of a DICOM folder, make the plan deliverable, check it and write it.
@@ -71,6 +74,8 @@ def plan_folder(
         What computes doses: this package's engine, or OpenTPS's program.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
+    choice : Choice, optional
+        Which CT and structure set to read and which contradictions to accept, before what the prescription says of it.
     options : RunOptions, optional
 
     Returns
@@ -112,6 +117,8 @@ def plan_folder(
     asked = prescription if isinstance(prescription, PrescriptionFile) else read_prescription(prescription)
     source, target = Path(folder), Path(out)
     _check_output(source, target, force=force)
+    if choice is not None:
+        asked = dataclasses.replace(asked, **choice.over(asked.choice).keywords())
     case = patient_case(source, asked, fluence_only=fluence_only, engine=engine, verify=verify, options=options)
     return write_case(plan_case(case, options), target)
 
@@ -163,10 +170,10 @@ def patient_case(
     """
     options = options or RunOptions()
     with silent_opentps(), noted_warnings() as notes:
-        series = Series.from_dicom(
-            folder, series=asked.series, structure_set=asked.structure_set, progress=bool(options.progress)
-        )
-        references = checked_references(folder, series)
+        series = Series.from_dicom(folder, **asked.choice.keywords(), progress=bool(options.progress))
+        references = checked_references(folder, series, asked.choice.accepted)
+        if remark := energy_note(asked.machine.energy_mv):
+            warnings.warn(remark, stacklevel=2)
         if fluence_only:  # there is no plan to refer to the structure set
             references.pop("structure_set")
         asked = _with_margin(asked.for_structures(series.structures), segments=not fluence_only)
@@ -224,8 +231,18 @@ def _plan(asked: PrescriptionFile, series: Series) -> tuple[Plan, list[Structure
         raise asked.problem(("plan", "dose_grid_mm"), error) from None
     shown = _on_grid(asked, series, grid)
     used = _to_plan_with(asked, shown, grid, was_target)
-    own = Series(series.ct_hu, series.spacing_mm, series.origin_mm, used, name=series.name)
+    own = Series(
+        series.ct_hu,
+        series.spacing_mm,
+        series.origin_mm,
+        used,
+        name=series.name,
+        patient_position=series.patient_position,
+    )
     own.dicom = dict(series.dicom)
+    own.matter = tuple(
+        each for each in series.with_density if each.name not in own.structures and each.name not in asked.leave_out
+    )
     plan = Plan(own, asked.fractions, dose_grid_mm=asked.dose_grid_mm)
     for number, beam in enumerate(asked.beams):
         path = ("plan", "isocenter_mm") if asked.isocenter_mm is not None else ("beams", number)
@@ -291,10 +308,9 @@ def _checked_mlc(asked: PrescriptionFile, plan: Plan) -> MLC:
     """Find the collimator, and check that it can shape open fields on the targets."""
     spacing, margin = asked.beamlet_spacing_mm, asked.beamlet_margin_mm
     share = np.maximum.reduce([plan.structures[name].share for name in asked.targets])
-    placed = []
-    for beam in plan.beams:
-        angles = (beam.gantry_angle or 0.0, beam.couch_angle or 0.0, beam.collimator_angle or 0.0)
-        placed.append(beamlets_on_target(share, plan.grid, beam.isocenter, angles, spacing, margin))
+    placed = [
+        beamlets_on_target(share, plan.grid, beam.isocenter, beam.supine_angles, spacing, margin) for beam in plan.beams
+    ]
     if asked.machine.mlc == MATCHED:
         mlc = MLC.matched(np.concatenate(placed)[:, 1], spacing)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
+from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.integration.plan_dose import compute_dose
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.workflow.notes import noted_warnings
@@ -28,6 +29,7 @@ def write_plan_dose(
     scatter: str = "full",
     kernels: str | Path | None = None,
     dose_grid_mm: float | None = None,
+    choice: Choice | None = None,
     force: bool = False,
     options: RunOptions | None = None,
 ) -> DoseArray:
@@ -43,6 +45,8 @@ def write_plan_dose(
         RT Dose file to write.
     scatter, kernels, dose_grid_mm
         As for `opentps_brimstone.compute_dose`.
+    choice : Choice, optional
+        Which CT and structure set to read, and which contradictions to accept, also between CT and plan.
     force : bool
         Replace an existing file.
     options : RunOptions, optional
@@ -62,26 +66,25 @@ def write_plan_dose(
     EngineError
         If kernels are missing or of another form.
     """
-    from pydicom import dcmread
-
     from opentps_brimstone.dicom import write_rt_dose
+    from opentps_brimstone.dicom.files import read_known_file
 
-    options = options or RunOptions()
+    options, chosen = options or RunOptions(), choice or Choice()
     target = Path(out)
     if target.exists() and not force:
         raise FileExistsError(f"{target} exists; give another name, or force it to be replaced")
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"the folder {target.absolute().parent} of the file to write does not exist")
     with silent_opentps(), noted_warnings():
-        series = Series.from_dicom(folder, progress=bool(options.progress))
-        rt_plan = dcmread(plan, force=True)
-        _check_frames(series, rt_plan)
+        series = Series.from_dicom(folder, **chosen.keywords(), progress=bool(options.progress))
+        rt_plan = read_known_file(Path(plan))
         dose = compute_dose(
             Path(plan),
             series,
             scatter=scatter,
             kernels=kernels,
             dose_grid_mm=dose_grid_mm,
+            accept=chosen.accept,
             processes=options.threads,
             progress=options.progress,
         )
@@ -89,15 +92,6 @@ def write_plan_dose(
         write_rt_dose(dose, dose.grid, target, description=_description(rt_plan), rt_plan=rt_plan)
     _log.info("dose of %s on %d voxels of %s mm", plan, dose.grid.n_voxels, dose.grid.spacing_mm)
     return dose
-
-
-def _check_frames(series: Series, rt_plan: object) -> None:
-    own, planned = series.dicom.get("FrameOfReferenceUID"), getattr(rt_plan, "FrameOfReferenceUID", None)
-    if own and planned and own != planned:
-        raise ValueError(
-            f"the RT Plan was made in the frame of reference {planned}, and the CT lies in {own}: isocenters of one "
-            "mean nothing in the other"
-        )
 
 
 def _description(rt_plan: object) -> str:

@@ -173,6 +173,7 @@ def _deliver(case: Case, plan: Plan, optimized: _Optimized, options: RunOptions)
         # For the user's own terms the finest level alone runs, which is the default.
         settings=None if case.terms else _settings(case, options),
         beamlets=plan.dose_influence,
+        overrides=plan.density_overrides,
         engine=case.engine,
         verify=case.verify,
         **options.keywords(),
@@ -188,7 +189,8 @@ def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     from opentps_brimstone.engine.options import DoseOptions
 
     opentps = _in_opentps(case, plan)
-    anew = DoseOptions(EngineChoice(case.engine), run=replace(options, cache=False))
+    run = replace(options, cache=False)
+    anew = DoseOptions(EngineChoice(case.engine), overrides=plan.density_overrides, run=run)
     image = photon_dose(opentps.ct, opentps.plan, anew, wanted=plan.dose_influence.reached)
     dose = np.asarray(image.imageArray, dtype=np.float64)
     difference = largest_difference(dose, plan.get_dose())

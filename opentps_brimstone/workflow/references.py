@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opentps_brimstone.dicom.folder import CT_CLASS
+from opentps_brimstone.dicom.identity import Accepted
+from opentps_brimstone.dicom.structure_file import STRUCTURE_SET_CLASS
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
@@ -13,8 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_references", "named_in"]
 
+_IDENTITY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+    "FrameOfReferenceUID",
+)
 
-def checked_references(folder: Path, series: Series) -> dict[str, Dataset]:
+
+def checked_references(folder: Path, series: Series, accepted: Accepted = frozenset()) -> dict[str, Dataset]:
     """Read the headers of the structure set and of one CT slice, and check that others can refer to them.
 
     Parameters
@@ -22,6 +32,9 @@ def checked_references(folder: Path, series: Series) -> dict[str, Dataset]:
     folder : Path
         That the series was read from.
     series : Series
+    accepted : frozenset of str
+        Contradictions that the user accepts. What is written is then for the patient, study and frame of reference of
+        the CT.
 
     Returns
     -------
@@ -36,6 +49,8 @@ def checked_references(folder: Path, series: Series) -> dict[str, Dataset]:
     from opentps_brimstone.dicom.header import check_references, load_reference
 
     references = _headers(folder, series)
+    if accepted and len(references) == 2:
+        _adopt(references["structure_set"], references["ct"])
     try:
         for what, modality, name in (("structure_set", "RTSTRUCT", "structure set"), ("ct", "CT", "CT")):
             load_reference(references.get(what), modality, name)
@@ -46,26 +61,36 @@ def checked_references(folder: Path, series: Series) -> dict[str, Dataset]:
 
 
 def _headers(folder: Path, series: Series) -> dict[str, Dataset]:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
+    from opentps_brimstone.dicom.files import read_file, read_known_file
 
     wanted = {
-        "structure_set": ("SOPInstanceUID", series.dicom.get("StructureSetUID")),
-        "ct": ("SeriesInstanceUID", series.dicom.get("SeriesInstanceUID")),
+        "structure_set": (STRUCTURE_SET_CLASS, "SOPInstanceUID", series.dicom.get("StructureSetUID")),
+        "ct": (CT_CLASS, "SeriesInstanceUID", series.dicom.get("SeriesInstanceUID")),
     }
-    tags = [tag for tag, _ in wanted.values()]
+    tags = ["SOPClassUID", *(tag for _, tag, _ in wanted.values())]
     found: dict[str, Dataset] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        except InvalidDicomError:
+        header = read_file(path, pixels=False, only=tags)
+        if header is None:
             continue
-        for what, (tag, uid) in wanted.items():
-            if what not in found and uid and str(header.get(tag, "")) == uid:
-                found[what] = pydicom.dcmread(path, stop_before_pixels=True)
+        for what, (sop_class, tag, uid) in wanted.items():
+            fits = str(header.get("SOPClassUID", "")) == sop_class and uid and str(header.get(tag, "")) == uid
+            if what not in found and fits:
+                found[what] = read_known_file(path, pixels=False)
         if len(found) == len(wanted):
             break
     return found
+
+
+def _adopt(structure_set: Dataset, ct: Dataset) -> None:
+    """Give the header of a structure set, in memory, the patient, study and frame of reference of the CT."""
+    for keyword in _IDENTITY:
+        if keyword in ct:
+            structure_set[keyword] = ct[keyword]
+    if "ReferencedFrameOfReferenceSequence" in structure_set:
+        del structure_set.ReferencedFrameOfReferenceSequence
+    for roi in structure_set.get("StructureSetROISequence") or []:
+        roi.ReferencedFrameOfReferenceUID = ct.get("FrameOfReferenceUID", "")
 
 
 def named_in(structure_set: Dataset | None, targets: Mapping[str, float]) -> dict[str, float]:

@@ -213,7 +213,7 @@ def group_of(dataset):
         ),
         (without("FinalCumulativeMetersetWeight", beam_of), 80, None),
         (without("ReferencedPatientSetupNumber", beam_of), 80, None),
-        (without("PatientSetupSequence"), 80, "the patient's position is not said; head first supine is taken"),
+        (without("PatientSetupSequence"), 80, "the patient's position is not said"),
         (without("RadiationType", beam_of), 80, "does not say its radiation; photons are taken"),
         (without("PrimaryDosimeterUnit", beam_of), 80, None),
         (without("TreatmentDeliveryType", beam_of), 80, None),
@@ -254,7 +254,7 @@ def test_missing_values(path, change, mu, said):
 def test_beams_outside_the_fraction_group_and_fraction_groups(path):
     dataset = plan_dataset(open_field(number=1), conformal_field(number=2))
     del dataset.FractionGroupSequence[0].ReferencedBeamSequence[0]
-    with pytest.warns(RTPlanWarning, match=r"beam 1 \('open'\) is in no fraction and left out"):
+    with pytest.warns(RTPlanWarning, match=r"beam 1 \('open'\) is not in fraction group 1 and left out"):
         plan = read(dataset, path)
     assert [beam.id for beam in plan.beams] == [2]
     second = make_item(
@@ -265,7 +265,7 @@ def test_beams_outside_the_fraction_group_and_fraction_groups(path):
     dataset.FractionGroupSequence.append(second)
     with pytest.raises(RTPlanError, match=r"has the groups \[1, 2\]; say with fraction_group which one to read"):
         read(dataset, path)
-    with pytest.warns(RTPlanWarning, match=r"beam 2 \('conformal'\) is in no fraction"):
+    with pytest.warns(RTPlanWarning, match=r"beam 2 \('conformal'\) is not in fraction group 2"):
         plan = read(dataset, path, fraction_group=2)
     assert [(beam.id, plan.numberOfFractionsPlanned) for beam in plan.beams] == [(1, 5)]
     with pytest.raises(RTPlanError, match=r"has no group 3; there are \[1, 2\]"):
@@ -351,7 +351,7 @@ PLACE_2 = r"plan.dcm, beam 1 \('step'\), control point 2: "
     ("change", "said"),
     [
         (put(lambda d: d, SOPClassUID="1.2.840.10008.5.1.4.1.1.481.8"), "is an RT Ion Plan; only photon plans"),
-        (put(lambda d: d, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"), "is no RT Plan but CT Image Storage"),
+        (put(lambda d: d, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"), "is not an RT Plan but CT Image Storage"),
         (beamless, r"BeamSequence \(300A,00B0\) is missing or empty: the plan has no external beams; it is a brachy"),
         (put(beam_of, RadiationType="ELECTRON"), r"beam 1 \('step'\): RadiationType \(300A,00C6\) is ELECTRON; only"),
         (put(beam_of, RadiationType="PROTON"), "is PROTON; only photon beams can be read"),
@@ -360,7 +360,10 @@ PLACE_2 = r"plan.dcm, beam 1 \('step'\), control point 2: "
         (put(beam_of, NumberOfCompensators=1), "says that the beam has a compensator"),
         (put(beam_of, TreatmentDeliveryType="ODD"), "is 'ODD', which is not a known kind of delivery"),
         (put(beam_of, TreatmentDeliveryType="SETUP"), "has no treatment beam with monitor units"),
-        (put(lambda d: d.PatientSetupSequence[0], PatientPosition="FFS"), "is FFS; OpenTPS plans for patients lying"),
+        (
+            put(lambda d: d.PatientSetupSequence[0], PatientPosition="SITTING"),
+            "is SITTING; beams are understood for HFS, HFP",
+        ),
         (put(beam_of, SourceAxisDistance=-1), "must be positive, got -1 mm"),
         (beam_twice, r"BeamNumber \(300A,00C0\) is 1 in two items of BeamSequence"),
         (without("BeamNumber", beam_of), r"BeamNumber \(300A,00C0\) is missing in item 1 of BeamSequence"),

@@ -418,8 +418,14 @@ def test_leaves_must_be_those_of_the_mlc(path):
         ({"beam_doses_gy": [1.0, np.nan]}, "the dose of beam 2 cannot be nan Gy"),
         ({"structure_set": ct_slice()}, "the structure set must have the modality RTSTRUCT, not 'CT'"),
         ({"ct": make_item(Modality="CT")}, "the CT has no SOPClassUID"),
-        ({"structure_set": "own", "ct": ct_slice(PatientID="008")}, "have different PatientID: 007, 008"),
-        ({"structure_set": "own", "ct": ct_slice(FrameOfReferenceUID="1.5")}, "different frames of reference"),
+        (
+            {"structure_set": "own", "ct": ct_slice(PatientID="008")},
+            "do not belong together: PatientID is '007', not '008'",
+        ),
+        (
+            {"structure_set": "own", "ct": ct_slice(FrameOfReferenceUID="1.5")},
+            "FrameOfReferenceUID is .*, not 1.5: coordinates",
+        ),
     ],
 )
 def test_what_does_not_belong_to_the_plan_is_refused(path, options, said):

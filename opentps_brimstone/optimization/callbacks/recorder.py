@@ -136,5 +136,5 @@ class Recorder(OptimizationCallback):
 def _dvh(dose: FloatArray, structure: Structure) -> DVH:
     from opentps_brimstone.evaluation import cumulative_dvh
 
-    axis = np.linspace(0.0, float(dose[structure.mask].max()) * 1.01, _DVH_POINTS)
+    axis = np.linspace(0.0, float(dose[structure.touched].max()) * 1.01, _DVH_POINTS)
     return axis, cumulative_dvh(dose, structure.share, axis)
