@@ -12,12 +12,13 @@ namespace brimstone::bindings {
 namespace {
 
 std::unique_ptr<KlDivergenceTerm> make_term(const Array<double>& share, const Array<double>& target,
-                                            KlDirection direction, double weight, const BinSettings& bins) {
+                                            KlDirection direction, double weight, const BinSettings& bins,
+                                            const DoseMapSpecification* map) {
     const auto voxels = static_cast<std::size_t>(share.size());
     Array<std::uint32_t> voxel(share.size());
     std::iota(voxel.mutable_data(), voxel.mutable_data() + voxels, 0U);
-    return std::make_unique<KlDivergenceTerm>(to_shares(voxel, share, voxels), to_target(target), direction,
-                                              positive(weight, "weight"), bins);
+    return std::make_unique<KlDivergenceTerm>(to_quantity(voxel, share, voxels, map), to_target(target),
+                                              direction, positive(weight, "weight"), bins);
 }
 
 DoseState state_of(const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
@@ -29,7 +30,7 @@ DoseState state_of(const KlDivergenceTerm& term, const Array<double>& dose, cons
 void bind_kl_divergence(py::module_& module) {
     py::class_<KlDivergenceTerm>(module, "KlDivergenceTerm")
         .def(py::init(&make_term), py::kw_only(), py::arg("share"), py::arg("target"), py::arg("direction"),
-             py::arg("weight"), py::arg("bins"))
+             py::arg("weight"), py::arg("bins"), py::arg("dose_map") = nullptr)
         .def(
             "target",
             [](const KlDivergenceTerm& term, double wide_share) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 #include <pybind11/stl.h>
@@ -12,25 +13,26 @@ namespace brimstone::bindings {
 
 namespace {
 
-using StructureArrays = std::pair<Array<std::uint32_t>, Array<double>>;
+/// Voxels, shares of volume, and what is looked at in them: null for dose.
+using QuantityArrays = std::tuple<Array<std::uint32_t>, Array<double>, const DoseMapSpecification*>;
 
 std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
-                                          const std::vector<StructureArrays>& structures,
+                                          const std::vector<QuantityArrays>& quantities,
                                           const Array<double>& base_dose,
                                           const std::vector<TermSpecification>& terms, double cost_offset,
                                           Precision precision, int threads) {
     PlanGrid grid;
-    for (const StructureArrays& structure : structures) {
-        grid.structures.push_back(to_shares(structure.first, structure.second, matrix->rows()));
+    for (const auto& [voxel, volume, map] : quantities) {
+        grid.quantities.push_back(to_quantity(voxel, volume, matrix->rows(), map));
     }
     if (matrix->columns() == 0) {
         throw std::invalid_argument("a plan needs at least one beamlet");
     }
     std::vector<double> base = to_amounts(base_dose, base_dose.size() == 0 ? 0 : matrix->rows(), "base_dose");
     for (const TermSpecification& term : terms) {
-        if (term.structure >= structures.size()) {
-            throw std::invalid_argument("a term names structure " + std::to_string(term.structure) + " of " +
-                                        std::to_string(structures.size()));
+        if (term.quantity >= quantities.size()) {
+            throw std::invalid_argument("a term names quantity " + std::to_string(term.quantity) + " of " +
+                                        std::to_string(quantities.size()));
         }
     }
     grid.base_dose = std::make_shared<const std::vector<double>>(std::move(base));
@@ -131,7 +133,7 @@ void bind_multilevel_plan(py::module_& module) {
     module.attr("NO_ROW") = Coarsening::none;
 
     py::class_<MultilevelPlan>(module, "MultilevelPlan")
-        .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("structures"),
+        .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("quantities"),
              py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("precision"),
              py::arg("threads"))
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),

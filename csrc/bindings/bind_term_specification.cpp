@@ -37,28 +37,31 @@ private:
     std::shared_ptr<py::function> evaluate_;
 };
 
-TermSpecification dvh_match(std::size_t structure, double weight, const Array<double>& target,
+TermSpecification dvh_match(std::size_t quantity, double weight, const Array<double>& target,
                             KlDirection direction) {
-    return {structure, positive(weight, "weight"), TargetDvhMatch{to_target(target), direction}};
+    return {quantity, positive(weight, "weight"), TargetDvhMatch{to_target(target), direction}};
 }
 
-TermSpecification dose_limit(DoseLimit::Kind kind, std::size_t structure, double weight, double limit) {
-    return {structure, positive(weight, "weight"), DoseLimit{kind, at_least(0.0, limit, "limit")}};
+TermSpecification dose_limit(DoseLimit::Kind kind, std::size_t quantity, double weight, double limit) {
+    return {quantity, positive(weight, "weight"), DoseLimit{kind, at_least(0.0, limit, "limit")}};
 }
 
-TermSpecification function(std::size_t structure, double weight, py::function evaluate) {
-    return {structure, positive(weight, "weight"), PythonFunction(std::move(evaluate))};
+TermSpecification function(std::size_t quantity, double weight, py::function evaluate) {
+    return {quantity, positive(weight, "weight"), PythonFunction(std::move(evaluate))};
 }
 
 } // namespace
 
 void bind_term_specification(py::module_& module) {
+    py::class_<DoseMapSpecification>(module, "DoseMap")
+        .def(py::init(&to_map), py::kw_only(), py::arg("coefficients"), py::arg("typical"), py::arg("fixed"));
+
     py::class_<TermSpecification>(module, "TermSpecification")
-        .def_static("kl_divergence", &dvh_match, py::kw_only(), py::arg("structure"), py::arg("weight"),
+        .def_static("kl_divergence", &dvh_match, py::kw_only(), py::arg("quantity"), py::arg("weight"),
                     py::arg("target"), py::arg("direction"))
-        .def_static("dose_limit", &dose_limit, py::kw_only(), py::arg("kind"), py::arg("structure"),
+        .def_static("dose_limit", &dose_limit, py::kw_only(), py::arg("kind"), py::arg("quantity"),
                     py::arg("weight"), py::arg("limit"))
-        .def_static("function", &function, py::kw_only(), py::arg("structure"), py::arg("weight"),
+        .def_static("function", &function, py::kw_only(), py::arg("quantity"), py::arg("weight"),
                     py::arg("evaluate"));
 }
 

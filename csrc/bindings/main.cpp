@@ -10,8 +10,8 @@ PYBIND11_MODULE(_core, module) {
     bindings::bind_column_sums(module);
     bindings::bind_vector_path(module);
     bindings::bind_settings(module);
-    bindings::bind_kl_divergence(module);
     bindings::bind_term_specification(module);
+    bindings::bind_kl_divergence(module);
     bindings::bind_multilevel_plan(module);
     bindings::bind_level_objective(module);
     bindings::bind_optimize(module);

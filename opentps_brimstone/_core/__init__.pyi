@@ -108,16 +108,19 @@ class LevelSettings:
         search: SearchSettings,
     ) -> None: ...
 
+class DoseMap:
+    def __init__(self, *, coefficients: npt.ArrayLike, typical: npt.ArrayLike, fixed: npt.ArrayLike) -> None: ...
+
 class TermSpecification:
     @staticmethod
     def kl_divergence(
-        *, structure: int, weight: float, target: npt.ArrayLike, direction: KlDirection
+        *, quantity: int, weight: float, target: npt.ArrayLike, direction: KlDirection
     ) -> TermSpecification: ...
     @staticmethod
-    def dose_limit(*, kind: DoseLimitKind, structure: int, weight: float, limit: float) -> TermSpecification: ...
+    def dose_limit(*, kind: DoseLimitKind, quantity: int, weight: float, limit: float) -> TermSpecification: ...
     @staticmethod
     def function(
-        *, structure: int, weight: float, evaluate: Callable[[_Floats, _Floats], tuple[float, _Floats]]
+        *, quantity: int, weight: float, evaluate: Callable[[_Floats, _Floats], tuple[float, _Floats]]
     ) -> TermSpecification: ...
 
 class DoseMatrix:
@@ -162,6 +165,7 @@ class KlDivergenceTerm:
         direction: KlDirection,
         weight: float,
         bins: BinSettings,
+        dose_map: DoseMap | None = None,
     ) -> None: ...
     @property
     def first_bin(self) -> int: ...
@@ -184,7 +188,7 @@ class MultilevelPlan:
         self,
         *,
         matrix: DoseMatrix,
-        structures: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+        quantities: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, DoseMap | None]],
         base_dose: npt.ArrayLike,
         terms: Sequence[TermSpecification],
         cost_offset: float,

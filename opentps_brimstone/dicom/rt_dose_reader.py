@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from opentps_brimstone.model.series import Series
 
-__all__ = ["dose_from_dataset"]
+__all__ = ["dose_from_dataset", "physical_dose_from_dataset"]
 
 
 _DOSE_TYPES = ("PHYSICAL", "EFFECTIVE")
@@ -100,6 +100,17 @@ def dose_from_dataset(
     sides: Any = tuple(spacing[i] for i in source_of)
     corner: Any = tuple(origin)
     return DoseArray(values, VoxelGrid(shape, sides, corner))
+
+
+def physical_dose_from_dataset(source: str | Path | Dataset, *, series: Series | None = None) -> DoseArray:
+    """Read a physical dose as `dose_from_dataset` does.
+
+    A weighted dose, of the type EFFECTIVE, is a DicomError: what it was weighted by is not known.
+    """
+    reader = _read(source)
+    if reader.text("DoseType") == "EFFECTIVE":
+        raise reader.wrong("DoseType", "is 'EFFECTIVE'; a physical dose is needed, of the type PHYSICAL")
+    return dose_from_dataset(source, series=series)
 
 
 def _read(source: str | Path | Dataset) -> Tags:

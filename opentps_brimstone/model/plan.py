@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from opentps_brimstone.model.previous_course import PreviousCourse
+
 __all__ = ["Plan"]
 
 Targets = Structure | str | Iterable[Structure | str]
@@ -106,6 +108,7 @@ class Plan:
         self._weights: FloatArray | None = None
         self._targets: list[Structure] = []
         self._ct_hu: FloatArray | None = None
+        self._previous: PreviousCourse | None = None
         self._opentps_plan: Any = None  # what the plan was made from, to give it back without loss
 
     # --------------------------------------------------------------------------------------------- other origins
@@ -583,22 +586,107 @@ class Plan:
         """The same as `get_dose`."""
         return self.get_dose()
 
-    def get_dose(self) -> DoseArray:
-        """Dose of the beamlet weights.
+    def get_dose(
+        self,
+        quantity: str = "physical_dose",
+        *,
+        alpha_beta: npt.ArrayLike | None = None,
+        with_previous: bool = True,
+    ) -> DoseArray:
+        """Dose of the beamlet weights, or a quantity that follows from it.
+
+        Parameters
+        ----------
+        quantity : str
+            ``physical_dose``, ``bed``, ``eqd2`` or ``effect``.
+        alpha_beta : float or array_like of shape (nx, ny, nz), optional
+            In Gy, for all voxels. Default: that of the smallest structure around each voxel, and 3 Gy outside of all.
+        with_previous : bool
+            Whether dose given before is counted in.
 
         Returns
         -------
         DoseArray, shape (nx, ny, nz)
-            Gy over all fractions.
+            Over all fractions, in Gy unless the quantity has another unit.
 
         Raises
         ------
         ValueError
-            If no weights are set.
+            If no weights are set, or the quantity is unknown or lacks something.
+
+        Examples
+        --------
+        >>> from opentps_brimstone.model.example import three_voxel_plan
+        >>> plan = three_voxel_plan()
+        >>> plan.beamlet_weights = [10.0, 10.0]
+        >>> plan.get_dose("eqd2", alpha_beta=2.0).round(3).ravel().tolist()
+        [12.0, 12.0, 2.0]
         """
         if self._weights is None:
             raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
-        return DoseArray(self.dose_influence.dose(self._weights, self.number_of_fractions), self._grid)
+        dose = self.dose_influence.dose(self._weights, self.number_of_fractions)
+        if quantity != "physical_dose":
+            from opentps_brimstone.quantities.of_plan import plan_quantity
+
+            dose = plan_quantity(self, dose, quantity, alpha_beta=alpha_beta, with_previous=with_previous)
+        return DoseArray(dose, self._grid)
+
+    @property
+    def previous_dose(self) -> PreviousCourse | None:
+        """What was given before to all of the patient; structures may have their own."""
+        return self._previous
+
+    def set_previous_dose(
+        self,
+        dose: Any,
+        number_of_fractions: int | None = None,
+        recovery: float = 0.0,
+        *,
+        structures: Iterable[Structure | str] | None = None,
+    ) -> None:
+        """Tell what was given before, to be counted in with every quantity but dose itself.
+
+        Terms, goals, DVHs and reports of ``bed``, ``eqd2`` and ``effect`` are then those of both courses together.
+
+        Parameters
+        ----------
+        dose : path, DoseArray, array_like of shape (nx, ny, nz), Plan, or None
+            Gy over all fractions of the earlier course: an RT Dose file on any grid of the same frame of reference, a
+            dose with its grid, an array on this plan's dose grid, or the plan of that course. None: nothing was given.
+        number_of_fractions : int
+            Of the earlier course; by default those of a Plan.
+        recovery : float
+            Share of its effect that the tissue has recovered from since, in [0, 1].
+        structures : iterable of Structure or str, optional
+            For which this holds, in place of what was set for all. Default: all, and the tissue between them.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file does not exist.
+        ValueError
+            If the file cannot be read or has another frame of reference than the plan's series, the dose does not
+            overlap the plan's dose grid, or a number is out of its range.
+
+        Examples
+        --------
+        >>> from opentps_brimstone.model.example import three_voxel_plan
+        >>> plan = three_voxel_plan()
+        >>> plan.beamlet_weights = [10.0, 10.0]
+        >>> plan.set_previous_dose(np.full((3, 1, 1), 40.0), 20)
+        >>> plan.get_dose("eqd2", alpha_beta=2.0).round(3).ravel().tolist()
+        [52.0, 52.0, 42.0]
+        """
+        from opentps_brimstone.quantities.of_plan import previous_course
+
+        course = previous_course(self, dose, number_of_fractions, recovery)
+        if structures is None:
+            self._previous = course
+            chosen = list(self.structures)
+        else:
+            chosen = [self.own_structure(self.structures[s] if isinstance(s, str) else s) for s in structures]
+        for structure in chosen:
+            structure.previous_dose = course
 
     def update_histograms(self) -> DoseArray:
         """Compute the DVH of every structure from the current beamlet weights.

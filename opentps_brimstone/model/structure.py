@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from opentps_brimstone.model.grid import same_grid, share_on_grid
 if TYPE_CHECKING:
     from opentps_brimstone.model.contours import ContourStack
     from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.previous_course import PreviousCourse
 
 __all__ = [
     "HALF_INSIDE",
@@ -54,6 +55,10 @@ class Structure:
     name : str
     is_target : bool
         May be set.
+    alpha_beta : float, array of shape (nx, ny, nz), or None
+        α/β of its tissue in Gy, one or one for each voxel of its grid. May be set. None: not known.
+    alpha : float or None
+        Linear coefficient of its tissue in 1/Gy, as for the quantity ``effect``. May be set.
     grid : VoxelGrid or None
     kind : str
         DICOM's interpreted type, such as ``ORGAN``, ``BOLUS`` or ``SUPPORT``; empty if it is not known. May be set.
@@ -95,6 +100,9 @@ class Structure:
         self._kind = ""
         self._density: float | None = None
         self._source: Structure | None = None  # what this one is on another grid
+        self._alpha_beta: Any = None
+        self._alpha: float | None = None
+        self._previous: PreviousCourse | None = None
 
     @classmethod
     def from_contours(cls, name: str, contours: ContourStack, grid: VoxelGrid, is_target: bool = False) -> Structure:
@@ -223,6 +231,41 @@ class Structure:
             )
         self._origin._density = None if value is None else float(value)
 
+    @property
+    def alpha_beta(self) -> Any:
+        """α/β of its tissue in Gy; shared by a structure and its resampled copies, and None if it is not known."""
+        return self._origin._alpha_beta
+
+    @alpha_beta.setter
+    def alpha_beta(self, value: Any) -> None:
+        if value is None or np.ndim(value):
+            # Of an array, the voxels of the structure are checked where it is used.
+            self._origin._alpha_beta = None if value is None else np.array(value, dtype=np.float64)
+            return
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"alpha/beta of {self.name!r} is {value} Gy; it must be positive, and finite")
+        self._origin._alpha_beta = float(value)
+
+    @property
+    def alpha(self) -> float | None:
+        """Linear coefficient of its tissue in 1/Gy; shared as `alpha_beta` is."""
+        return self._origin._alpha
+
+    @alpha.setter
+    def alpha(self, value: float | None) -> None:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"alpha of {self.name!r} is {value} 1/Gy; it must be positive, and finite")
+        self._origin._alpha = None if value is None else float(value)
+
+    @property
+    def previous_dose(self) -> PreviousCourse | None:
+        """What it was given before; set by `Plan.set_previous_dose` for this plan's structures alone."""
+        return self._previous
+
+    @previous_dose.setter
+    def previous_dose(self, course: PreviousCourse | None) -> None:
+        self._previous = course
+
     def on_grid(self, grid: VoxelGrid) -> Structure:
         """Resample the structure.
 
@@ -259,6 +302,7 @@ class Structure:
         made = Structure.__new__(Structure)
         made._set(self.name, grid, False)
         made._source = self._origin
+        made._previous = self._previous
         return made
 
     def _move_to(self, grid: VoxelGrid) -> None:

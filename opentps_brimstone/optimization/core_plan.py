@@ -15,6 +15,7 @@ from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
 from opentps_brimstone.optimization.coarse_grids import coarsen
 from opentps_brimstone.optimization.python_terms import checked_evaluate
+from opentps_brimstone.optimization.term_quantities import TermQuantity, quantities_of
 from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.optimization.voxel_bricks import order_in_bricks
 
@@ -46,7 +47,7 @@ class AssembledPlan:
     rows : ndarray of int
         Rows of the voxels of interest in the core. Other rows get no dose.
     reference_dose : float
-        Highest dose bound of the target terms, in Gy.
+        Highest dose bound of the target terms, in Gy; of those on another quantity, the dose that gives its bound.
     uniform_weight : float
         Common weight of all beamlets, in MU over all fractions, that gives the targets their mean prescribed dose.
     """
@@ -103,6 +104,9 @@ def assemble(
     grid = influence.grid
     matrix = influence.matrix
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
+    quantities, quantity_of_term = quantities_of(objectives, plan.number_of_fractions)
+    target_quantities = [quantities[quantity_of_term[_position(objectives, term)]] for term in targets]
+    reference_dose = max(_dose_for(q, t, float(t.dvh[-1, 0])) for q, t in zip(target_quantities, targets, strict=True))
     of_interest = _of_interest(influence, structures)
     voxel_ijk = _grid_index(of_interest, grid.shape)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
@@ -130,9 +134,9 @@ def assemble(
             beamlets,
             threads,
         ),
-        structures=[_row_shares(s, row_map, n_rows - _core.BRICK_VOXELS) for s in structures],
+        quantities=[each.for_core(row_map, n_rows - _core.BRICK_VOXELS) for each in quantities],
         base_dose=_base_dose(influence, beamlets, initial_weights, of_interest, rows, n_rows),
-        terms=[_specification(term, number[id(term.structure)], settings) for term in objectives],
+        terms=[_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)],
         cost_offset=settings.cost_offset,
         precision=_core.Precision(settings.precision),
         threads=threads,
@@ -142,8 +146,8 @@ def assemble(
         beamlets=beamlets,
         of_interest=of_interest,
         rows=rows,
-        reference_dose=max(float(term.dvh[-1, 0]) for term in targets),
-        uniform_weight=_uniform_weight(targets, mean_dose[target_numbers][:, beamlets]),
+        reference_dose=reference_dose,
+        uniform_weight=_uniform_weight(targets, target_quantities, mean_dose[target_numbers][:, beamlets]),
     )
     del row_map  # large, and coarser grids need much memory while they are made
     layouts = _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
@@ -168,21 +172,6 @@ def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDAr
     for axis, index in enumerate(np.unravel_index(voxels, shape)):
         ijk[:, axis] = index
     return ijk
-
-
-def _row_shares(
-    structure: Structure, row_map: npt.NDArray[np.int32], unreached_row: int
-) -> tuple[npt.NDArray[np.uint32], FloatArray]:
-    """Rows of a structure, ascending, with the share of its volume in each."""
-    inside = np.flatnonzero(structure.share.ravel())
-    share = structure.share.ravel()[inside]
-    row = row_map[inside]
-    share_of_row = np.zeros(unreached_row + 1)
-    share_of_row[row[row >= 0]] = share[row >= 0]
-    share_of_row[unreached_row] = share[row < 0].sum()
-    rows = np.flatnonzero(share_of_row)
-    share = share_of_row[rows]
-    return rows.astype(np.uint32), share / share.sum()
 
 
 def _mean_doses(matrix: Any, structures: list[Structure], threads: int) -> FloatArray:
@@ -225,28 +214,45 @@ def _base_dose(
     return base_dose
 
 
-def _uniform_weight(targets: list[KLDivergenceTerm], mean_dose: FloatArray) -> float:
+def _uniform_weight(targets: list[KLDivergenceTerm], quantities: list[TermQuantity], mean_dose: FloatArray) -> float:
     """Compute the common weight of all beamlets that gives the targets their mean prescribed dose."""
     asked = 0.0
-    for term in targets:
+    for term, quantity in zip(targets, quantities, strict=True):
         dose, volume = term.dvh.T
-        asked += dose[0] + float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
+        asked += _dose_for(quantity, term, dose[0] + float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2)))
     return asked / float(mean_dose.sum())
 
 
-def _specification(term: ObjectiveTerm, structure: int, settings: OptimizerSettings) -> _core.TermSpecification:
+def _dose_for(quantity: TermQuantity, term: KLDivergenceTerm, asked: float) -> float:
+    """Dose that gives a target, with its mean map, what a term asks of it."""
+    if quantity.dose_map is None:
+        return asked
+    before = float(quantity.typical.c0)
+    if asked <= before:
+        raise ValueError(
+            f"the target {quantity.structure.name!r} has {before:.2f} Gy of {term.quantity} from before, and "
+            f"{term!r} asks for {asked:.2f} Gy in all; ask for more, or set no previous dose for the target"
+        )
+    return float(quantity.typical.inverse(asked))
+
+
+def _position(objectives: list[ObjectiveTerm], term: ObjectiveTerm) -> int:
+    return next(number for number, each in enumerate(objectives) if each is term)
+
+
+def _specification(term: ObjectiveTerm, quantity: int, settings: OptimizerSettings) -> _core.TermSpecification:
     if isinstance(term, KLDivergenceTerm):
         return _core.TermSpecification.kl_divergence(
-            structure=structure,
+            quantity=quantity,
             weight=term.weight,
             target=term.dvh,
             direction=_core.KlDirection(term.direction or settings.kl_direction),
         )
     if isinstance(term, DoseLimitTerm):
         return _core.TermSpecification.dose_limit(
-            kind=_core.DoseLimitKind(term.kind), structure=structure, weight=term.weight, limit=term.limit_gy
+            kind=_core.DoseLimitKind(term.kind), quantity=quantity, weight=term.weight, limit=term.limit_gy
         )
-    return _core.TermSpecification.function(structure=structure, weight=term.weight, evaluate=checked_evaluate(term))
+    return _core.TermSpecification.function(quantity=quantity, weight=term.weight, evaluate=checked_evaluate(term))
 
 
 def _thickness_mm(structure: Structure, spacing_mm: tuple[float, float, float]) -> float:

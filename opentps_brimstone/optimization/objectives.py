@@ -5,6 +5,8 @@ Each is a few lines of NumPy on the doses of a structure's voxels: a model for o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
@@ -26,7 +28,7 @@ class SquaredDeviationTerm(ObjectiveTerm):
     ----------
     dose_gy : float
         In Gy.
-    weight : float
+    weight, quantity, alpha_beta
         As for `ObjectiveTerm`.
 
     Examples
@@ -36,8 +38,10 @@ class SquaredDeviationTerm(ObjectiveTerm):
     0.01
     """
 
-    def __init__(self, dose_gy: float, weight: float = 1.0) -> None:
-        super().__init__(weight)
+    def __init__(
+        self, dose_gy: float, weight: float = 1.0, *, quantity: str = "physical_dose", alpha_beta: Any = None
+    ) -> None:
+        super().__init__(weight, quantity=quantity, alpha_beta=alpha_beta)
         self.dose_gy = _positive_dose("the dose of a squared deviation", dose_gy)
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
@@ -59,7 +63,7 @@ class EUDTerm(ObjectiveTerm):
         1 is the mean dose; high values emphasize hot spots (serial organs), negative ones cold spots (targets).
     minimum : bool
         The limit is a minimum, not a maximum.
-    weight : float
+    weight, quantity, alpha_beta
         As for `ObjectiveTerm`.
 
     Examples
@@ -69,8 +73,17 @@ class EUDTerm(ObjectiveTerm):
     0.01
     """
 
-    def __init__(self, limit_gy: float, a: float, *, minimum: bool = False, weight: float = 1.0) -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        limit_gy: float,
+        a: float,
+        *,
+        minimum: bool = False,
+        weight: float = 1.0,
+        quantity: str = "physical_dose",
+        alpha_beta: Any = None,
+    ) -> None:
+        super().__init__(weight, quantity=quantity, alpha_beta=alpha_beta)
         self.limit_gy = _positive_dose("the limit of an EUD", limit_gy)
         if not np.isfinite(a) or a == 0:
             raise ValueError(f"the exponent a of an EUD is {a}; it must be finite and not 0")
@@ -103,7 +116,7 @@ class DVHLimitTerm(ObjectiveTerm):
         Share of the volume, in [0, 1].
     minimum : bool
         The share is a minimum, not a maximum.
-    weight : float
+    weight, quantity, alpha_beta
         As for `ObjectiveTerm`.
 
     Examples
@@ -114,8 +127,17 @@ class DVHLimitTerm(ObjectiveTerm):
     [0.0, 0.0033, 0.0]
     """
 
-    def __init__(self, dose_gy: float, volume: float, *, minimum: bool = False, weight: float = 1.0) -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        dose_gy: float,
+        volume: float,
+        *,
+        minimum: bool = False,
+        weight: float = 1.0,
+        quantity: str = "physical_dose",
+        alpha_beta: Any = None,
+    ) -> None:
+        super().__init__(weight, quantity=quantity, alpha_beta=alpha_beta)
         self.dose_gy = _positive_dose("the dose of a DVH limit", dose_gy)
         if not 0 <= volume <= 1:
             raise ValueError(f"the volume of a DVH limit is {volume}; it must be a share from 0 to 1")
@@ -143,7 +165,7 @@ class HomogeneityTerm(ObjectiveTerm):
 
     Parameters
     ----------
-    weight : float
+    weight, quantity, alpha_beta
         As for `ObjectiveTerm`.
 
     Examples

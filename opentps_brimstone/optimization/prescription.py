@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
@@ -71,7 +72,8 @@ class Prescription:
         TypeError
             If the objective is not an ObjectiveTerm, or does not override `ObjectiveTerm.evaluate`.
         ValueError
-            If the structure is not the plan's or not on the dose grid, or the objective has another structure.
+            If the structure is not the plan's or not on the dose grid, the objective has another structure, or its
+            quantity lacks something, such as α/β in a voxel.
         """
         if not isinstance(objective, ObjectiveTerm):
             raise TypeError(f"{objective!r} is not an objective; it must be an ObjectiveTerm, such as KLDivergenceTerm")
@@ -80,7 +82,12 @@ class Prescription:
         structure = self.plan.own_structure(structure)
         if objective.structure is not None and objective.structure is not structure:
             raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
-        objective.structure = structure
+        before, objective.structure = objective.structure, structure
+        try:
+            objective.dose_map(self.plan.number_of_fractions)
+        except ValueError:
+            objective.structure = before
+            raise
         self.objectives.append(objective)
 
     def add_kl_divergence_term(
@@ -119,7 +126,7 @@ class Prescription:
         plan = self.plan
         weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
         settings = self.settings.single_grid()
-        terms = [plan.dose_influence, *((id(term), *term.state()) for term in self.objectives)]
+        terms = [plan.dose_influence, *((id(term), *term.state(), _biology(term)) for term in self.objectives)]
         if self._assembled is None or self._assembled[0] != terms:
             self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True)
         assembled = self._assembled[1]
@@ -129,3 +136,11 @@ class Prescription:
     def __repr__(self) -> str:
         on = [f"{term.structure.name}: {term!r}" for term in self.objectives if term.structure is not None]
         return f"Prescription({'; '.join(on)})"
+
+
+def _biology(term: ObjectiveTerm) -> tuple[object, ...]:
+    """Give what a term's quantity depends on besides the term and the dose."""
+    if term.quantity == "physical_dose" or term.structure is None:
+        return ()
+    own = term.structure.alpha_beta
+    return None if own is None else np.asarray(own).tobytes(), term.structure.alpha, term.structure.previous_dose

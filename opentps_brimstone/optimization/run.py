@@ -20,6 +20,7 @@ from opentps_brimstone.optimization.checkpoint import OptimizationState
 from opentps_brimstone.optimization.core_plan import AssembledPlan
 from opentps_brimstone.optimization.core_settings import level_settings
 from opentps_brimstone.optimization.result import OptimizationResult
+from opentps_brimstone.optimization.term_quantities import map_digest, mapped_terms
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
@@ -194,12 +195,14 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
     The number of threads, which does not change results, and the number of iterations are ignored.
     """
     matrix = plan.dose_influence.matrix
+    # Nothing for terms on dose, so that their checkpoints stay valid.
+    maps = [() if each is None else (map_digest(each),) for each in mapped_terms(objectives, plan.number_of_fractions)]
     parts = [
         (matrix.shape, matrix.nnz, float(matrix.data.sum(dtype=np.float64)), plan.number_of_fractions),
         plan.dose_influence.grid,
         [
-            (type(term).__name__, term.structure.name, float(term.structure.share.sum()), term.state())
-            for term in objectives
+            (type(term).__name__, term.structure.name, float(term.structure.share.sum()), term.state(), *of_map)
+            for term, of_map in zip(objectives, maps, strict=True)
             if term.structure is not None
         ],
         asdict(replace(settings, threads=None, max_iterations=1)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from opentps_brimstone import _core
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.optimization.core_settings import bin_settings
 from opentps_brimstone.optimization.settings import DIRECTIONS, Direction, OptimizerSettings
+from opentps_brimstone.quantities import DoseMap, checked_quantity, structure_map
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
@@ -37,6 +38,11 @@ class ObjectiveTerm:
     ----------
     weight : float
         Factor of the term in the cost; positive.
+    quantity : str
+        What the term is on: ``physical_dose``, ``bed``, ``eqd2`` or ``effect`` of all fractions, each with dose given
+        before (`Plan.set_previous_dose`) but the first. Doses of the term are then values of this quantity.
+    alpha_beta : float or array_like of shape (nx, ny, nz), optional
+        In Gy. Default: the structure's `alpha_beta`, or else a published value for its name, which is logged.
 
     Attributes
     ----------
@@ -56,11 +62,19 @@ class ObjectiveTerm:
     0.005
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
+    # Of subclasses that do not set them.
+    quantity = "physical_dose"
+    alpha_beta: Any = None
+
+    def __init__(self, weight: float = 1.0, *, quantity: str = "physical_dose", alpha_beta: Any = None) -> None:
         if not (np.isfinite(weight) and weight > 0):
             raise ValueError(f"the weight of {type(self).__name__} is {weight}; it must be positive")
         self.weight = float(weight)
         self.structure: Structure | None = None
+        if quantity != "physical_dose":
+            self.quantity = checked_quantity(quantity)
+        if alpha_beta is not None:
+            self.alpha_beta = _checked_alpha_beta(alpha_beta)
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:  # noqa: ARG002
         """Value of the term for the doses of its structure's voxels, and its gradient; without the weight.
@@ -68,7 +82,7 @@ class ObjectiveTerm:
         Parameters
         ----------
         dose : ndarray, shape (n,)
-            Gy over all fractions.
+            Gy over all fractions, or the term's quantity in their place.
         share : ndarray, shape (n,)
             Share of the structure's volume in each voxel; they sum to 1. A subclass may leave this parameter out.
 
@@ -76,7 +90,7 @@ class ObjectiveTerm:
         -------
         value : float
         gradient : ndarray, shape (n,)
-            Derivative of the value with respect to each dose, in 1/Gy.
+            Derivative of the value with respect to each dose, in 1/Gy, or to each value of the quantity.
         """
         raise TypeError(f"{type(self).__name__} must override evaluate(dose, share)")
 
@@ -84,9 +98,48 @@ class ObjectiveTerm:
         """Everything besides dose and structure that the cost depends on; equal states give equal costs."""
         return tuple((name, repr(value)) for name, value in sorted(vars(self).items()) if name != "structure")
 
+    def dose_map(self, number_of_fractions: int) -> DoseMap | None:
+        """Map from dose to the term's quantity in its structure; None for dose itself.
+
+        Parameters
+        ----------
+        number_of_fractions : int
+            That doses are summed over.
+
+        Returns
+        -------
+        DoseMap or None
+            As `opentps_brimstone.quantities.structure_map` gives it.
+
+        Raises
+        ------
+        ValueError
+            If something is missing for it.
+        """
+        if self.quantity == "physical_dose" or self.structure is None:
+            return None
+        return structure_map(self.structure, self.quantity, number_of_fractions, alpha_beta=self.alpha_beta)
+
+    @property
+    def _quantity_state(self) -> tuple[object, ...]:
+        """Quantity and α/β, for `state`; nothing for dose."""
+        if self.quantity == "physical_dose":
+            return ()
+        return (self.quantity, None if self.alpha_beta is None else np.asarray(self.alpha_beta).tobytes())
+
+    @property
+    def _quantity_options(self) -> str:
+        """Quantity and α/β, for `repr`."""
+        if self.quantity == "physical_dose":
+            return ""
+        own = self.alpha_beta
+        shown = "" if own is None else f", alpha_beta={'one per voxel' if np.ndim(own) else f'{own:g}'}"
+        return f", quantity={self.quantity!r}{shown}"
+
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name != "structure")
-        return f"{type(self).__name__}({values})"
+        hidden = ("structure", "quantity", "alpha_beta")
+        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name not in hidden)
+        return f"{type(self).__name__}({values}{self._quantity_options})"
 
 
 class KLDivergenceTerm(ObjectiveTerm):
@@ -106,8 +159,8 @@ class KLDivergenceTerm(ObjectiveTerm):
         As for `ObjectiveTerm`.
     direction : {"calc_target", "target_calc"}, optional
         KL(calculated ‖ target) or KL(target ‖ calculated), the published form. Default: the optimizer's setting.
-    quantity : str
-        What the DVH is of; "physical_dose".
+    quantity, alpha_beta
+        As for `ObjectiveTerm`: what the DVH is of.
 
     Raises
     ------
@@ -133,16 +186,14 @@ class KLDivergenceTerm(ObjectiveTerm):
         weight: float = 1.0,
         direction: Direction | None = None,
         quantity: str = "physical_dose",
+        alpha_beta: Any = None,
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, quantity=quantity, alpha_beta=alpha_beta)
         if (dose_range is None) == (dvh is None):
             raise ValueError("a KLDivergenceTerm needs either dose_range=(low, high) or dvh=[(dose, volume), …]")
         if direction is not None and direction not in DIRECTIONS:
             raise ValueError(f"direction {direction!r} is unknown; it may be {' or '.join(DIRECTIONS)}")
-        if quantity != "physical_dose":
-            raise ValueError(f"quantity {quantity!r} is unknown; it may be 'physical_dose'")
         self.direction: Direction | None = direction
-        self.quantity = quantity
         self._points: FloatArray | None = None
         self._interval: tuple[float, float, float] | None = None
         if dvh is not None:
@@ -192,8 +243,8 @@ class KLDivergenceTerm(ObjectiveTerm):
         return self.dvh
 
     def state(self) -> tuple[object, ...]:
-        """Weight, direction and target points."""
-        return (self.weight, self.direction, self.dvh.tobytes())
+        """Weight, direction, target points, and quantity."""
+        return (self.weight, self.direction, self.dvh.tobytes(), *self._quantity_state)
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`; with the finest level of default settings, half of a voxel in either kernel.
@@ -217,34 +268,41 @@ class KLDivergenceTerm(ObjectiveTerm):
             low, high, fraction = self._interval
             asked = f"dose_range=({low:g}, {high:g})" + (f", volume_fraction={fraction:g}" if fraction < 1 else "")
         direction = f", direction={self.direction!r}" if self.direction else ""
-        return f"KLDivergenceTerm({asked}, weight={self.weight:g}{direction})"
+        return f"KLDivergenceTerm({asked}, weight={self.weight:g}{direction}{self._quantity_options})"
 
 
 class DoseLimitTerm(ObjectiveTerm):
     """Base of the terms with a dose limit that the core computes.
 
     In their formulas, v_j is the share of the structure's volume in voxel j and d_ref the highest dose bound of the
-    target terms.
+    target terms. On another quantity than dose, its values stand for the doses, and its value at d_ref for d_ref.
 
     Parameters
     ----------
     limit_gy : float
         Dose up to, or from, which the term is 0, in Gy.
-    weight : float
+    weight, quantity, alpha_beta
         As for `ObjectiveTerm`.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, limit_gy: float, weight: float = 3000.0) -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        limit_gy: float,
+        weight: float = 3000.0,
+        *,
+        quantity: str = "physical_dose",
+        alpha_beta: Any = None,
+    ) -> None:
+        super().__init__(weight, quantity=quantity, alpha_beta=alpha_beta)
         if not (np.isfinite(limit_gy) and limit_gy >= 0):
             raise ValueError(f"the dose limit is {limit_gy} Gy; it must be finite and not negative")
         self.limit_gy = float(limit_gy)
 
     def state(self) -> tuple[object, ...]:
-        """Weight and limit."""
-        return (self.weight, self.limit_gy)
+        """Weight, limit and quantity."""
+        return (self.weight, self.limit_gy, *self._quantity_state)
 
     @property
     def reference_dose_gy(self) -> float:
@@ -252,7 +310,7 @@ class DoseLimitTerm(ObjectiveTerm):
         return self.limit_gy if self.limit_gy > 0 else 1.0
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.limit_gy:g}, weight={self.weight:g})"
+        return f"{type(self).__name__}({self.limit_gy:g}, weight={self.weight:g}{self._quantity_options})"
 
 
 class MaximumDoseTerm(DoseLimitTerm):
@@ -306,13 +364,24 @@ class MeanDoseTerm(DoseLimitTerm):
 
     kind = "mean_dose"
 
-    def __init__(self, limit_gy: float, weight: float = 1.0) -> None:
-        super().__init__(limit_gy, weight)
+    def __init__(
+        self, limit_gy: float, weight: float = 1.0, *, quantity: str = "physical_dose", alpha_beta: Any = None
+    ) -> None:
+        super().__init__(limit_gy, weight, quantity=quantity, alpha_beta=alpha_beta)
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`; d_ref is `reference_dose_gy`."""
         excess = max(0.0, float(share @ dose) - self.limit_gy) / self.reference_dose_gy
         return excess**2, 2.0 * excess * share / self.reference_dose_gy
+
+
+def _checked_alpha_beta(given: Any) -> Any:
+    values = np.array(given, dtype=np.float64)
+    if values.ndim:
+        return values  # checked where the structure is known
+    if not (np.isfinite(values) and values > 0):
+        raise ValueError(f"alpha/beta is {given} Gy; it must be positive, and finite")
+    return float(values)
 
 
 def check_target_dvh(points: Sequence[tuple[float, float]] | FloatArray) -> FloatArray:

@@ -12,11 +12,18 @@ from __future__ import annotations
 
 from opentps_brimstone.quantities.alpha_dose import AlphaDose
 from opentps_brimstone.quantities.base import FluenceDependentQuantity
+from opentps_brimstone.quantities.bed import BED
 from opentps_brimstone.quantities.dose_map import DoseMap
 from opentps_brimstone.quantities.effect import Effect
-from opentps_brimstone.quantities.fractionation import BED, EQD2
+from opentps_brimstone.quantities.eqd2 import EQD2
 from opentps_brimstone.quantities.let import LET
 from opentps_brimstone.quantities.let_dose import LETDose
+from opentps_brimstone.quantities.of_structure import (
+    checked_quantity,
+    quantity_label,
+    structure_map,
+    structure_quantity,
+)
 from opentps_brimstone.quantities.physical_dose import PhysicalDose
 from opentps_brimstone.quantities.previous_dose import PreviousDose
 from opentps_brimstone.quantities.rbe_x_dose import RBExDose
@@ -43,5 +50,9 @@ __all__ = [
     "RBExDose",
     "SqrtBetaDose",
     "SuggestedAlphaBeta",
+    "checked_quantity",
+    "quantity_label",
+    "structure_map",
+    "structure_quantity",
     "suggest_alpha_beta",
 ]

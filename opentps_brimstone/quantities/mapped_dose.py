@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from opentps_brimstone.quantities.arrays import Array
 from opentps_brimstone.quantities.base import FluenceDependentQuantity
 from opentps_brimstone.quantities.dose_map import DoseMap
 
-__all__ = ["MappedDose"]
+__all__ = ["MappedByAlphaBeta", "MappedDose"]
 
 
 class MappedDose(FluenceDependentQuantity):
@@ -23,3 +26,10 @@ class MappedDose(FluenceDependentQuantity):
     def _compute_chain_derivative_single_scenario(self, d_quantity: Array, scenario_index: int) -> Array:
         slope = self._dose_map().slope(self.dependency("physical_dose", scenario_index))
         return self.dependency_derivative("physical_dose", slope * d_quantity, scenario_index)
+
+
+class MappedByAlphaBeta(MappedDose):
+    """One that takes α/β and the number of fractions."""
+
+    unit = "Gy"
+    parameters: ClassVar[Mapping[str, float | None]] = {"alpha_beta": None, "number_of_fractions": None}

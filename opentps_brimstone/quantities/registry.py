@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from opentps_brimstone.quantities.alpha_dose import AlphaDose
 from opentps_brimstone.quantities.base import FluenceDependentQuantity
+from opentps_brimstone.quantities.bed import BED
 from opentps_brimstone.quantities.effect import Effect
-from opentps_brimstone.quantities.fractionation import BED, EQD2
+from opentps_brimstone.quantities.eqd2 import EQD2
 from opentps_brimstone.quantities.let import LET
 from opentps_brimstone.quantities.let_dose import LETDose
 from opentps_brimstone.quantities.physical_dose import PhysicalDose

@@ -60,17 +60,17 @@ def kl_term(share=(0.5, 0.5), target=TARGET, weight=1.0):
     )
 
 
-def specification(evaluate=None, target=TARGET, structure=0):
+def specification(evaluate=None, target=TARGET, quantity=0):
     if evaluate is not None:
-        return _core.TermSpecification.function(structure=structure, weight=1.0, evaluate=evaluate)
+        return _core.TermSpecification.function(quantity=quantity, weight=1.0, evaluate=evaluate)
     direction = _core.KlDirection.calc_target
-    return _core.TermSpecification.kl_divergence(structure=structure, weight=1.0, target=target, direction=direction)
+    return _core.TermSpecification.kl_divergence(quantity=quantity, weight=1.0, target=target, direction=direction)
 
 
 def multilevel_plan(voxel=(0, 1), share=(0.5, 0.5), base_dose=(), terms=None, matrix=None):
     return _core.MultilevelPlan(
         matrix=matrix or dose_matrix(),
-        structures=[(np.array(voxel), np.array(share))],
+        quantities=[(np.array(voxel), np.array(share), None)],
         base_dose=np.array(base_dose, dtype=float),
         terms=[specification()] if terms is None else terms,
         cost_offset=0.1,
@@ -157,7 +157,7 @@ def test_what_is_in_order_is_taken():
         (lambda: multilevel_plan(base_dose=(0, 0, -1)), r"base_dose\[2\] is -1; it must be at least 0"),
         (lambda: multilevel_plan(base_dose=(0, 0)), "base_dose must have 3 entries, not 2"),
         (lambda: multilevel_plan(matrix=dose_matrix(columns=[])), "a plan needs at least one beamlet"),
-        (lambda: multilevel_plan(terms=[specification(structure=1)]), "a term names structure 1 of 1"),
+        (lambda: multilevel_plan(terms=[specification(quantity=1)]), "a term names quantity 1 of 1"),
         (lambda: coarsen(row_start=[0, 3, 2]), "row_start, beamlet and share do not describe one interpolation"),
         (lambda: coarsen(n_beamlets=0), "at least one voxel and one beamlet"),
         (lambda: coarsen(beamlet=[0, 1]), "beamlet 1 is not on the coarser grid"),

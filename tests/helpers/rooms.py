@@ -35,8 +35,10 @@ DOORS = {
     ("model.plan", "adapters"),
     ("model.plan", "engine"),
     ("model.plan", "integration"),
+    ("model.plan", "quantities"),
     ("model.series", "adapters"),
     ("model.series", "dicom"),
+    ("quantities.of_plan", "dicom"),
 }
 
 

@@ -25,7 +25,7 @@ import opentps_brimstone as pb
         ({"dvh": [(0, 1), (np.nan, 0)]}, "finite doses"),
         ({"dose_range": (1, 2), "weight": 0}, "weight of KLDivergenceTerm is 0"),
         ({"dose_range": (1, 2), "direction": "sideways"}, "direction 'sideways' is unknown"),
-        ({"dose_range": (1, 2), "quantity": "let"}, "quantity 'let' is unknown"),
+        ({"dose_range": (1, 2), "quantity": "LET"}, "unknown quantity 'LET'; there are physical_dose"),
     ],
 )
 def test_bad_terms_are_refused(arguments, message):

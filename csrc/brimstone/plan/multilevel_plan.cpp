@@ -54,7 +54,7 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t ind
     std::vector<std::unique_ptr<Term>> terms;
     terms.reserve(terms_.size());
     for (const TermSpecification& term : terms_) {
-        terms.push_back(make_term(term, plan.structures.at(term.structure), bins));
+        terms.push_back(make_term(term, plan.quantities.at(term.quantity), bins));
     }
     return std::make_shared<const Prescription>(matrix(index), std::move(terms), plan.base_dose, cost_offset_,
                                                 precision_, threads_);

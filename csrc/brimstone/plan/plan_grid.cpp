@@ -1,5 +1,6 @@
 #include "brimstone/plan/plan_grid.hpp"
 
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -36,8 +37,15 @@ SharedShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) 
 PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
     PlanGrid result;
     result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
-    for (const SharedShares& shares : finer.structures) {
-        result.structures.push_back(sum_shares(*shares, coarsening));
+    // Structures keep their shares for all of their quantities.
+    std::map<const VoxelShares*, SharedShares> summed;
+    for (const auto& [shares, map] : finer.quantities) {
+        SharedShares& coarse = summed[shares.get()];
+        if (!coarse) {
+            coarse = sum_shares(*shares, coarsening);
+        }
+        result.quantities.push_back(
+            {coarse, map ? map->coarser(*shares, coarsening.voxel, *coarse) : nullptr});
     }
     auto base_dose = std::make_shared<std::vector<double>>();
     if (!finer.base_dose->empty()) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "brimstone/terms/bin_settings.hpp"
+#include "brimstone/terms/dose_map.hpp"
 #include "brimstone/terms/function_term.hpp"
 #include "brimstone/terms/target_dvh.hpp"
 
@@ -24,15 +25,16 @@ struct DoseLimit {
     double dose; ///< Gy
 };
 
-/// One term of the prescription: what it asks of which structure.
+/// One term of the prescription: what it asks of which quantity of which structure.
 struct TermSpecification {
-    std::size_t structure;
+    std::size_t quantity; ///< its number in the grids
     double weight;
     std::variant<TargetDvhMatch, DoseLimit, FunctionTerm::Function> demand;
 };
 
-/// The term on one grid, where the structure has these shares, with the bins of one level.
-std::unique_ptr<Term> make_term(const TermSpecification& specification, const SharedShares& shares,
+/// The term on one grid, with the bins of one level for dose. Of another quantity, reference, bins and
+/// kernels are those of dose times its value at the reference dose over the latter.
+std::unique_ptr<Term> make_term(const TermSpecification& specification, const Quantity& quantity,
                                 const BinSettings& bins);
 
 } // namespace brimstone

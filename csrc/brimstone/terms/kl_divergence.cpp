@@ -30,9 +30,9 @@ std::vector<double> smoothed_to_one(const std::vector<double>& density, const Ga
 
 } // namespace
 
-KlDivergenceTerm::KlDivergenceTerm(SharedShares shares, const TargetDvh& target, KlDirection direction,
+KlDivergenceTerm::KlDivergenceTerm(Quantity quantity, const TargetDvh& target, KlDirection direction,
                                    double weight, const BinSettings& bins)
-    : shares_(std::move(shares)), direction_(direction), weight_(weight), bins_(bins),
+    : quantity_(std::move(quantity)), direction_(direction), weight_(weight), bins_(bins),
       target_low_(target.lowest_dose()), target_high_(target.highest_dose()),
       wide_(std::sqrt(bins.variance_max), bins.bin_width, bins.kernel_reach),
       narrow_(std::sqrt(bins.variance_min), bins.bin_width, bins.kernel_reach),
@@ -46,6 +46,26 @@ KlDivergenceTerm::KlDivergenceTerm(SharedShares shares, const TargetDvh& target,
     }
     wide_target_ = smoothed_to_one(raw, wide_);
     narrow_target_ = smoothed_to_one(raw, narrow_);
+    fixed_ = fixed_volumes();
+}
+
+std::vector<double> KlDivergenceTerm::fixed_volumes() const {
+    std::vector<double> volume;
+    if (!quantity_.map) {
+        return volume;
+    }
+    const std::vector<double>& fixed = quantity_.map->fixed_quantity();
+    for (std::size_t i = 0; i < fixed.size(); ++i) {
+        check_bins(fixed[i]);
+        const double position = fixed[i] / bins_.bin_width;
+        const auto bin = static_cast<std::size_t>(position);
+        const double above = quantity_.map->fixed_share()[i] * (position - static_cast<double>(bin));
+        const std::size_t k = bin + static_cast<std::size_t>(padding_);
+        volume.resize(std::max(volume.size(), k + 2), 0.0);
+        volume[k] += quantity_.map->fixed_share()[i] - above;
+        volume[k + 1] += above;
+    }
+    return volume;
 }
 
 std::vector<double> KlDivergenceTerm::target(double wide_share) const {
@@ -65,8 +85,9 @@ void KlDivergenceTerm::check_bins(double dose) const {
 }
 
 std::size_t KlDivergenceTerm::n_bins(const DoseState& state) const {
-    check_bins(state.maximum());
-    return std::max(static_cast<std::size_t>(state.maximum() / bins_.bin_width) + 2 +
+    const double highest = quantity_.map ? quantity_.map->highest(state) : state.maximum();
+    check_bins(highest);
+    return std::max(static_cast<std::size_t>(highest / bins_.bin_width) + 2 +
                         2 * static_cast<std::size_t>(padding_),
                     wide_target_.size());
 }
@@ -143,10 +164,18 @@ private:
 
 /// Those of the structure from one voxel to below another.
 StructureVoxels KlDivergenceTerm::At::voxels_in(std::size_t first, std::size_t last) const {
-    const VoxelShares& shares = *term_.shares_;
+    const VoxelShares& shares = *term_.quantity_.shares;
     const std::size_t begin = shares.position(first);
-    return {shares.voxel.data() + begin, shares.share.data() + begin, shares.position(last) - begin,
-            state_.dose(), state_.wide_dose()};
+    StructureVoxels voxels{shares.voxel.data() + begin, shares.share.data() + begin,
+                           shares.position(last) - begin, state_.dose(), state_.wide_dose()};
+    if (const DoseMap* const map = term_.quantity_.map.get()) {
+        voxels.mapping = map->is_uniform() ? Mapping::uniform : Mapping::each;
+        const std::size_t offset = map->is_uniform() ? 0 : begin;
+        voxels.c0 = map->c0() + offset;
+        voxels.c1 = map->c1() + offset;
+        voxels.c2 = map->c2() + offset;
+    }
+    return voxels;
 }
 
 void KlDivergenceTerm::At::collect(const Piece& piece) {
@@ -178,6 +207,9 @@ KlDivergenceTerm::Deposit KlDivergenceTerm::At::deposit() const {
             sum.wide[k] += piece.wide[k];
             sum.narrow[k] += piece.narrow[k];
         }
+    }
+    for (std::size_t k = 0; k < term_.fixed_.size(); ++k) {
+        sum.narrow[k] += term_.fixed_[k]; // as a voxel without dose
     }
     return sum;
 }

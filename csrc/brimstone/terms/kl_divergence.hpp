@@ -3,17 +3,18 @@
 #include <vector>
 
 #include "brimstone/terms/bin_settings.hpp"
+#include "brimstone/terms/dose_map.hpp"
 #include "brimstone/terms/gaussian_kernel.hpp"
 #include "brimstone/terms/target_dvh.hpp"
 #include "brimstone/terms/term.hpp"
-#include "brimstone/terms/voxel_shares.hpp"
 
 namespace brimstone {
 
-/// Kullback-Leibler divergence between the Gaussian-binned DVH of a structure and its target.
+/// Kullback-Leibler divergence between the Gaussian-binned DVH of a structure, of dose or of a quantity that
+/// follows from it, and its target. The doses of bins are then quantities, too.
 class KlDivergenceTerm final : public Term {
 public:
-    KlDivergenceTerm(SharedShares shares, const TargetDvh& target, KlDirection direction, double weight,
+    KlDivergenceTerm(Quantity quantity, const TargetDvh& target, KlDirection direction, double weight,
                      const BinSettings& bins);
 
     std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
@@ -23,7 +24,7 @@ public:
     /// q, the target smoothed with a share of the wide kernel, on as many bins as it needs.
     std::vector<double> target(double wide_share) const;
     int first_bin() const { return padding_; }
-    std::size_t n_voxels() const { return shares_->voxel.size(); }
+    std::size_t n_voxels() const { return quantity_.shares->voxel.size(); }
 
 private:
     class At;
@@ -40,13 +41,14 @@ private:
     };
 
     void check_bins(double dose) const;
+    std::vector<double> fixed_volumes() const;
     std::size_t n_bins(const DoseState& state) const;
     std::vector<double> smooth(const Deposit& deposit) const;
     double target_wide_share(const Deposit& deposit) const;
     BinCost bin_cost(double calculated, double target, std::size_t bin) const;
     double tail(std::size_t bin) const;
 
-    SharedShares shares_;
+    Quantity quantity_;
     KlDirection direction_;
     double weight_;
     BinSettings bins_;
@@ -57,6 +59,7 @@ private:
     int padding_; ///< bins below zero dose
     std::vector<double> wide_target_;
     std::vector<double> narrow_target_;
+    std::vector<double> fixed_; ///< volumes of voxels that no beamlet reaches, in bins
 };
 
 } // namespace brimstone

@@ -2,25 +2,27 @@
 
 #include <memory>
 
+#include "brimstone/terms/dose_map.hpp"
 #include "brimstone/terms/term.hpp"
-#include "brimstone/terms/voxel_shares.hpp"
 
 namespace brimstone {
 
-/// weight · [max(0, Σ_j v_j d_j − limit) / d_ref]²: presses evenly on all voxels of a structure.
+/// weight · [max(0, Σ_j v_j q_j − limit) / q_ref]² of dose, or of a quantity that follows from it: presses
+/// evenly on all voxels of a structure.
 class MeanDoseTerm final : public Term {
 public:
-    MeanDoseTerm(SharedShares shares, double limit, double weight, double reference_dose);
+    MeanDoseTerm(Quantity quantity, double limit, double weight, double reference);
 
     std::unique_ptr<Evaluation> begin(const DoseState& state, std::size_t n_pieces) const override;
 
 private:
     class At;
 
-    SharedShares shares_;
+    Quantity quantity_;
     double limit_;
     double weight_;
-    double reference_dose_;
+    double reference_;
+    double fixed_mean_ = 0.0; ///< part of the mean from voxels that no beamlet reaches
 };
 
 } // namespace brimstone

@@ -35,6 +35,10 @@ struct TileData {
     const LooseEntry* loose;
 };
 
+/// How the quantity that is binned follows from dose: it is dose, or c0 + c1 d + c2 d² with the same
+/// coefficients in all voxels or with each voxel's own.
+enum class Mapping { none, uniform, each };
+
 /// Voxels of a structure, by their numbers, with the share of its volume in each; and the doses of all
 /// voxels.
 struct StructureVoxels {
@@ -43,11 +47,15 @@ struct StructureVoxels {
     std::size_t count;
     const double* dose;
     const double* wide_dose;
+    Mapping mapping = Mapping::none;
+    const double* c0 = nullptr; ///< of the structure's voxels, or one for all
+    const double* c1 = nullptr;
+    const double* c2 = nullptr;
 };
 
 struct BinScale {
-    double bins_per_gray;
-    int padding; ///< bins below zero dose
+    double bins_per_unit; ///< of the quantity: Gy, if it is dose
+    int padding;          ///< bins below zero
 };
 
 /// Volume between two bins: all of it, and its part that belongs to the upper one.

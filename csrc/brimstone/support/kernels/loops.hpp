@@ -151,15 +151,17 @@ inline bool follow_each_other(const std::uint32_t* voxel, std::size_t count) {
     return voxel[count - 1] - voxel[0] == count - 1;
 }
 
-/// Some voxels, and where their doses fall: from a bin a fraction of the way to the next one.
+/// Some voxels, and where their quantities fall: from a bin a fraction of the way to the next one.
+template <Mapping M>
 struct Located {
     double dose[voxels_at_once];
     double wide_dose[voxels_at_once];
     std::int32_t bin[voxels_at_once];
     double fraction[voxels_at_once];
-    double wide[voxels_at_once];     ///< volume for the wide kernel
-    double narrow[voxels_at_once];   ///< and for the narrow one
-    double per_dose[voxels_at_once]; ///< 1 / dose, or 0
+    double wide[voxels_at_once];                           ///< volume for the wide kernel
+    double narrow[voxels_at_once];                         ///< and for the narrow one
+    double per_dose[voxels_at_once];                       ///< 1 / dose, or 0
+    double slope[M == Mapping::none ? 1 : voxels_at_once]; ///< of the quantity by dose
 
     void locate(const StructureVoxels& voxels, std::size_t begin, std::size_t count, const BinScale& scale) {
         const std::uint32_t* const voxel = voxels.voxel + begin;
@@ -177,9 +179,20 @@ struct Located {
                 wide_dose[i] = voxels.wide_dose[voxel[i]];
             }
         }
+        const std::size_t first = M == Mapping::each ? begin : 0;
+        const double* const c0 = voxels.c0 + first;
+        const double* const c1 = voxels.c1 + first;
+        const double* const c2 = voxels.c2 + first;
         for (std::size_t i = 0; i < count; ++i) {
-            // Doses are not negative: cutting off is rounding down.
-            const double position = dose[i] * scale.bins_per_gray;
+            double quantity = dose[i];
+            if constexpr (M != Mapping::none) {
+                const std::size_t at = M == Mapping::each ? i : 0;
+                const double quadratic = c2[at] * dose[i];
+                quantity = c0[at] + dose[i] * (c1[at] + quadratic);
+                slope[i] = c1[at] + 2.0 * quadratic;
+            }
+            // Quantities are not negative: cutting off is rounding down.
+            const double position = quantity * scale.bins_per_unit;
             const auto whole = static_cast<std::int32_t>(position);
             bin[i] = whole + scale.padding;
             fraction[i] = position - static_cast<double>(whole);
@@ -190,8 +203,10 @@ struct Located {
     }
 };
 
-void deposit(const StructureVoxels& voxels, const BinScale& scale, HistogramCell* cell, std::size_t bins) {
-    Located at;
+template <Mapping M>
+void deposit_mapped(const StructureVoxels& voxels, const BinScale& scale, HistogramCell* cell,
+                    std::size_t bins) {
+    Located<M> at;
     for (std::size_t begin = 0; begin < voxels.count; begin += voxels_at_once) {
         const std::size_t rest = voxels.count - begin;
         const std::size_t count = rest < voxels_at_once ? rest : voxels_at_once;
@@ -212,9 +227,21 @@ void deposit(const StructureVoxels& voxels, const BinScale& scale, HistogramCell
     }
 }
 
-void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell, double weight,
-                double share_slope, std::size_t first_voxel, double* along_dose, double* along_wide) {
-    Located at;
+void deposit(const StructureVoxels& voxels, const BinScale& scale, HistogramCell* cell, std::size_t bins) {
+    if (voxels.mapping == Mapping::none) {
+        deposit_mapped<Mapping::none>(voxels, scale, cell, bins);
+    } else if (voxels.mapping == Mapping::uniform) {
+        deposit_mapped<Mapping::uniform>(voxels, scale, cell, bins);
+    } else {
+        deposit_mapped<Mapping::each>(voxels, scale, cell, bins);
+    }
+}
+
+template <Mapping M>
+void add_slopes_mapped(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell,
+                       double weight, double share_slope, std::size_t first_voxel, double* along_dose,
+                       double* along_wide) {
+    Located<M> at;
     for (std::size_t begin = 0; begin < voxels.count; begin += voxels_at_once) {
         const std::size_t rest = voxels.count - begin;
         const std::size_t count = rest < voxels_at_once ? rest : voxels_at_once;
@@ -231,9 +258,12 @@ void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const Slop
             const double gain = (slope.wide + at.fraction[i] * slope.wide_rise) -
                                 (slope.narrow + at.fraction[i] * slope.narrow_rise) + share_slope;
             for_wide[i] = weight * volume[i] * gain * at.per_dose[i];
-            for_dose[i] = weight * (at.wide[i] * slope.wide_rise + at.narrow[i] * slope.narrow_rise) *
-                              scale.bins_per_gray -
-                          for_wide[i] * (at.wide_dose[i] * at.per_dose[i]);
+            double along = weight * (at.wide[i] * slope.wide_rise + at.narrow[i] * slope.narrow_rise) *
+                           scale.bins_per_unit;
+            if constexpr (M != Mapping::none) {
+                along *= at.slope[i];
+            }
+            for_dose[i] = along - for_wide[i] * (at.wide_dose[i] * at.per_dose[i]);
         }
         const std::uint32_t* const voxel = voxels.voxel + begin;
         if (follow_each_other(voxel, count)) {
@@ -250,6 +280,14 @@ void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const Slop
             }
         }
     }
+}
+
+void add_slopes(const StructureVoxels& voxels, const BinScale& scale, const SlopeCell* cell, double weight,
+                double share_slope, std::size_t first_voxel, double* along_dose, double* along_wide) {
+    const auto add = voxels.mapping == Mapping::none      ? add_slopes_mapped<Mapping::none>
+                     : voxels.mapping == Mapping::uniform ? add_slopes_mapped<Mapping::uniform>
+                                                          : add_slopes_mapped<Mapping::each>;
+    add(voxels, scale, cell, weight, share_slope, first_voxel, along_dose, along_wide);
 }
 
 /// Copies numbers between rows and tiles, from `row` when `From` is a row.

@@ -1,0 +1,91 @@
+"""Quantities of a whole plan, and what was given before it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.model.plan import Plan
+from opentps_brimstone.model.previous_course import PreviousCourse
+from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.quantities.of_structure import structure_quantity
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.series import Series
+
+__all__ = ["plan_quantity", "previous_course"]
+
+_ELSEWHERE_GY = 3.0  # α/β of late-responding tissue
+
+
+def plan_quantity(
+    plan: Plan, dose: FloatArray, quantity: str, *, alpha_beta: Any = None, with_previous: bool = True
+) -> FloatArray:
+    """Quantity of a dose in every voxel of a plan's grid, as `Plan.get_dose` gives it."""
+    options: dict[str, Any] = {"alpha_beta": alpha_beta, "with_previous": with_previous}
+    everywhere = Structure("the whole grid", np.ones(plan.grid.shape), grid=plan.grid)
+    everywhere.previous_dose = plan.previous_dose
+    if alpha_beta is None:
+        everywhere.alpha_beta = _ELSEWHERE_GY
+    alphas = [structure.alpha for structure in plan.structures if structure.alpha is not None]
+    everywhere.alpha = alphas[0] if alphas else None
+    found = structure_quantity(dose, everywhere, quantity, plan.number_of_fractions, **options)
+    # The smallest structure around a voxel tells its tissue.
+    for structure in sorted(plan.structures, key=lambda each: -float(each.share.sum())):
+        inside = structure.share > 0
+        own = structure_quantity(dose, structure, quantity, plan.number_of_fractions, **options)
+        found[inside] = own[inside]
+    return found
+
+
+def previous_course(plan: Plan, dose: Any, number_of_fractions: int | None, recovery: float) -> PreviousCourse | None:
+    """Read and check what `Plan.set_previous_dose` is given."""
+    if dose is None:
+        return None
+    source = "the previous dose"
+    if isinstance(dose, Plan):
+        _check_frame(plan.series, _frame_of(dose.series), "the earlier plan")
+        number_of_fractions = dose.number_of_fractions if number_of_fractions is None else number_of_fractions
+        found = dose.get_dose()
+    elif isinstance(dose, str | os.PathLike):
+        found, source = _read(Path(dose), plan.series), str(dose)
+    elif isinstance(dose, DoseArray) and dose.grid is not None:
+        found = dose
+    else:
+        values = np.asarray(dose, dtype=np.float64)
+        if values.shape != plan.grid.shape:
+            raise ValueError(
+                f"the previous dose has the grid {values.shape}; the plan's is {plan.grid.shape}. Give a DoseArray, "
+                "which carries its grid, or an RT Dose file"
+            )
+        found = DoseArray(values, plan.grid)
+    if number_of_fractions is None:
+        raise ValueError("the number of fractions of the previous dose is missing; give number_of_fractions")
+    course = PreviousCourse(found, number_of_fractions, recovery)
+    if not course.overlaps(plan.grid):
+        raise ValueError(f"{source} does not overlap the plan's dose grid: {course.grid}, and {plan.grid}")
+    return course
+
+
+def _read(path: Path, series: Series | None) -> DoseArray:
+    from opentps_brimstone.dicom.rt_dose_reader import physical_dose_from_dataset
+
+    return physical_dose_from_dataset(path, series=series)
+
+
+def _frame_of(series: Series | None) -> str | None:
+    return None if series is None else series.dicom.get("FrameOfReferenceUID")
+
+
+def _check_frame(series: Series | None, frame: str | None, source: str) -> None:
+    own = _frame_of(series)
+    if own and frame and own != frame:
+        raise ValueError(
+            f"{source} has the frame of reference {frame}, the plan's series {own}: positions in one say nothing about "
+            "the other; register and resample the dose first"
+        )
