@@ -145,9 +145,9 @@ def test_limits_and_means_are_their_definition(history):
 
     base = cost()
     for term, structure in (
-        (pb.MaximumDoseTerm(30.0, weight=3.0, quantity="eqd2"), body),
+        (pb.MaximumDoseTerm(1.0, weight=3.0, quantity="eqd2"), body),
         (pb.MinimumDoseTerm(40.0, weight=3.0, quantity="eqd2"), organ),
-        (pb.MeanDoseTerm(0.5, weight=3.0, quantity="eqd2"), body),
+        (pb.MeanDoseTerm(0.1, weight=3.0, quantity="eqd2"), body),
         (None, body),
     ):
         watched = Watched(quantity="eqd2")
@@ -170,7 +170,7 @@ def test_limits_and_means_are_their_definition(history):
         ]
         q_ref = means[0] + means[1] * d_ref + means[2] * d_ref**2
         if isinstance(term, pb.MeanDoseTerm):
-            expected = 3.0 * (max(0.0, share @ q - 0.5) / q_ref) ** 2
+            expected = 3.0 * (max(0.0, share @ q - 0.1) / q_ref) ** 2
         else:
             sign = 1.0 if isinstance(term, pb.MaximumDoseTerm) else -1.0
             expected = 3.0 * float(share @ np.maximum(0.0, sign * (q - term.limit_gy)) ** 2) / q_ref**2
