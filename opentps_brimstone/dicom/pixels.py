@@ -1,4 +1,4 @@
-"""Pixel data: decoded by pydicom and the packages it finds, or an error that says which package is missing."""
+"""Pixel data: decoded by pydicom and the packages it finds, or an error that says which extra brings a decoder."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _cannot(tags: Tags, error: Exception) -> str:
     syntax = UID(str(getattr(tags.dataset.file_meta, "TransferSyntaxUID", "")))
     if syntax.is_valid and not syntax.is_private and syntax.is_transfer_syntax and syntax.is_compressed:
         return (
-            f"is compressed ({syntax.name}), and no package here decodes it; install opentps-brimstone[compressed], or "
-            f"export the images uncompressed: {_short(error)}"
+            f"is compressed ({syntax.name}) and cannot be decoded; install opentps-brimstone[compressed], which brings "
+            f"a decoder, or export the images uncompressed: {_short(error)}"
         )
     return f"cannot be read (TransferSyntaxUID {syntax or 'unknown'}): {_short(error)}"
 

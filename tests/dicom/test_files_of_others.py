@@ -187,6 +187,24 @@ def test_run_length_encoded_slices(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(write_case(tmp_path, ct)).ct_hu, water_cylinder())
 
 
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"])
+def test_slices_that_the_extra_compressed_decodes(tmp_path: Path, syntax: str) -> None:
+    gdcm = pytest.importorskip("gdcm")
+    write_case(tmp_path)
+    for path in tmp_path.glob("ct*"):
+        reader, writer, change = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(str(path))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+    np.testing.assert_array_equal(read(tmp_path).ct_hu, water_cylinder())
+
+
 def test_a_missing_decoder_is_named(tmp_path: Path) -> None:
     ct = made_ct()
     for dataset in ct.slices:
