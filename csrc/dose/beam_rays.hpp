@@ -19,8 +19,7 @@ struct BeamRays {
              const Settings& settings, const std::function<double(const Vec3&)>& length_mm)
         : layout(rows), kernel(tables, settings),
           stencil(patient.grid(), layout, beam, kernel, settings, length_mm),
-          density(patient, layout, stencil.reach() + 4 * lanes),
-          scale(static_cast<float>(0.5 * cm_per_mm * stencil.step_mm() / kernel.cell_width_cm())) {}
+          density(patient, layout, stencil.reach() + 4 * lanes) {}
 
     /// Densities that a step of the rays of a row has, from a lane on.
     const float* densities(const VoxelRow& row, const RayStep& step, int lane) const {
@@ -28,13 +27,10 @@ struct BeamRays {
         return density.row(row.row[0] + at.row[0], row.row[1] + at.row[1]) + (lane + at.lane);
     }
 
-    static constexpr double cm_per_mm = 0.1;
-
     RowLayout layout;
     PolyKernel kernel;
     Stencil stencil;
     DensityRows density;
-    float scale; ///< from density to the length of half a step in cells of the kernel
 };
 
 } // namespace brimstone::dose

@@ -104,16 +104,17 @@ private:
         for (const StepHit& hit : hit_) {
             // What the kernel holds before the step ahead of a hit is not asked for.
             for (; next + 1 < hit.step; ++next) {
-                kernels_.pass(densities(row, next, all.begin), rays_.scale, blocks, radius_.data());
+                kernels_.pass(densities(row, next, all.begin), scale(next), blocks, radius_.data());
             }
             for (; next <= hit.step; ++next) {
-                kernels_.advance(kernel, densities(row, next, all.begin), rays_.scale, blocks, radius_.data(),
+                kernels_.advance(kernel, densities(row, next, all.begin), scale(next), blocks, radius_.data(),
                                  last_.data(), part_.data());
             }
             add(row, hit, all.begin);
         }
     }
 
+    float scale(std::uint32_t number) const { return rays_.stencil.steps()[number].scale; }
     const float* densities(const VoxelRow& row, std::uint32_t number, int lane) const {
         return rays_.densities(row, rays_.stencil.steps()[number], lane);
     }

@@ -52,7 +52,7 @@ private:
         const ConeKernel kernel{rays_.kernel.cone(cone), rays_.kernel.last_cell()};
         for (; known_[ray] <= last_step; ++known_[ray]) {
             const RayStep& step = rays_.stencil.steps()[known_[ray]];
-            kernels_.advance(kernel, rays_.densities(row_, step, row_.begin), rays_.scale, blocks_, radius,
+            kernels_.advance(kernel, rays_.densities(row_, step, row_.begin), step.scale, blocks_, radius,
                              last, part_.data() + known_[ray] * stride_);
         }
     }

@@ -25,8 +25,12 @@ enum class DepthRule {
 struct Settings {
     int polar = 6;
     int azimuth = 12;
-    double pi = 3.14152654;   ///< for the directions; this is what OpenTPS's program takes for π
-    double step_voxels = 2.0; ///< in units of the smallest voxel edge
+    double pi = 3.14152654;    ///< for the directions; this is what OpenTPS's program takes for π
+    double azimuth_turn = 0.0; ///< of each cone's directions against those of the cone before, as a share of
+                               ///< the angle between two of them
+    double step_voxels = 2.0;  ///< in units of the smallest voxel edge
+    int near_steps = 0;        ///< steps of this length at the beginning of a ray; all if it is 0
+    int far_step = 1;          ///< length of the other steps, in steps
     KernelStart kernel_start = KernelStart::falling;
     StepDensity step_density = StepDensity::lower_corner;
     DepthRule depth_rule = DepthRule::first_ray;
@@ -44,7 +48,11 @@ inline Settings opentps_settings() {
 /// Scatter over the whole patient.
 inline Settings full_settings() {
     Settings settings;
-    settings.azimuth = 24;
+    settings.polar = 24;
+    settings.azimuth_turn = 0.382; // by the golden section no two cones near each other look the same way
+    settings.step_voxels = 1.0;
+    settings.near_steps = 8;
+    settings.far_step = 2;
     settings.pi = 3.14159265358979323846;
     settings.kernel_start = KernelStart::rising;
     settings.step_density = StepDensity::nearest;

@@ -23,9 +23,11 @@ Index3 lower_corner(const Vec3& voxels) {
 }
 
 /// @param middle  of the step, in voxels
-RayStep make_step(const RowLayout& layout, const Vec3& middle, StepDensity density) {
+/// @param scale   from density to the length of half the step in cells of the kernel
+RayStep make_step(const RowLayout& layout, const Vec3& middle, StepDensity density, float scale) {
     const Index3 lower = lower_corner(middle);
     RayStep step{};
+    step.scale = scale;
     for (std::size_t c = 0; c < corners; ++c) {
         double weight = 1.0;
         for (std::size_t a = 0; a < 3; ++a) {
@@ -51,10 +53,13 @@ Stencil::Stencil(const Grid& grid, const RowLayout& layout, const Beam& beam, co
     : azimuths_(static_cast<std::size_t>(settings.azimuth)),
       step_mm_(settings.step_voxels * grid.smallest_edge()) {
     constexpr std::size_t most_steps = 5000;
+    constexpr double cm_per_mm = 0.1;
+    const auto scale = static_cast<float>(0.5 * cm_per_mm * step_mm_ / kernel.cell_width_cm());
     for (int cone = 0; cone < settings.polar; ++cone) {
         const double polar = kernel.angle_deg(static_cast<std::size_t>(cone)) * settings.pi / 180.0;
         for (int q = 0; q < settings.azimuth; ++q) {
-            const double azimuth = (q + 0.5) * 2.0 * settings.pi / settings.azimuth;
+            const double azimuth =
+                (q + 0.5 + cone * settings.azimuth_turn) * 2.0 * settings.pi / settings.azimuth;
             const Vec3 ray = ray_direction(beam, polar, azimuth, settings.pi);
             const auto steps = static_cast<std::size_t>(std::ceil(length_mm(ray) / step_mm_ + 0.5));
             if (steps > most_steps) {
@@ -67,9 +72,13 @@ Stencil::Stencil(const Grid& grid, const RowLayout& layout, const Beam& beam, co
             for (std::size_t a = 0; a < 3; ++a) {
                 half[a] = 0.5 * step_mm_ * ray[a] / grid.spacing[a];
             }
-            for (std::size_t s = 0; s < steps; ++s) {
-                step_.push_back(
-                    make_step(layout, static_cast<double>(2 * s + 1) * half, settings.step_density));
+            const std::size_t near =
+                settings.near_steps > 0 ? static_cast<std::size_t>(settings.near_steps) : steps;
+            for (std::size_t s = 0; s < steps;) {
+                const std::size_t size = s < near ? 1 : static_cast<std::size_t>(settings.far_step);
+                step_.push_back(make_step(layout, static_cast<double>(2 * s + size) * half,
+                                          settings.step_density, static_cast<float>(size) * scale));
+                s += size;
             }
             first_.push_back(step_.size());
         }

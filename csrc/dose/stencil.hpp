@@ -22,6 +22,7 @@ public:
             const Settings& settings, const std::function<double(const Vec3& direction)>& length_mm);
 
     std::size_t rays() const { return first_.size() - 1; }
+    /// Length of a ray's first steps.
     double step_mm() const { return step_mm_; }
     /// Steps of all rays, one ray after the other.
     const std::vector<RayStep>& steps() const { return step_; }

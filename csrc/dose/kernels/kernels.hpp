@@ -31,7 +31,8 @@ struct RayStep {
     struct Density {
         std::int32_t row[2];
         std::int32_t lane;
-    } density; ///< the voxel whose density the step has
+    } density;   ///< the voxel whose density the step has
+    float scale; ///< from this density to the length of half a step in cells of the kernel
 };
 
 /// Positions whose cells begin in one row: rows of TERMA at the eight corners of these cells, at lane 0.
