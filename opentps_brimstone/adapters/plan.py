@@ -38,7 +38,7 @@ __all__ = [
     "ensure_beamlets",
     "layout_from_opentps",
     "leaf_rows",
-    "mlc_openings",
+    "mlc_positions",
     "plan_isocenter",
     "remove_beamlets",
     "structure_from_roi",
@@ -141,8 +141,8 @@ def _beamlets_from_mlc(segment: Any, place: str) -> list[Any]:
     return beamlets
 
 
-def mlc_openings(segment: Any, place: str) -> tuple[FloatArray, FloatArray]:
-    """Rectangles that MLC and jaws of a segment leave open.
+def mlc_positions(segment: Any, place: str) -> tuple[FloatArray, FloatArray, tuple[float, float], tuple[float, float]]:
+    """Positions of the leaves and jaws of a segment.
 
     Parameters
     ----------
@@ -152,8 +152,10 @@ def mlc_openings(segment: Any, place: str) -> tuple[FloatArray, FloatArray]:
 
     Returns
     -------
-    x_mm, y_mm : ndarray, shape (n, 2)
-        Low and high edges at the isocenter plane of the leaf pairs that are open.
+    x_mm, y_mm : ndarray, shape (n_pairs, 2)
+        Tips of each pair of leaves, and the sides of its leaves, at the isocenter plane.
+    x_jaws_mm, y_jaws_mm : (float, float)
+        Infinite where there are none.
 
     Raises
     ------
@@ -162,9 +164,7 @@ def mlc_openings(segment: Any, place: str) -> tuple[FloatArray, FloatArray]:
     """
     leaves = _leaves(segment, place)
     x_jaw, y_jaw = _jaw(segment.x_jaw_mm, f"{place}: x_jaw_mm"), _jaw(segment.y_jaw_mm, f"{place}: y_jaw_mm")
-    x, y = leaves[:, 2:].clip(min(x_jaw), max(x_jaw)), leaves[:, :2].clip(min(y_jaw), max(y_jaw))
-    is_open = (x[:, 1] > x[:, 0]) & (y[:, 1] > y[:, 0])
-    return x[is_open], y[is_open]
+    return leaves[:, 2:], leaves[:, :2], (min(x_jaw), max(x_jaw)), (min(y_jaw), max(y_jaw))
 
 
 def _leaves(segment: Any, place: str) -> FloatArray:

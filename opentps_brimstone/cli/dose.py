@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="kernels and spectrum: a folder of OpenTPS's form, or Kernels_6MV (default: those OpenTPS computes with)",
     )
+    parser.add_argument(
+        "--beam-model",
+        metavar="FILE",
+        help="machine whose source, transmission and spectrum are computed with: a TOML file, or Kernels_6MV, which "
+        "comes with the package (default: a point source, tight leaves)",
+    )
     options.add_length(parser, "--grid", None, "voxel spacing of the dose (default: near that of the CT)")
     options.add_input_options(parser)
     options.add_run_options(parser)
@@ -37,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from opentps_brimstone.cli.exit_codes import DONE
     from opentps_brimstone.workflow.plan_dose_file import write_plan_dose
 
-    chosen = options.given(arguments, "folder", "plan", "out", "scatter", "kernels", "force")
+    chosen = options.given(arguments, "folder", "plan", "out", "scatter", "kernels", "beam_model", "force")
     chosen |= {"choice": options.input_choice(arguments), "options": options.run_options(arguments)}
     dose = write_plan_dose(**chosen, dose_grid_mm=arguments.grid)
     if not arguments.quiet:

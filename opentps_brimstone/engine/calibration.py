@@ -18,16 +18,27 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
-from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+from opentps_brimstone.engine.collapsed_cones import BeamView, ConeEngine
+from opentps_brimstone.engine.collimation import LeafOpening
+from opentps_brimstone.engine.ct_input import mass_density
+from opentps_brimstone.engine.kernel_tables import kernel_digest, kernel_folder
+from opentps_brimstone.engine.monitor_units import Calibration
 from opentps_brimstone.engine.options import DoseOptions
-from opentps_brimstone.engine.process import engine_file, kernel_folder
+from opentps_brimstone.engine.process import engine_file
+from opentps_brimstone.engine.reference_field import ReferenceField
+
+if TYPE_CHECKING:
+    from opentps_brimstone._util.run_options import RunOptions
+    from opentps_brimstone.engine.beam_model import BeamModel
+    from opentps_brimstone.engine.choice import EngineChoice
+    from opentps_brimstone.engine.water_tank import WaterTank
 
 __all__ = ["Calibration", "ReferenceField", "calibrate", "calibrate_plan"]
 
@@ -54,7 +65,7 @@ def calibrate(
     options : DoseOptions, optional
         What computes doses; densities are those of the tank. With ``scatter="full"`` the size of beamlets makes no
         difference. With a cache, what OpenTPS's program gives is looked up in the user's, and a new result stored
-        there; this package's engine always measures.
+        there; this package's engine measures once in a process.
 
     Returns
     -------
@@ -81,7 +92,10 @@ def calibrate(
     def measure() -> float:
         return _measured(chosen, (width, height), (dx, dy, dz), options)
 
-    gy = _cached(question, measure) if options.run.cache and not options.choice.is_native else measure()
+    if options.choice.is_native:
+        gy = _remembered((chosen, (width, height), (dx, dy, dz), options.choice), measure)
+    else:
+        gy = _cached(question, measure) if options.run.cache else measure()
     return Calibration(gy, (width, height), (dx, dy, dz), chosen, options.choice)
 
 
@@ -142,13 +156,46 @@ def _measured(
     from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 
     tank = water_tank(reference, voxel_mm, MARGIN_MM[options.choice.scatter])
+    if options.choice.machine is not None:
+        return _measured_between_jaws(tank, reference, options.choice.machine, options.run)
     plan = add_open_field(tank, reference, beamlet_mm)
     in_water = replace(options, density_table=tank.density_table, overrides=None)
     dose = photon_dose(tank.ct, plan, in_water.running(cache=False))
     return tank.dose_at_point(dose)
 
 
+def _measured_between_jaws(tank: WaterTank, reference: ReferenceField, model: BeamModel, run: RunOptions) -> float:
+    """Dose of one MU of a machine whose jaws make the reference field."""
+    from opentps_brimstone.adapters.images import ct_image
+
+    grid = voxel_grid(tank.ct)
+    engine = ConeEngine(
+        mass_density(tank.ct.imageArray, tank.density_table, None),
+        grid,
+        scatter="full",
+        beam_model=model,
+        threads=run.threads,
+    )
+    view = BeamView.from_angles((0.0, 0.0, 0.0), tank.isocenter_mm, reference.sad_mm)
+    jaws = (-reference.field_mm / 2, reference.field_mm / 2)
+    retracted = np.array([[-1.0, 1.0]]) * model.collimator.largest_field_mm / 2
+    opened = LeafOpening(retracted, retracted, jaws, jaws, 1.0).fluence(model.collimator)
+    return tank.dose_at_point(ct_image(engine.fluence_dose([(view, opened)]), grid, "dose"))
+
+
 # ---------------------------------------------------------------------------------------------------------- the cache
+
+
+_measured_here: dict[Any, float] = {}
+
+
+def _remembered(question: tuple[Any, ...], measure: Callable[[], float]) -> float:
+    """Return what this process measured before with the same kernels, or measure."""
+    choice: EngineChoice = question[-1]
+    key = (*question, kernel_digest(choice.kernels if choice.machine is None else choice.machine.kernels))
+    if key not in _measured_here:
+        _measured_here[key] = measure()
+    return _measured_here[key]
 
 
 def _cached(question: dict[str, Any], measure: Callable[[], float]) -> float:

@@ -4,7 +4,7 @@ The engine lives in the compiled core; here is what it is given: densities, beam
 how far scatter reaches.
 
 ``scatter="opentps"`` gives each beamlet the dose that OpenTPS's own program gives it: 72 directions, up to 2 cm beside
-the beamlet, without what is below 0.5 % of its maximum. ``scatter="full"`` follows 192 directions through the whole
+the beamlet, without what is below 0.5 % of its maximum. ``scatter="full"`` follows 288 directions through the whole
 patient.
 """
 
@@ -26,8 +26,10 @@ from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.memory import available_bytes, in_units
 from opentps_brimstone._util.progress import Progress, following
 from opentps_brimstone._util.threads import thread_count
+from opentps_brimstone.engine.beam_model import BeamModel
 from opentps_brimstone.engine.columns import Columns, assembled
 from opentps_brimstone.engine.errors import DoseCanceledError, DoseMemoryError
+from opentps_brimstone.engine.finite_source import from_finite_source
 from opentps_brimstone.engine.fluence import FluenceMap, Rectangles
 from opentps_brimstone.engine.kernel_tables import read_kernel_tables
 from opentps_brimstone.model.beam import beams_eye_axes
@@ -122,6 +124,8 @@ class ConeEngine:
     scatter : {"opentps", "full"}
     kernels : str or Path, optional
         Folder of kernels, as for `read_kernel_tables`.
+    beam_model : BeamModel, optional
+        Machine whose kernels, spectrum and source are taken instead.
     wanted : ndarray of bool, shape of the grid, optional
         Voxels that get a dose although they are air beside the patient.
     threads : int, optional
@@ -142,12 +146,14 @@ class ConeEngine:
         *,
         scatter: str = "opentps",
         kernels: str | Path | None = None,
+        beam_model: BeamModel | None = None,
         wanted: BoolArray | None = None,
         threads: int | None = None,
     ) -> None:
         self._settings, self._scatter = _settings(scatter), scatter
         self._threads = thread_count(threads)
-        self._kernels = read_kernel_tables(kernels)
+        self._beam_model = beam_model
+        self._kernels = _kernel_tables(kernels, beam_model)
         self.grid = grid
         self._patient = _core.dose.DosePatient(
             np.ascontiguousarray(density, dtype=np.float32),
@@ -295,9 +301,13 @@ class ConeEngine:
         dose = np.zeros(self.grid.shape)
         with following(progress, 100 * len(beams), "dose", "%") as report:
             for number, (view, openings) in enumerate(beams.values()):
-                dose += self._field_dose(view, FluenceMap.of(openings), _percent(report, number))
+                dose += self._field_dose(view, self._fluence(view, openings), _percent(report, number))
                 _check_going_on(report, 100 * (number + 1))
         return dose
+
+    def _fluence(self, view: BeamView, openings: list[Rectangles]) -> FluenceMap:
+        sharp = FluenceMap.of(openings)
+        return sharp if self._beam_model is None else from_finite_source(sharp, self._beam_model, view.sad_mm)
 
     def _field_dose(self, view: BeamView, fluence: FluenceMap, report: _Report) -> npt.NDArray[np.float32]:
         with _own_errors():
@@ -315,6 +325,12 @@ class ConeEngine:
 
 
 # ------------------------------------------------------------------------------------------------- the parts
+
+
+def _kernel_tables(kernels: str | Path | None, beam_model: BeamModel | None) -> _core.dose.KernelTables:
+    if beam_model is None:
+        return read_kernel_tables(kernels)
+    return read_kernel_tables(beam_model.kernels, beam_model.spectrum)
 
 
 def _settings(scatter: str) -> _core.dose.DoseSettings:

@@ -30,6 +30,9 @@ class Rectangles:
     y_mm: npt.ArrayLike
     mu: npt.ArrayLike
 
+    def __len__(self) -> int:
+        return np.size(self.mu)
+
     @classmethod
     def of_beamlets(cls, xy_mm: npt.ArrayLike, size_mm: npt.ArrayLike, mu: npt.ArrayLike) -> Rectangles:
         """Rectangles of beamlets by their centers, shape (n, 2), and size in x and y."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,17 @@ def kernel_folder(kernels: str | Path | None = None) -> Path:
     return folder
 
 
-def read_kernel_tables(kernels: str | Path | None = None) -> _core.dose.KernelTables:
+def read_kernel_tables(
+    kernels: str | Path | None = None, fluence: Sequence[float] | None = None
+) -> _core.dose.KernelTables:
     """Read the kernels and the spectrum of a beam.
 
     Parameters
     ----------
     kernels : str or Path, optional
         As for `kernel_folder`.
+    fluence : sequence of float, optional
+        Spectrum: fluence of each energy. Default: that in the folder.
 
     Returns
     -------
@@ -93,7 +98,8 @@ def read_kernel_tables(kernels: str | Path | None = None) -> _core.dose.KernelTa
     Raises
     ------
     EngineError
-        If a file is missing, cannot be read or has another form, naming it.
+        If a file is missing, cannot be read or has another form, naming it, or a spectrum has not as many values as the
+        kernels have energies.
 
     Examples
     --------
@@ -106,12 +112,23 @@ def read_kernel_tables(kernels: str | Path | None = None) -> _core.dose.KernelTa
     axes = {name: _table(folder, name) for name in KERNEL_AXES}
     _check_header(folder, [axes[name].size for name in KERNEL_AXES])
     spectrum = {name: _table(folder, name, (axes["energies"].size,)) for name in _SPECTRUM}
+    if fluence is not None:
+        spectrum["fluence"] = _spectrum(fluence, axes["energies"], folder)
     shape = (axes["energies"].size, axes["angles"].size, axes["radii"].size)
     kernel = np.sum([_table(folder, name, shape) for name in _PARTS], axis=0)
     try:
         return _core.dose.KernelTables(**axes, **spectrum, kernel=kernel)
     except ValueError as error:
         raise EngineError(f"the kernels in {folder} cannot be used: {error}") from None
+
+
+def _spectrum(fluence: Sequence[float], energies: FloatArray, folder: Path) -> FloatArray:
+    if len(fluence) != energies.size:
+        raise EngineError(
+            f"the spectrum has {len(fluence)} values, but the kernels in {folder} have {energies.size} energies: "
+            f"{', '.join(f'{energy:g}' for energy in energies)} MeV"
+        )
+    return np.asarray(fluence, dtype=np.float64)
 
 
 def kernel_digest(kernels: str | Path | None = None) -> str:

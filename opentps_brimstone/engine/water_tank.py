@@ -12,7 +12,7 @@ from opentps_brimstone.adapters.privates import new_beamlets, set_beamlets
 from opentps_brimstone.adapters.versions import set_source_distance
 
 if TYPE_CHECKING:
-    from opentps_brimstone.engine.monitor_units import ReferenceField
+    from opentps_brimstone.engine.reference_field import ReferenceField
 
 __all__ = ["MARGIN_MM", "WaterTank", "add_open_field", "water_tank"]
 

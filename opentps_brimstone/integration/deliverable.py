@@ -37,8 +37,9 @@ from opentps_brimstone.sequencing.segment_weights import (
 )
 
 if TYPE_CHECKING:
-    from opentps_brimstone.engine.monitor_units import Calibration, ReferenceField
+    from opentps_brimstone.engine.monitor_units import Calibration
     from opentps_brimstone.engine.options import DoseOptions
+    from opentps_brimstone.engine.reference_field import ReferenceField
     from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
     from opentps_brimstone.optimization.settings import OptimizerSettings

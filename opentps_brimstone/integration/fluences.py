@@ -10,16 +10,18 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import iec_from_opentps
-from opentps_brimstone.adapters.plan import mlc_openings
+from opentps_brimstone.adapters.plan import mlc_positions
 from opentps_brimstone.adapters.privates import beamlet_mu, beamlet_xy
 from opentps_brimstone.adapters.versions import source_distances_mm
 from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView
+from opentps_brimstone.engine.collimation import LeafOpening
 from opentps_brimstone.engine.fields import check_mu, fields_of, with_beamlets
 from opentps_brimstone.engine.fluence import Rectangles
 from opentps_brimstone.engine.plan_doses import beam_view
 from opentps_brimstone.model.beam import SAD_MM
 
 if TYPE_CHECKING:
+    from opentps_brimstone.engine.beam_model import Collimator
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.sequencing import SequencedBeam
 
@@ -34,8 +36,11 @@ class Fluence(Protocol):
         """Fractions that the MU are given in."""
         ...
 
-    def openings(self) -> list[tuple[BeamView, Rectangles]]:
-        """Give openings and their MU, with the beam's eye view that each is in."""
+    def openings(self, collimator: Collimator | None = None) -> list[tuple[BeamView, Rectangles]]:
+        """Give openings and their MU, with the beam's eye view that each is in.
+
+        With a collimator, also what its leaves and jaws let through where the fluence is that of segments.
+        """
         ...
 
     def beamlets(self) -> tuple[list[BeamletField], list[FloatArray]]:
@@ -74,7 +79,7 @@ class PlanFluence:
         """Fractions that the MU are given in."""
         return self.plan.number_of_fractions
 
-    def openings(self) -> list[tuple[BeamView, Rectangles]]:
+    def openings(self, collimator: Collimator | None = None) -> list[tuple[BeamView, Rectangles]]:  # noqa: ARG002
         """Beamlets as openings."""
         return _as_openings(*self.beamlets())
 
@@ -126,16 +131,18 @@ class SegmentFluence:
         number = sequenced.beam_index
         return beam_view(self.plan.beams[number], plan_distance_mm(self.plan, number))
 
-    def openings(self) -> list[tuple[BeamView, Rectangles]]:
-        """Give what leaves and jaws leave open."""
+    def openings(self, collimator: Collimator | None = None) -> list[tuple[BeamView, Rectangles]]:
+        """Give what leaves and jaws leave open, and let through."""
         found = []
         for sequenced in self.segments:
+            boundaries = np.asarray(sequenced.mlc.leaf_boundaries_mm)
+            sides = np.stack([boundaries[:-1], boundaries[1:]], axis=1)
+            jaws = [pair or (-np.inf, np.inf) for pair in (sequenced.jaws.x_mm, sequenced.jaws.y_mm)]
             for aperture in sequenced.apertures:
-                opened = sequenced.openings(aperture)
-                if aperture.mu > 0 and opened.left.size:
-                    x, y = np.stack([opened.left, opened.right], axis=1), np.stack([opened.low, opened.high], axis=1)
-                    found.append((self._view(sequenced), Rectangles(x, y, np.full(len(x), aperture.mu))))
-        return found
+                tips = np.stack([aperture.left_mm, aperture.right_mm], axis=1)
+                opening = LeafOpening(tips, sides, jaws[0], jaws[1], aperture.mu)
+                found.append((self._view(sequenced), opening.fluence(collimator)))
+        return [(view, opened) for view, opened in found if len(opened)]
 
     def beamlets(self) -> tuple[list[BeamletField], list[FloatArray]]:
         """Beamlets of the grid that each beam was sequenced on, with the MU of their open shares."""
@@ -180,16 +187,15 @@ class PhotonPlanFluence:
         """Fractions that the MU are given in."""
         return int(self.photon_plan.numberOfFractionsPlanned)
 
-    def openings(self) -> list[tuple[BeamView, Rectangles]]:
+    def openings(self, collimator: Collimator | None = None) -> list[tuple[BeamView, Rectangles]]:
         """Beamlets of the segments that have them, openings of the others."""
         found = []
         distances = source_distances_mm(self.photon_plan)
         for number, (beam, sad_mm) in enumerate(zip(self.photon_plan.beams, distances, strict=True), start=1):
             for index, segment in enumerate(beam.beamSegments):
-                opened = _opened(segment, f"segment {index} of beam {number} ({beam.name!r})")
-                if opened is not None:
-                    found.append((_view(segment, beam, sad_mm), opened))
-        return found
+                opened = _opened(segment, f"segment {index} of beam {number} ({beam.name!r})", collimator)
+                found.append((_view(segment, beam, sad_mm), opened))
+        return [(view, opened) for view, opened in found if len(opened)]
 
     def beamlets(self) -> tuple[list[BeamletField], list[FloatArray]]:
         """Beamlets of the segments, those that OpenTPS makes where they have none."""
@@ -220,14 +226,13 @@ def _view(segment: Any, beam: Any, sad_mm: float) -> BeamView:
     return BeamView.from_angles(angles, np.asarray(beam.isocenterPosition_mm, dtype=np.float64), sad_mm)
 
 
-def _opened(segment: Any, place: str) -> Rectangles | None:
-    """Give the openings of a segment, or None if it gives nothing."""
+def _opened(segment: Any, place: str, collimator: Collimator | None) -> Rectangles:
+    """Give the openings of a segment; none if it gives nothing."""
     if segment.beamlets:
         size = (float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm))
         mu = np.array(beamlet_mu(segment.beamlets), dtype=np.float64)
-        return Rectangles.of_beamlets(beamlet_xy(segment.beamlets), size, mu) if mu.any() else None
-    x, y = mlc_openings(segment, place)
-    return Rectangles(x, y, np.full(len(x), float(segment.mu))) if len(x) and segment.mu > 0 else None
+        return Rectangles.of_beamlets(beamlet_xy(segment.beamlets)[mu > 0], size, mu[mu > 0])
+    return LeafOpening(*mlc_positions(segment, place), float(segment.mu)).fluence(collimator)
 
 
 def plan_distance_mm(plan: Plan, number: int) -> float:

@@ -17,19 +17,21 @@ from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import voxel_grid
+from opentps_brimstone.engine.beam_model import BeamModel
 from opentps_brimstone.engine.calibration import calibrate
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import ConeEngine
 from opentps_brimstone.engine.ct_input import check_hu, mass_density
-from opentps_brimstone.engine.monitor_units import ReferenceField
 from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.plan_doses import inside_any
+from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.integration.fluences import Fluence, PhotonPlanFluence, PlanFluence, SegmentFluence
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
 
 if TYPE_CHECKING:
+    from opentps_brimstone.engine.beam_model import Collimator
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.sequencing import SequencedBeam
 
@@ -49,6 +51,7 @@ def compute_dose(
     scatter: str = "full",
     mu: str | None = None,
     kernels: str | Path | None = None,
+    beam_model: BeamModel | str | Path | None = None,
     density_table: Any = None,
     overrides: Sequence[Mapping[str, Any]] | None = None,
     dose_grid_mm: float | tuple[float, float, float] | None = None,
@@ -76,13 +79,18 @@ def compute_dose(
     kernels : str or Path, optional
         Name of a folder of kernels that OpenTPS brings ("Kernels_6MV"), or one of the same form. Default: those that
         OpenTPS computes with.
+    beam_model : BeamModel, str or Path, optional
+        Beam of a machine: "Kernels_6MV", which comes with the package, or a TOML file as for
+        `opentps_brimstone.engine.beam_model.read_beam_model`. It brings kernels and spectrum, a source that is not a
+        point, leaves and jaws that let some of the fluence of segments through, and what a MU is. Needs full scatter.
     density_table, overrides
         From HU to densities, as for `opentps_brimstone.engine.compute_beamlets`. Default overrides are the densities
         that structures of the series have.
     dose_grid_mm : float or (float, float, float), optional
         Spacing of the dose grid for a `Series`, as for `Series.dose_grid`.
     reference : ReferenceField, optional
-        What a machine MU is. Default: 1 cGy, 10 cm deep in a 10 x 10 cm field, isocentric at the plan's distance.
+        What a machine MU is. Default: the beam model's output, or else 1 cGy, 10 cm deep in a 10 x 10 cm field,
+        isocentric at the plan's distance.
     accept : str or iterable of str
         Contradictions between an RT Plan and the series that do not matter, as for `Series.from_dicom`.
     processes : int, optional
@@ -101,7 +109,7 @@ def compute_dose(
     ------
     TypeError, ValueError
         Before the engine starts, if the plan or CT is not one, MU are missing or negative, an isocenter lies outside
-        the CT, or an option is invalid.
+        the CT, a beam model cannot be used, or an option is invalid.
     RTPlanError
         If an RT Plan is damaged, cannot be computed, or is of another patient or frame of reference than the series.
     DoseMemoryError
@@ -124,16 +132,23 @@ def compute_dose(
     True
     """
     run = RunOptions(processes, progress=progress)
-    options = DoseOptions(EngineChoice("native", scatter, kernels), density_table, overrides, run)
+    options = DoseOptions(EngineChoice("native", scatter, kernels, beam_model), density_table, overrides, run)
+    _log.info("dose by %s", options.choice)
     fluence, own_mu = _fluence(plan, segments, ct, accept)
     given_mu = checked_choice("mu", mu or own_mu, MU_KINDS)
     patient = _patient(plan, ct, options, dose_grid_mm)
     engine = ConeEngine(
-        patient.density, patient.grid, scatter=scatter, kernels=kernels, wanted=patient.wanted, threads=processes
+        patient.density,
+        patient.grid,
+        scatter=scatter,
+        kernels=kernels,
+        beam_model=options.choice.machine,
+        wanted=patient.wanted,
+        threads=processes,
     )
     scale = _scale(fluence, given_mu, patient.grid, reference, options)
     if scatter == "full":
-        dose = engine.fluence_dose(fluence.openings(), progress)
+        dose = engine.fluence_dose(fluence.openings(_collimator(options.choice)), progress)
     else:
         used = [pair for pair in zip(*fluence.beamlets(), strict=True) if pair[1].any()]
         dose = engine.dose([field for field, _ in used], [weights for _, weights in used], progress)
@@ -219,17 +234,27 @@ def _scale(
     """MU of the engine as it computes here, of one MU as it is given."""
     if given_mu == "engine" and options.choice.scatter == "opentps":
         return 1.0
-    chosen = reference or ReferenceField(sad_mm=_only("source-axis distances", fluence.distances_mm()))
+    chosen = reference or _reference(options.choice, fluence)
     size = _only("sizes of beamlets", fluence.beamlet_sizes_mm())
     quiet = options.running(progress=False)
     here = calibrate(size, grid.spacing_mm, chosen, quiet)
     if given_mu == "machine":
         _log.info("%s", here)
         return 1 / here.factor
-    cut_off = replace(quiet, choice=replace(options.choice, scatter="opentps"))
-    there = calibrate(size, grid.spacing_mm, chosen, cut_off)
+    as_planned = replace(quiet, choice=EngineChoice(kernels=options.choice.kernels))
+    there = calibrate(size, grid.spacing_mm, chosen, as_planned)
     _log.info("MU of beamlets of %s mm become %.4f MU with full scatter", size, there.factor / here.factor)
     return there.factor / here.factor
+
+
+def _reference(choice: EngineChoice, fluence: Fluence) -> ReferenceField:
+    if choice.machine is not None:
+        return choice.machine.output
+    return ReferenceField(sad_mm=_only("source-axis distances", fluence.distances_mm()))
+
+
+def _collimator(choice: EngineChoice) -> Collimator | None:
+    return None if choice.machine is None else choice.machine.collimator
 
 
 def _only(what: str, values: set[Any]) -> Any:

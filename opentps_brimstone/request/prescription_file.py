@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.toml_positions import KeyPath
 from opentps_brimstone.dicom.choice import Choice
-from opentps_brimstone.engine.monitor_units import ReferenceField
+from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.settings import OptimizerSettings

@@ -14,7 +14,7 @@ from typing import Any
 
 from opentps_brimstone._util.toml_positions import KeyPath, key_lines
 from opentps_brimstone.dicom.identity import IDENTITIES
-from opentps_brimstone.engine.monitor_units import ReferenceField
+from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import ObjectiveTerm

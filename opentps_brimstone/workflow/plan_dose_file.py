@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.dicom.choice import Choice
+from opentps_brimstone.engine.beam_model import read_beam_model
 from opentps_brimstone.integration.plan_dose import compute_dose
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.workflow.notes import noted_warnings
@@ -28,6 +29,7 @@ def write_plan_dose(
     *,
     scatter: str = "full",
     kernels: str | Path | None = None,
+    beam_model: str | Path | None = None,
     dose_grid_mm: float | None = None,
     choice: Choice | None = None,
     force: bool = False,
@@ -43,7 +45,7 @@ def write_plan_dose(
         The RT Plan.
     out : Path or str
         RT Dose file to write.
-    scatter, kernels, dose_grid_mm
+    scatter, kernels, beam_model, dose_grid_mm
         As for `opentps_brimstone.compute_dose`.
     choice : Choice, optional
         Which CT and structure set to read, and which contradictions to accept, also between CT and plan.
@@ -83,17 +85,19 @@ def write_plan_dose(
             series,
             scatter=scatter,
             kernels=kernels,
+            beam_model=beam_model,
             dose_grid_mm=dose_grid_mm,
             accept=chosen.accept,
             processes=options.threads,
             progress=options.progress,
         )
         assert dose.grid is not None
-        write_rt_dose(dose, dose.grid, target, description=_description(rt_plan), rt_plan=rt_plan)
+        write_rt_dose(dose, dose.grid, target, description=_description(rt_plan, beam_model), rt_plan=rt_plan)
     _log.info("dose of %s on %d voxels of %s mm", plan, dose.grid.n_voxels, dose.grid.spacing_mm)
     return dose
 
 
-def _description(rt_plan: object) -> str:
+def _description(rt_plan: object, beam_model: str | Path | None) -> str:
     label = getattr(rt_plan, "RTPlanName", "") or getattr(rt_plan, "RTPlanLabel", "") or "plan"
-    return f"Dose of {label}"[:64]
+    machine = "" if beam_model is None else f", {read_beam_model(beam_model)}"
+    return f"Dose of {label}{machine}"[:64]

@@ -26,6 +26,7 @@ by_program = functools.partial(calibrate, options=PROGRAM)
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENTPS_BRIMSTONE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "_measured_here", {})
     return tmp_path / "cache" / "calibration"
 
 

@@ -1,16 +1,21 @@
 """Our engine as Python calls it; what it computes is checked against OpenTPS's program here and in tests/dose."""
 
+import dataclasses
 import threading
 import time
 
 import numpy as np
 import pytest
 from dose_scene import Beam, compute_by_opentps, lattice, thorax
+from scipy.ndimage import gaussian_filter1d
 
 from opentps_brimstone.adapters.angles import iec_from_opentps
 from opentps_brimstone.engine import collapsed_cones
+from opentps_brimstone.engine.beam_model import read_beam_model
 from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView, ConeEngine
+from opentps_brimstone.engine.collimation import LeafOpening
 from opentps_brimstone.engine.errors import DoseCanceledError, DoseMemoryError
+from opentps_brimstone.engine.fluence import Rectangles
 from opentps_brimstone.model.influence import VoxelGrid
 
 WATER = VoxelGrid((20, 20, 20), (5.0, 5.0, 5.0), (-47.5, -47.5, -47.5))
@@ -88,6 +93,54 @@ def test_impossible_densities(change, message):
 def test_an_isocenter_outside_is_an_error():
     with pytest.raises(ValueError, match=r"isocenter .* lies outside"):
         water().beamlets([field(isocenter=(0.0, 0.0, 500.0))])
+
+
+# ------------------------------------------------------------------------------------------------- beam models
+
+
+def slab_engine(model):
+    """Water 40 mm thick, with the isocenter in its middle."""
+    density = np.full((56, 20, 56), 0.0012)
+    density[:, 2:18] = 1.0
+    grid = VoxelGrid(density.shape, (2.5, 2.5, 2.5), (-68.75, -23.75, -68.75))
+    return ConeEngine(density, grid, scatter="full", beam_model=model)
+
+
+VERTICAL = BeamView.from_angles((0.0, 0.0, 0.0), (0.3, 0.0, 0.2), 1000.0)
+
+
+def edge_variance_mm2(profile, step):
+    """Variance of the slope of an edge, which convolutions add up."""
+    slope, x = np.diff(profile), step * np.arange(len(profile) - 1)
+    middle = np.average(x, weights=slope)
+    return np.average((x - middle) ** 2, weights=slope)
+
+
+def test_penumbra_of_the_dose_is_that_of_a_point_seen_by_the_source():
+    """At the isocenter, a Gaussian source blurs the profile of a point source by its projection."""
+    point = dataclasses.replace(read_beam_model("Kernels_6MV"), source_sigma_mm=0.0, extra_focal=None)
+    square = Rectangles([(-50.0, 50.0)], [(-50.0, 50.0)], [1.0])
+    profiles = {}
+    for sigma in (0.0, 2.0, 4.0):
+        engine = slab_engine(dataclasses.replace(point, source_sigma_mm=sigma))
+        profiles[sigma] = engine.fluence_dose([(VERTICAL, square)])[:, 9:11, 28].mean(axis=1)
+    variances = {sigma: edge_variance_mm2(profile[:28], 2.5) for sigma, profile in profiles.items()}
+    for sigma in (2.0, 4.0):
+        projected = sigma * (1000.0 - 450.0) / 450.0
+        blurred = gaussian_filter1d(profiles[0.0], projected / 2.5, mode="nearest")
+        np.testing.assert_allclose(profiles[sigma], blurred, atol=0.01 * blurred.max())
+        assert variances[sigma] - variances[0.0] == pytest.approx(projected**2, rel=0.05)
+
+
+def test_closed_leaves_let_their_share_through_everywhere_between_the_jaws():
+    model = read_beam_model("Kernels_6MV")
+    sides, jaws = np.array([(-200.0, 0.0), (0.0, 200.0)]), (-50.0, 50.0)
+    doses = []
+    for half in (0.0, 200.0):
+        tips = np.full((2, 2), (-half, half))
+        through = LeafOpening(tips, sides, jaws, jaws, 100.0).fluence(model.collimator)
+        doses.append(slab_engine(model).fluence_dose([(VERTICAL, through)]))
+    np.testing.assert_allclose(doses[0], model.collimator.leaf_transmission * doses[1], rtol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------- progress, stopping

@@ -12,6 +12,7 @@ import opentps_brimstone as pb
 from opentps_brimstone.adapters.images import ct_image
 from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
 from opentps_brimstone.engine import DoseCanceledError, compute_dose as compute_dose_image
+from opentps_brimstone.engine.beam_model import read_beam_model
 from opentps_brimstone.engine.calibration import calibrate
 from opentps_brimstone.engine.water_tank import MARGIN_MM, add_open_field, water_tank
 from opentps_brimstone.integration.plan_dose import compute_dose
@@ -41,7 +42,7 @@ def plan(series):
 @pytest.fixture(scope="module")
 def tank():
     """A tank with enough water for all scatter, and one MU of the engine in its open field."""
-    field = pb.engine.monitor_units.ReferenceField()
+    field = pb.engine.reference_field.ReferenceField()
     return field, water_tank(field, (5.0, 5.0, 5.0), MARGIN_MM["full"])
 
 
@@ -194,6 +195,60 @@ def test_closed_leaves_give_nothing_but_what_is_open_counts_exactly(series):
     parts = compute_dose(plan(-11.3, 0.7), series, **options) + compute_dose(plan(0.7, 8.9), series, **options)
     np.testing.assert_allclose(parts, whole, rtol=1e-3, atol=1e-4 * whole.max())
     assert not compute_dose(plan(4.0, 4.0), series, **options).any()
+
+
+# ------------------------------------------------------------------------------------------------- beam models
+
+
+MODEL = read_beam_model("Kernels_6MV")
+
+
+def model(**changes):
+    return dataclasses.replace(MODEL, **changes)
+
+
+def test_a_closed_field_of_100_mu_gives_the_transmission_in_gray(tank):
+    """Behind closed leaves the reference field has its share of 1 cGy/MU."""
+    from opentps.core.data.plan import PhotonPlan
+
+    _, water = tank
+    photon_plan = PhotonPlan(name="closed")
+    photon_plan._numberOfFractionsPlanned = 1
+    beam = add_beam(photon_plan, water.isocenter_mm, spacing=(5.0, 5.0))
+    add_aperture(beam, LEAVES, np.full(LEAVES.n_pairs, 80.0), np.full(LEAVES.n_pairs, 80.0), 100.0)
+    beam.beamSegments[0].x_jaw_mm, beam.beamSegments[0].y_jaw_mm = [-50.0, 50.0], [-50.0, 50.0]
+    options = {"density_table": water.density_table, "mu": "machine", **QUIET}
+    leaking = model(collimator=dataclasses.replace(MODEL.collimator, leaf_transmission=0.023))
+    dose = compute_dose(photon_plan, water.ct, beam_model=leaking, **options)
+    image = ct_image(np.asarray(dose), dose.grid, "dose")
+    assert water.dose_at_point(image) == pytest.approx(0.023, rel=0.01)
+
+
+def test_a_beam_model_is_named(plan, caplog):
+    with caplog.at_level("INFO", "opentps_brimstone"):
+        named = compute_dose(plan, beam_model="Kernels_6MV", **QUIET)
+    assert "beam model 'Kernels_6MV'" in caplog.text
+    np.testing.assert_array_equal(named, compute_dose(plan, beam_model=MODEL, **QUIET))
+    # MU are those of the same beamlets, so the reference field has the same dose.
+    plain = compute_dose(plan, **QUIET)
+    assert named[plain > 0.5 * plain.max()].mean() == pytest.approx(plain[plain > 0.5 * plain.max()].mean(), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scatter": "opentps"}, "needs engine='native' and scatter='full'"),
+        ({"kernels": "Kernels_6MV"}, "kernels of its own: leave out kernels='Kernels_6MV'"),
+        ({"beam_model": "/no/model.toml"}, "no beam model '/no/model.toml'"),
+        (
+            {"beam_model": model(spectrum=(1.0, 2.0))},
+            "has 2 values, but the kernels in .* have 14 energies",
+        ),
+    ],
+)
+def test_beam_models_that_cannot_be_used(series, change, message, no_engine):
+    with pytest.raises((ValueError, pb.engine.EngineError), match=message):
+        compute_dose(apertures_plan(), series, **{"beam_model": MODEL, **QUIET, **change})
 
 
 # ------------------------------------------------------------------------------------------------- errors
