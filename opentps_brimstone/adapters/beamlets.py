@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from opentps_brimstone.adapters.plan import layout_from_opentps
+from opentps_brimstone.adapters.plan import layout_from_opentps, plan_isocenters
 from opentps_brimstone.adapters.privates import set_weights
 from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 __all__ = [
     "dose_influence_from_sparse_beamlets",
     "grid_of_beamlets",
+    "isocenter_misfit",
+    "of_every_isocenter",
     "row_permutation",
     "sparse_beamlets_from_dose_influence",
     "theirs_from_ours",
     "with_rows",
 ]
+
+_SAME_MM = 1e-3
 
 
 def row_permutation(shape: Sequence[int]) -> NDArray[np.intp]:
@@ -75,6 +79,29 @@ def grid_of_beamlets(beamlets: Any) -> VoxelGrid:
     dx, dy, dz = (float(s) for s in beamlets.doseSpacing)
     x, y, z = (float(o) for o in beamlets.doseOrigin)
     return VoxelGrid(shape=(nx, ny, nz), spacing_mm=(dx, dy, dz), origin_mm=(x, y, z))
+
+
+def of_every_isocenter(beamlets: Any) -> Any:
+    """Note on SparseBeamlets that each beam's were computed at its own isocenter, and return them."""
+    beamlets.isocenters = "of each beam"
+    return beamlets
+
+
+def isocenter_misfit(beamlets: Any, photon_plan: Any) -> str:
+    """Say why beamlets cannot be those of a plan whose beams have isocenters of their own; empty if they can.
+
+    OpenTPS's dose calculation uses the first beam's isocenter for all of them.
+    """
+    places = plan_isocenters(photon_plan)
+    others = np.flatnonzero(np.abs(places - places[0]).max(axis=1) > _SAME_MM)
+    if others.size == 0 or getattr(beamlets, "isocenters", None) == "of each beam":
+        return ""
+    first, other = photon_plan.beams[0], photon_plan.beams[int(others[0])]
+    return (
+        f"may all be of one isocenter, as OpenTPS computes them, but {other.name!r} has its isocenter at "
+        f"{places[others[0]].tolist()} mm and {first.name!r} at {places[0].tolist()} mm: use those of "
+        "opentps_brimstone.engine.compute_beamlets"
+    )
 
 
 def _loaded_matrix(beamlets: Any) -> Any:
@@ -161,4 +188,4 @@ def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: Array
     beamlets.doseSpacing = np.array(grid.spacing_mm, dtype=np.float64)
     beamlets.doseOrigin = np.array(grid.origin_mm, dtype=np.float64)
     set_weights(beamlets, mu)
-    return beamlets
+    return of_every_isocenter(beamlets)

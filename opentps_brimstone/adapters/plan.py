@@ -23,7 +23,7 @@ from opentps_brimstone.adapters.privates import (
 )
 from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
-from opentps_brimstone.model.isocenter import common_isocenter
+from opentps_brimstone.model.isocenter import checked_isocenter
 from opentps_brimstone.model.structure import HALF_INSIDE, Structure
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ __all__ = [
     "layout_from_opentps",
     "leaf_rows",
     "mlc_positions",
-    "plan_isocenter",
+    "plan_isocenters",
     "remove_beamlets",
     "structure_from_roi",
     "validate_photon_plan",
@@ -79,8 +79,7 @@ def validate_photon_plan(photon_plan: Any) -> None:
         If it is not a PhotonPlan.
     ValueError
         If it has no beams, a beam without segments, a segment that has neither beamlets nor an MLC opening that
-        OpenTPS can make beamlets of, spacings that are not positive, angles that are not finite, or beams with
-        different isocenters: OpenTPS's dose engine uses that of the first beam for all.
+        OpenTPS can make beamlets of, spacings that are not positive, or angles or isocenters that are not finite.
     """
     from opentps.core.data.plan import PhotonPlan
 
@@ -93,17 +92,19 @@ def validate_photon_plan(photon_plan: Any) -> None:
             raise ValueError(f"beam {number} ({beam.name!r}) has no segments")
     if not photon_plan.numberOfFractionsPlanned >= 1:
         raise ValueError(f"numberOfFractionsPlanned must be 1 or more, got {photon_plan.numberOfFractionsPlanned!r}")
-    plan_isocenter(photon_plan)
+    plan_isocenters(photon_plan)
     for segment, place in _segments(photon_plan):
         _check_numbers(segment, place)
         if not segment.beamlets:
             _beamlets_from_mlc(segment, place)
 
 
-def plan_isocenter(photon_plan: Any, grid: VoxelGrid | None = None) -> FloatArray:
-    """Isocenter of all beams of a plan, x, y, z in mm; errors as `common_isocenter`, whose grid is that of the CT."""
+def plan_isocenters(photon_plan: Any, grid: VoxelGrid | None = None) -> FloatArray:
+    """Isocenters x, y, z in mm of the beams, shape (n_beams, 3), all inside the CT whose grid is given."""
     beams = enumerate(photon_plan.beams, start=1)
-    return common_isocenter([(f"beam {n} ({beam.name!r})", beam.isocenterPosition_mm) for n, beam in beams], grid)
+    return np.array(
+        [checked_isocenter(f"beam {n} ({beam.name!r})", beam.isocenterPosition_mm, grid) for n, beam in beams]
+    )
 
 
 def _check_numbers(segment: Any, place: str) -> None:

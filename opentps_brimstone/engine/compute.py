@@ -7,6 +7,7 @@ them to about a percent of a beamlet's maximum. The CT and the plan are not chan
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,9 @@ from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.interrupts import short_lived_folder
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.angles import iec_from_opentps
-from opentps_brimstone.adapters.beamlets import row_permutation, theirs_from_ours, with_rows
+from opentps_brimstone.adapters.beamlets import of_every_isocenter, row_permutation, theirs_from_ours, with_rows
 from opentps_brimstone.adapters.images import ct_image
-from opentps_brimstone.adapters.plan import layout_from_opentps, plan_isocenter
+from opentps_brimstone.adapters.plan import layout_from_opentps, plan_isocenters
 from opentps_brimstone.adapters.privates import set_weights, weights_of
 from opentps_brimstone.engine.cache import BeamletCache
 from opentps_brimstone.engine.choice import EngineChoice
@@ -116,7 +117,7 @@ def compute_beamlets(
     ------
     TypeError, ValueError
         Before the engine starts, if the CT is not an image of finite HU, the plan has no beams, beamlets or MLC, beams
-        have different isocenters or one outside the CT, or an option is invalid.
+        have an isocenter outside the CT, or an option is invalid.
     DoseMemoryError
         Before the engine starts, if the doses would not fit into memory.
     EngineError
@@ -280,7 +281,7 @@ class _Asked:
         self.grid = checked_grid(ct)
         self.plan = with_beamlets(plan)
         self.fields = fields_of(self.plan)
-        self.isocenter = plan_isocenter(self.plan, self.grid)
+        plan_isocenters(self.plan, self.grid)
         self.density = mass_density(ct.imageArray, options.density_table, options.overrides, self.plan)
 
     def cone_engine(self, wanted: BoolArray | None) -> ConeEngine:
@@ -295,7 +296,7 @@ class _Asked:
         )
 
     def cone_field(self, field: Field) -> BeamletField:
-        view = BeamView.from_angles(iec_from_opentps(*field.angles_deg), self.isocenter, field.sad_mm)
+        view = BeamView.from_angles(iec_from_opentps(*field.angles_deg), field.isocenter_mm, field.sad_mm)
         return BeamletField(view, field.xy_mm, field.spacing_mm)
 
     def cone_matrix(self, wanted: BoolArray | None) -> Any:
@@ -310,9 +311,10 @@ class _Asked:
         return self.cone_engine(wanted).dose(fields, [field.mu for field in used], self.options.run.progress)
 
     def program_columns(self, fields: Sequence[Field]) -> Generator[Columns, None, None]:
-        """Beamlet doses by OpenTPS's program, rows in its order."""
+        """Beamlet doses by OpenTPS's program, which knows one isocenter in a run; rows in its order."""
         density = ct_image(self.density, self.grid, "density")
-        return ProgramRun(density, self.isocenter, fields, self.options.run).columns()
+        for isocenter_mm, together in itertools.groupby(fields, key=lambda field: field.isocenter_mm):
+            yield from ProgramRun(density, np.array(isocenter_mm), list(together), self.options.run).columns()
 
     def program_dose(self) -> FloatArray:
         """Dose per fraction by OpenTPS's program, shape of the grid."""
@@ -348,7 +350,7 @@ def _sparse_beamlets(matrix: Any, grid: VoxelGrid, own_plan: Any) -> Any:
     given = weights_of(getattr(own_plan.planDesign, "beamlets", None))
     fits = given is not None and len(given) == matrix.shape[1]
     set_weights(beamlets, given if fits else np.array(own_plan.beamletMUs, dtype=float))
-    return beamlets
+    return of_every_isocenter(beamlets)
 
 
 def _dose_image(dose: FloatArray, grid: VoxelGrid) -> Any:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from opentps_brimstone._typing import AnyArray
 from opentps_brimstone.adapters.copies import copy_plan
-from opentps_brimstone.adapters.plan import ensure_beamlets, layout_from_opentps, validate_photon_plan
+from opentps_brimstone.adapters.plan import (
+    ensure_beamlets,
+    layout_from_opentps,
+    plan_isocenters,
+    validate_photon_plan,
+)
 from opentps_brimstone.adapters.privates import beamlet_mu
 from opentps_brimstone.adapters.versions import source_distances_mm
 
@@ -22,6 +27,7 @@ class Field:
     """Beamlets of one segment, as input of the engine."""
 
     angles_deg: tuple[float, float, float]  # gantry, couch, collimator
+    isocenter_mm: tuple[float, float, float]
     sad_mm: float
     spacing_mm: tuple[float, float]
     xy_mm: AnyArray
@@ -33,7 +39,7 @@ class Field:
     def with_mu(self) -> Field:
         """Return the beamlets that have MU."""
         used = self.mu > 0
-        return Field(self.angles_deg, self.sad_mm, self.spacing_mm, self.xy_mm[used], self.mu[used])
+        return replace(self, xy_mm=self.xy_mm[used], mu=self.mu[used])
 
     def specifications(self, first_number: int = 0) -> list[str]:
         """Return each beamlet as text in the engine's format, written by OpenTPS."""
@@ -61,18 +67,22 @@ def fields_of(own_plan: Any) -> list[Field]:
     """Fields of a plan in which every segment has beamlets, one for each segment."""
     layout = layout_from_opentps(own_plan)
     distances = source_distances_mm(own_plan)
+    places = plan_isocenters(own_plan).tolist()
     segments = [
-        (segment, sad) for beam, sad in zip(own_plan.beams, distances, strict=True) for segment in beam.beamSegments
+        (segment, tuple(place), sad)
+        for beam, place, sad in zip(own_plan.beams, places, distances, strict=True)
+        for segment in beam.beamSegments
     ]
     return [
         Field(
             (segment.gantryAngle_degree, segment.couchAngle_degree, segment.beamLimitingDeviceAngle_degree),
+            isocenter_mm,
             sad_mm,
             (float(segment.xBeamletSpacing_mm), float(segment.yBeamletSpacing_mm)),
             layout.xy_mm[layout.beam_index == number],
             np.array(segment.beamletMUs, dtype=float),
         )
-        for number, (segment, sad_mm) in enumerate(segments)
+        for number, (segment, isocenter_mm, sad_mm) in enumerate(segments)
     ]
 
 

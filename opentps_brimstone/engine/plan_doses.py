@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
-from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets
+from opentps_brimstone.adapters.beamlets import (
+    dose_influence_from_sparse_beamlets,
+    grid_of_beamlets,
+    isocenter_misfit,
+)
 from opentps_brimstone.adapters.plan import layout_from_opentps
 from opentps_brimstone.adapters.series import ct_on_dose_grid, new_photon_plan
 from opentps_brimstone.engine import compute
@@ -168,4 +172,4 @@ def _misfit(beamlets: Any, photon_plan: Any, grid: VoxelGrid) -> str:
         return f"have voxels of {theirs.spacing_mm} mm, but those of the CT have {grid.spacing_mm} mm"
     if not np.allclose(theirs.origin_mm, grid.origin_mm, atol=0.01):
         return f"have their origin at {theirs.origin_mm} mm, but the CT has it at {grid.origin_mm} mm"
-    return ""
+    return isocenter_misfit(beamlets, photon_plan)

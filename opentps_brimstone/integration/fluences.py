@@ -201,10 +201,9 @@ class PhotonPlanFluence:
         """Beamlets of the segments, those that OpenTPS makes where they have none."""
         own_plan = with_beamlets(self.photon_plan)
         fields = fields_of(own_plan)
-        isocenters = [beam.isocenterPosition_mm for beam in own_plan.beams for _ in beam.beamSegments]
         views = [
-            BeamView.from_angles(iec_from_opentps(*field.angles_deg), isocenter, field.sad_mm)
-            for field, isocenter in zip(fields, isocenters, strict=True)
+            BeamView.from_angles(iec_from_opentps(*field.angles_deg), field.isocenter_mm, field.sad_mm)
+            for field in fields
         ]
         made = [BeamletField(view, field.xy_mm, field.spacing_mm) for view, field in zip(views, fields, strict=True)]
         return made, [field.mu for field in fields]

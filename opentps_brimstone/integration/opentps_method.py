@@ -16,7 +16,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beamlets, grid_of_beamlets, row_permutation
+from opentps_brimstone.adapters.beamlets import (
+    dose_influence_from_sparse_beamlets,
+    grid_of_beamlets,
+    isocenter_misfit,
+    row_permutation,
+)
 from opentps_brimstone.adapters.doubts import warn_of_doubts
 from opentps_brimstone.adapters.objectives import terms_from_objectives
 from opentps_brimstone.adapters.plan import (
@@ -283,6 +288,8 @@ def _what_is_asked(photon_plan: Any) -> tuple[list[tuple[Structure, ObjectiveTer
         raise ValueError(
             f"planDesign.beamlets has {n_columns} columns, but the plan has {n_beamlets} beamlets: compute them again"
         )
+    if misfit := isocenter_misfit(design.beamlets, photon_plan):
+        raise ValueError(f"planDesign.beamlets {misfit}")
     grid = _scoring_grid(photon_plan)
     return terms_from_objectives(photon_plan, grid), grid
 

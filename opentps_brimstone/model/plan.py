@@ -17,7 +17,7 @@ from opentps_brimstone.model.beam import Beam, beamlets_on_target, checked_angle
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.grid import same_grid
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
-from opentps_brimstone.model.isocenter import common_isocenter
+from opentps_brimstone.model.isocenter import checked_isocenter
 from opentps_brimstone.model.patient_position import HEAD_FIRST_SUPINE
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
@@ -323,7 +323,7 @@ class Plan:
         gantry_angle : float
             The machine's, IEC, in degrees: from which side it comes depends on how the patient lies.
         isocenter : array_like, shape (3,), optional
-            In DICOM's patient coordinates, in mm. Default: the center of the targets.
+            In DICOM's patient coordinates, in mm; each beam may have its own. Default: the center of the targets.
         couch_angle, collimator_angle : float
             IEC, in degrees.
         name : str, optional
@@ -336,9 +336,8 @@ class Plan:
         Raises
         ------
         TypeError, ValueError
-            If an angle is not a finite number, the isocenter is outside the CT or not that of the other beams (the dose
-            engine knows only one), the plan was not made from a series, or a patient on its side is to be irradiated
-            with another couch angle than 0.
+            If an angle is not a finite number, the isocenter is outside the CT, the plan was not made from a series, or
+            a patient on its side is to be irradiated with another couch angle than 0.
 
         Examples
         --------
@@ -355,19 +354,15 @@ class Plan:
             gantry_angle=checked_angle("gantry_angle", gantry_angle),
             couch_angle=checked_angle("couch_angle", couch_angle),
             collimator_angle=checked_angle("collimator_angle", collimator_angle),
-            isocenter=None if isocenter is None else self._checked_isocenter(isocenter, name or "the new beam"),
+            isocenter=None
+            if isocenter is None
+            else checked_isocenter(name or "the new beam", isocenter, self.series.grid),
             name=name,
         )
         _ = beam.supine_angles  # an error if the patient's position does not allow these angles
         self._beams.append(beam)
         self._forget_influence()
         return beam
-
-    def _checked_isocenter(self, isocenter: npt.ArrayLike, name: str) -> FloatArray:
-        assert self.series is not None
-        given = [(beam.name, beam.isocenter) for beam in self._beams if beam._isocenter is not None]
-        common_isocenter([*given, (name, isocenter)], self.series.grid)
-        return np.array(isocenter, dtype=np.float64)
 
     def target_center(self) -> FloatArray:
         """Center of the volume of all targets.
@@ -512,7 +507,6 @@ class Plan:
         if overrides is None:
             options = replace(options, overrides=self.density_overrides)
         self._targets = targets
-        common_isocenter([(beam.name, beam.isocenter) for beam in self._beams])
         share = self._target_share(targets)
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
         self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options)

@@ -126,10 +126,17 @@ def _plan(report: PlanReport, asked: PrescriptionFile) -> _Facts:
     isocenter = ", ".join(f"{place:.1f}" for place in report.isocenter_mm)
     return [
         ("prescribed", f"{doses} in {asked.fractions} fractions of {asked.prescription_gy / asked.fractions:.3g} Gy"),
-        ("isocenter (x, y, z)", f"{isocenter} mm, DICOM patient coordinates"),
+        (
+            "isocenter (x, y, z)",
+            f"{isocenter} mm, DICOM patient coordinates" + (" (first beam)" if _several_isocenters(asked) else ""),
+        ),
         ("prescription file", asked.source),
         *((name, value) for name, value in report.facts.items() if name not in _TOLD_ELSEWHERE),
     ]
+
+
+def _several_isocenters(asked: PrescriptionFile) -> bool:
+    return any(beam.isocenter_mm is not None for beam in asked.beams)
 
 
 def _machine(report: PlanReport, asked: PrescriptionFile) -> _Facts:
@@ -190,14 +197,20 @@ def _statistics_table(report: PlanReport) -> _Table:
 
 
 def _beam_table(report: PlanReport, asked: PrescriptionFile) -> _Table:
-    columns = ["", "beam", "gantry (°)", "couch (°)", "collimator (°)", "beamlets"]
+    several = _several_isocenters(asked)
+    columns = ["", "beam", "gantry (°)", "couch (°)", "collimator (°)"]
+    columns += ["isocenter (mm)", "beamlets"] if several else ["beamlets"]
     if report.deliverable is not None:
         columns += ["segments", "MU per fraction", "MU of the segments"]
     sequenced = report.machine_beams
     rows = []
     for number, (name, beam) in enumerate(zip(report.beam_names, asked.beams, strict=True)):
         angles = (f"{angle % 360:g}" for angle in (beam.gantry_angle, beam.couch_angle, beam.collimator_angle))
-        row = [str(number + 1), name.split(",")[0], *angles, str(int((report.layout.beam_index == number).sum()))]
+        row = [str(number + 1), name.split(",")[0], *angles]
+        if several:
+            place = beam.isocenter_mm or asked.isocenter_mm
+            row.append(", ".join(f"{x:g}" for x in place) if place else "center of the targets")
+        row.append(str(int((report.layout.beam_index == number).sum())))
         if report.deliverable is not None:
             row += _segment_cells(sequenced[number]) if number in sequenced else ["0", "0.0", ""]
         rows.append(row)

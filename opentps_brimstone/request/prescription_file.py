@@ -39,11 +39,12 @@ class PrescriptionFileError(BrimstoneError, ValueError):
 
 
 class BeamRequest(NamedTuple):
-    """A beam to plan with; angles are IEC, in degrees."""
+    """A beam to plan with; angles are IEC, in degrees, and the plan's isocenter is its own unless it has another."""
 
     gantry_angle: float
     couch_angle: float
     collimator_angle: float
+    isocenter_mm: tuple[float, float, float] | None
     name: str | None
 
 

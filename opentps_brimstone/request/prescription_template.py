@@ -177,7 +177,9 @@ def _input_table(choice: Choice) -> str:
 
 def _beams() -> str:
     angles = [round(number * 360 / _BEAMS) for number in range(_BEAMS)]
-    head = _comment("Angles are IEC, in degrees; couch_angle and collimator_angle are 0 if not given.")
+    head = _comment(
+        "Angles are IEC, in degrees; couch_angle and collimator_angle are 0 if not given, isocenter_mm the plan's."
+    )
     return head + "".join(f"[[beams]]\ngantry_angle = {angle}\n\n" for angle in angles).rstrip("\n") + "\n"
 
 

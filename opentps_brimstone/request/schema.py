@@ -42,12 +42,13 @@ def _fields(settings: Any) -> dict[str, Entry]:
 
 _ANGLE = values.number(-360, 360, unit="degrees")
 _DOSE = values.number(0, unit="Gy")
+_PLACE = values.several(3, values.number(unit="mm"), "three numbers [x, y, z] in mm")
 SCHEMA: dict[str, dict[str, Entry]] = {
     "plan": {
         "name": Entry(values.nonempty_text, "Brimstone plan"),
         "fractions": Entry(values.number(1, 200, whole=True), REQUIRED),
         "dose_grid_mm": Entry(values.grid_spacing),
-        "isocenter_mm": Entry(values.several(3, values.number(unit="mm"), "three numbers [x, y, z] in mm")),
+        "isocenter_mm": Entry(_PLACE),
         "leave_out": Entry(lambda value: value, ()),
     },
     "input": {
@@ -64,6 +65,7 @@ SCHEMA: dict[str, dict[str, Entry]] = {
         "gantry_angle": Entry(_ANGLE, REQUIRED),
         "couch_angle": Entry(_ANGLE, 0.0),
         "collimator_angle": Entry(_ANGLE, 0.0),
+        "isocenter_mm": Entry(_PLACE),
         "name": Entry(values.nonempty_text),
     },
     "targets": {

@@ -245,11 +245,17 @@ def _plan(asked: PrescriptionFile, series: Series) -> tuple[Plan, list[Structure
     )
     plan = Plan(own, asked.fractions, dose_grid_mm=asked.dose_grid_mm)
     for number, beam in enumerate(asked.beams):
-        path = ("plan", "isocenter_mm") if asked.isocenter_mm is not None else ("beams", number)
+        from_plan = beam.isocenter_mm is None and asked.isocenter_mm is not None
         try:
-            plan.add_beam(isocenter=asked.isocenter_mm, **beam._asdict())
+            plan.add_beam(
+                beam.gantry_angle,
+                asked.isocenter_mm if from_plan else beam.isocenter_mm,
+                beam.couch_angle,
+                beam.collimator_angle,
+                name=beam.name,
+            )
         except ValueError as error:
-            raise asked.problem(path, error) from None
+            raise asked.problem(("plan", "isocenter_mm") if from_plan else ("beams", number), error) from None
     return plan, shown
 
 

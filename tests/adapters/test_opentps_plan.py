@@ -24,6 +24,7 @@ from opentps_objects import (
 from opentps_brimstone.adapters.plan import (
     ensure_beamlets,
     layout_from_opentps,
+    plan_isocenters,
     remove_beamlets,
     structure_from_roi,
     validate_photon_plan,
@@ -159,11 +160,11 @@ def test_mlc_of_the_wrong_form(mlc):
         validate_photon_plan(plan)
 
 
-def test_different_isocenters():
+def test_each_beam_may_have_its_isocenter():
     plan = one_beam()
     add_segment(add_beam(plan, (0, 5, 0), name="PA"), [(0, 0)])
-    with pytest.raises(ValueError, match=r"beam 2 \('PA'\) has its isocenter at \[0.0, 5.0, 0.0\] mm and beam 1"):
-        validate_photon_plan(plan)
+    validate_photon_plan(plan)
+    assert plan_isocenters(plan).tolist() == [[0.0, 0.0, 0.0], [0.0, 5.0, 0.0]]
 
 
 def test_no_isocenter():

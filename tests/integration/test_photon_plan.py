@@ -21,7 +21,7 @@ from opentps_brimstone.adapters.beamlets import dose_influence_from_sparse_beaml
 from opentps_brimstone.adapters.density_table import DEFAULT_DENSITY_TABLE
 from opentps_brimstone.adapters.doubts import OpenTPSWarning
 from opentps_brimstone.adapters.plan import voxel_grid
-from opentps_brimstone.engine import compute_dose
+from opentps_brimstone.engine import compute_beamlets, compute_dose
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
@@ -224,10 +224,15 @@ def _interrupt(**state):
     raise KeyboardInterrupt
 
 
-def test_different_isocenters(plan, ct, target, organ, no_engine):
-    add_segment(add_beam(plan, (0, 0, 0), name="astray"), [(0, 0)])
-    with pytest.raises(ValueError, match=r"beam 4 \('astray'\) has its isocenter at"):
-        optimize_photon_plan(plan, ct, asked(target, organ))
+def test_isocenters_of_their_own(plan, ct, target, organ):
+    """Beamlets that OpenTPS may have computed at one isocenter are refused; ours are at those of their beams."""
+    add_segment(add_beam(plan, np.add(center(ct), (5.0, 0.0, 0.0)), name="astray"), [(0, 0)])
+    ours = compute_beamlets(ct, plan, cache=False, progress=False)
+    theirs = copy.copy(ours)
+    del theirs.isocenters
+    with pytest.raises(ValueError, match=r"beamlets given may all be of one isocenter.*'astray' has its isocenter at"):
+        optimize_photon_plan(plan, ct, asked(target, organ), beamlets=theirs, progress=False)
+    optimize_photon_plan(plan, ct, asked(target, organ), beamlets=ours, progress=False)
 
 
 def test_no_target(plan, ct, organ, no_engine):

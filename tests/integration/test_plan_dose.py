@@ -122,6 +122,30 @@ def test_segments_that_open_all_beamlets_give_the_dose_of_even_weights(series):
         compute_dose(plan, segments=[dataclasses.replace(segments, beam_index=3)], **QUIET)
 
 
+def test_beams_of_a_plan_may_have_isocenters_of_their_own(series, tmp_path):
+    """The same fields, told apart by their isocenters alone, in beamlets, in OpenTPS's plan and in an RT Plan."""
+    places = [(0.0, 0.0, 0.0), (12.0, -6.0, 6.0)]
+    plan = pb.Plan(series, number_of_fractions=2, dose_grid_mm=6.0)
+    for place in places:
+        plan.add_beam(gantry_angle=30.0, isocenter=place)
+    plan.compute_dose_influence(beamlet_spacing_mm=10.0, progress=False)
+    plan.beamlet_weights = np.ones(plan.dose_influence.layout.n_beamlets)
+    alone = []
+    for place in places:
+        single = pb.Plan(series, number_of_fractions=2, dose_grid_mm=6.0)
+        single.add_beam(gantry_angle=30.0, isocenter=place)
+        single.compute_dose_influence(beamlet_spacing_mm=10.0, progress=False)
+        single.beamlet_weights = np.ones(single.dose_influence.layout.n_beamlets)
+        alone.append(single.get_dose())
+    np.testing.assert_allclose(plan.get_dose(), alone[0] + alone[1], rtol=1e-5, atol=1e-6)
+    ct, _, photon_plan = plan.to_opentps()
+    dose = compute_dose(photon_plan, ct, scatter="opentps", **QUIET)
+    body = np.asarray(plan.ct_hu) > -500
+    np.testing.assert_allclose(dose[body], plan.get_dose()[body], atol=2e-3 * dose.max())
+    written = write_rt_plan(apertures_plan(places), tmp_path / "rtplan.dcm", mlc=LEAVES, patient_id="phantom")
+    assert [tuple(beam.ControlPointSequence[0].IsocenterPosition) for beam in written.BeamSequence] == places
+
+
 def test_an_opentps_plan_is_what_it_stands_for(plan):
     ct, _, photon_plan = plan.to_opentps()
     for scatter in ("full", "opentps"):

@@ -88,12 +88,7 @@ def test_beams_know_their_angles_and_the_center_of_the_target(no_engine) -> None
         (
             {"gantry_angle": 0, "isocenter": (0, 0, 80)},
             ValueError,
-            r"\[0.0, 0.0, 80.0\] mm lies outside the CT, which reaches from \[-66.0, -54.0, -36.0\] to \[66.0, 54.0",
-        ),
-        (
-            {"gantry_angle": 0, "isocenter": (9, 0, 0)},
-            ValueError,
-            r"new beam has its isocenter at \[9.0, 0.0, 0.0\] mm and G000 at \[0.0, 0.0, 0.0\] mm: the dose",
+            r"\[0.0, 0.0, 80.0\] mm of the new beam lies outside the CT, which reaches from \[-66.0, -54.0",
         ),
     ],
 )
@@ -122,17 +117,13 @@ def test_bad_options_are_refused_before_the_engine_starts(arguments, error, mess
         make_plan().compute_dose_influence(**arguments)
 
 
-def test_a_plan_needs_beams_targets_and_one_isocenter(no_engine) -> None:
+def test_a_plan_needs_beams_and_targets(no_engine) -> None:
     with pytest.raises(ValueError, match="the plan has no beams: add some with add_beam"):
         pb.Plan(make_series()).dose_influence  # noqa: B018
     plan = make_plan()
     plan.structures["PTV"].is_target = False
     with pytest.raises(ValueError, match=r"no structure is a target \(there are PTV, Organ\)"):
         plan.compute_dose_influence()
-    mixed = make_plan()
-    mixed.add_beam(180.0, isocenter=(0, 0, 0), name="astray")
-    with pytest.raises(ValueError, match=r"astray has its isocenter at \[0.0, 0.0, 0.0\] mm and G000 at"):
-        mixed.compute_dose_influence()
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ rounds = 4
 
 def test_what_is_not_said_has_defaults():
     asked = parse_prescription(SMALLEST)
-    assert asked.beams == (BeamRequest(0.0, 0.0, 0.0, None),)
+    assert asked.beams == (BeamRequest(0.0, 0.0, 0.0, None, None),)
     assert (asked.fractions, asked.targets, asked.prescription_gy) == (25, {"PTV": 50.0}, 50.0)
     assert asked.goals == (DVHGoal.parse("PTV D95 >= 50 Gy"),)
     assert (asked.terms, asked.leave_out, asked.dose_grid_mm, asked.isocenter_mm) == ((), (), None, None)
@@ -117,7 +117,7 @@ def test_all_that_can_be_said():
     assert (asked.name, asked.series, asked.structure_set) == ("Left lung", "planning CT", "RS.dcm")
     assert (asked.dose_grid_mm, asked.isocenter_mm) == ((3.0, 3.0, 5.0), (1.0, -2.0, 3.5))
     assert (asked.beamlet_spacing_mm, asked.beamlet_margin_mm, asked.leave_out) == (2.5, 7.0, ("Couch",))
-    assert asked.beams[0] == BeamRequest(-30.0, 10.0, 5.0, "left")
+    assert asked.beams[0] == BeamRequest(-30.0, 10.0, 5.0, None, "left")
     (on, kl), (cord, guard), (lung, broad) = asked.terms
     assert (on, cord, lung) == ("PTV", "cord", "lung")
     assert isinstance(kl, KLDivergenceTerm) and isinstance(guard, MaximumDoseTerm)
@@ -142,6 +142,12 @@ def test_all_that_can_be_said():
         slope_variance=False,
     )
     assert asked.planner == GoalPlannerSettings(rounds=4)
+
+
+def test_a_beam_may_have_its_own_isocenter() -> None:
+    own = parse_prescription(changed('name = "left"', 'name = "left"\nisocenter_mm = [4, 5, -6.5]'))
+    assert [beam.isocenter_mm for beam in own.beams] == [(4.0, 5.0, -6.5), None]
+    assert own.settings()["beams"][0]["isocenter_mm"] == (4.0, 5.0, -6.5)
 
 
 def test_every_kind_of_term():
@@ -207,6 +213,10 @@ def changed(old: str, new: str, text: str = WHOLE) -> str:
             "line 4: plan, dose_grid_mm: a list of 2; it must be a number of mm, or three",
         ),
         (changed("[1, -2, 3.5]", "[1, nan, 3]"), "line 5: plan, isocenter_mm: this is nan; it must be a number of mm"),
+        (
+            changed('name = "left"', 'name = "left"\nisocenter_mm = [1, 2]'),
+            "line 18: beams 1, isocenter_mm: a list of 2; it must be three numbers",
+        ),
         (changed('["Couch"]', '"Couch"'), "line 6: plan, leave_out: 'Couch' is text; it must be a list of texts"),
         (
             changed("spacing_mm = 2.5", "spacing_mm = '5'"),
