@@ -295,7 +295,7 @@ def test_terms_and_fluence_alone(patient, tmp_path, planned):
         (
             "[1.3, 0.4, 2.1]",
             "[900, 0, 0]",
-            "p.toml, line 4: plan, isocenter_mm: the isocenter [900.0, 0.0, 0.0] mm lies outside",
+            "p.toml, line 4: plan, isocenter_mm: the isocenter [900.0, 0.0, 0.0] mm of the new beam lies",
         ),
         ("fractions = 5", "fractions = 5\ndose_grid_mm = 500", "p.toml, line 4: plan, dose_grid_mm: "),
         (
