@@ -20,6 +20,7 @@ from opentps_brimstone.dicom.header import (
     reference_item,
     save_object,
 )
+from opentps_brimstone.quantities import quantity_label
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_rt_dose"]
 
+_DOSES = ("physical_dose", "eqd2", "bed")
 # Stored value of the highest dose: nearly the full range, without overflow when the scaling is rounded.
 _STORED_MAXIMUM = {16: 65_000.0, 32: 4.0e9}
 
@@ -44,13 +46,15 @@ def write_rt_dose(
     rt_plan: DicomSource | None = None,
     ct: DicomSource | None = None,
     bits: Literal[16, 32] = 16,
+    quantity: str = "physical_dose",
+    alpha_beta: float | None = None,
 ) -> None:
-    """Write a dose as a DICOM RT Dose object, physical dose of a plan in Gy.
+    """Write a dose as a DICOM RT Dose object: physical dose of a plan in Gy, or a dose weighted for its effect.
 
     Parameters
     ----------
     dose : array_like, shape (nx, ny, nz)
-        Gy over all fractions.
+        Gy over all fractions, or the quantity.
     grid : VoxelGrid
         Its axes are DICOM's patient axes: x to the left, y to the back, z to the head.
     path : Path
@@ -70,6 +74,11 @@ def write_rt_dose(
         A slice of the CT; without an RT Plan, patient, study and frame of reference are taken from it.
     bits : {16, 32}
         Per voxel. With 16 bits, doses are rounded by at most 8e-6 of the maximum, and every system can read them.
+    quantity : {"physical_dose", "eqd2", "bed"}
+        What the dose is. The type of another than physical dose is EFFECTIVE, and its comment names it after TG-263,
+        such as ``EQD2Gy(a/b=3)``.
+    alpha_beta : float, optional
+        In Gy, if it is one for all voxels.
 
     Raises
     ------
@@ -77,8 +86,10 @@ def write_rt_dose(
         If `rt_plan` or `ct` cannot be read or the file cannot be written.
     ValueError
         If the dose does not fit the grid, is negative or not finite, `rt_plan` is not an RT Plan or contradicts the
-        given UIDs, or `ct` is not a CT or of another patient. Nothing is written.
+        given UIDs, `ct` is not a CT or of another patient, or the quantity is not a dose. Nothing is written.
     """
+    if quantity not in _DOSES:
+        raise ValueError(f"an RT Dose is of {', '.join(_DOSES)}, not of {quantity!r}")
     values = np.asarray(dose, dtype=np.float64)
     if values.shape != grid.shape:
         raise ValueError(f"the dose has the grid {values.shape}; it should be {grid.shape}")
@@ -92,6 +103,7 @@ def write_rt_dose(
     patient = {"PatientName": patient_id, "PatientID": patient_id}
     describe_object(dataset, "RTDOSE", description, references, patient, frame_of_reference_uid)
     _belong(dataset, plan, plan_uid)
+    _name_quantity(dataset, quantity, alpha_beta)
     _place(dataset, grid)
     _store(dataset, values, bits)
     save_object(dataset, path)
@@ -103,10 +115,18 @@ def _belong(dataset: Dataset, plan: Dataset | None, plan_uid: str | None) -> Non
     if plan is not None and plan_uid not in {None, str(plan.SOPInstanceUID)}:
         raise ValueError(f"the RT Plan is {plan.SOPInstanceUID}, and plan_uid says {plan_uid}")
     dataset.DoseUnits = "GY"
-    dataset.DoseType = "PHYSICAL"
     dataset.DoseSummationType = "PLAN"
     uid = str(plan.SOPInstanceUID) if plan is not None else plan_uid or generate_uid()
     dataset.ReferencedRTPlanSequence = [reference_item(RT_PLAN_CLASS, uid)]
+
+
+def _name_quantity(dataset: Dataset, quantity: str, alpha_beta: float | None) -> None:
+    if quantity == "physical_dose":
+        dataset.DoseType = "PHYSICAL"
+        return
+    dataset.DoseType = "EFFECTIVE"
+    label = quantity_label(quantity, alpha_beta)
+    dataset.DoseComment = label if alpha_beta is not None else f"{label}(a/b of each structure)"
 
 
 def _place(dataset: Dataset, grid: VoxelGrid) -> None:

@@ -102,7 +102,9 @@ def dose_from_dataset(
     return DoseArray(values, VoxelGrid(shape, sides, corner))
 
 
-def physical_dose_from_dataset(source: str | Path | Dataset, *, series: Series | None = None) -> DoseArray:
+def physical_dose_from_dataset(
+    source: str | Path | Dataset, *, series: Series | None = None, accept: str | Iterable[str] = ()
+) -> DoseArray:
     """Read a physical dose as `dose_from_dataset` does.
 
     A weighted dose, of the type EFFECTIVE, is a DicomError: what it was weighted by is not known.
@@ -110,7 +112,7 @@ def physical_dose_from_dataset(source: str | Path | Dataset, *, series: Series |
     reader = _read(source)
     if reader.text("DoseType") == "EFFECTIVE":
         raise reader.wrong("DoseType", "is 'EFFECTIVE'; a physical dose is needed, of the type PHYSICAL")
-    return dose_from_dataset(source, series=series)
+    return dose_from_dataset(source, series=series, accept=accept)
 
 
 def _read(source: str | Path | Dataset) -> Tags:

@@ -84,7 +84,7 @@ class PlanComparison:
             values = [f"{result.value:.2f} {goal.metric.unit}".rstrip() for result in (first, second)]
             difference = f"{second.value - first.value:+.2f} {goal.metric.unit}".rstrip()
             rows.append(
-                (goal.structure, goal.metric.name, goal.requirement, values[0], met[0], values[1], met[1], difference)
+                (goal.structure, goal.metric_name, goal.requirement, values[0], met[0], values[1], met[1], difference)
             )
         return rows
 
@@ -139,6 +139,7 @@ def compare_plans(
     names: Sequence[str] = ("first", "second"),
     metrics: Iterable[DVHMetric | str] = COMPARED_METRICS,
     grid: VoxelGrid | None = None,
+    number_of_fractions: int | None = None,
 ) -> PlanComparison:
     """Compare two plans by the doses of the same structures.
 
@@ -156,6 +157,8 @@ def compare_plans(
         For every structure.
     grid : VoxelGrid, optional
         For metrics in cm³, if neither dose carries its grid.
+    number_of_fractions : int, optional
+        For goals of EQD2, BED or effect of doses and results; plans have their own.
 
     Returns
     -------
@@ -198,7 +201,16 @@ def compare_plans(
         for metric in chosen
     ]
     wanted = list(goals)
-    tables = [evaluate(np.asarray(dose), organs, wanted, grid=where) for dose in doses]
+    tables = [
+        evaluate(
+            np.asarray(dose),
+            organs,
+            wanted,
+            grid=where,
+            number_of_fractions=getattr(plan, "number_of_fractions", number_of_fractions),
+        )
+        for dose, plan in zip(doses, (first, second), strict=True)
+    ]
     return PlanComparison((called[0], called[1]), tuple(rows), *tables)
 
 

@@ -6,7 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from opentps_brimstone._util.tables import Html, format_table, html_table
 from opentps_brimstone.evaluation.dvh_metric import CUBIC_CENTIMETERS, DVHMetric
 from opentps_brimstone.evaluation.metrics import voxel_volume_cc
 from opentps_brimstone.model.dose import grid_of
+from opentps_brimstone.quantities import checked_quantity, quantity_label, structure_quantity
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
@@ -36,6 +37,10 @@ _GOAL = re.compile(
     r"\s*(?P<structure>\S.*?)\s+(?P<metric>[A-Za-z][\w.%]*)\s*(?P<relation>>=|<=|≥|≤|>|<)\s*"
     r"(?P<value>[-+]?[\w.]*?\d)\s*(?P<unit>cm3|cm³|[A-Za-z%]*)\s*"
 )
+# What a metric is of stands before it, after the structure.
+_OF_QUANTITY = re.compile(
+    r"(?P<structure>.*\S)\s+(?P<quantity>EQD2|BED|effect)(?:Gy)?(?:\(a/b=(?P<alpha_beta>[\d.]+)\))?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,15 @@ class DVHGoal:
     relation : {">=", "<=", ">", "<"}
     value : float
         In the metric's unit.
+    quantity : str
+        What the metric is of, as for `ObjectiveTerm`: dose by default.
+    alpha_beta : float or None
+        In Gy, in place of the structure's.
 
     Raises
     ------
     ValueError
-        If metric or relation is unknown, or the value is not finite.
+        If metric, relation or quantity is unknown, or the value is not finite.
 
     Examples
     --------
@@ -65,12 +74,16 @@ class DVHGoal:
     '<= 300 cc'
     >>> DVHGoal.parse("rectum D2cc < 70").is_met(69.5)
     True
+    >>> DVHGoal.parse("Cord EQD2(a/b=2) D0.03cc <= 50 Gy")
+    DVHGoal('Cord EQD2(a/b=2) D0.03cc <= 50 Gy')
     """
 
     structure: str
     metric: DVHMetric
     relation: str
     value: float
+    quantity: str = "physical_dose"
+    alpha_beta: float | None = None
 
     def __post_init__(self) -> None:
         if not self.structure:
@@ -80,6 +93,11 @@ class DVHGoal:
         object.__setattr__(self, "relation", _SPELLINGS.get(self.relation, self.relation))
         if self.relation not in _RELATIONS:
             raise ValueError(f"relation {self.relation!r} is unknown; it may be {', '.join(_RELATIONS)}")
+        checked_quantity(self.quantity)
+        if self.quantity != "physical_dose" and self.metric.kind in ("CI", "GI"):
+            raise ValueError(f"{self.metric.name} of {self.structure} is of the whole dose; it has no {self.quantity}")
+        if self.alpha_beta is not None and not (math.isfinite(self.alpha_beta) and self.alpha_beta > 0):
+            raise ValueError(f"alpha/beta of the goal of {self.structure} is {self.alpha_beta} Gy; it must be positive")
         if not (math.isfinite(self.value) and self.value >= 0):
             raise ValueError(f"the goal of {self.structure} {self.metric.name} is {self.value}; it must be 0 or more")
 
@@ -91,7 +109,8 @@ class DVHGoal:
         ----------
         text : str
             ``<structure> <metric> <relation> <value> <unit>``, such as ``PTV D95% >= 50 Gy``, ``rectum D2cc < 70 Gy``
-            or ``lung V20Gy ≤ 300 cc``. The unit may be left out; a volume is then in percent.
+            or ``lung V20Gy ≤ 300 cc``. The unit may be left out; a volume is then in percent. Before the metric may
+            stand ``EQD2``, ``BED`` or ``effect``, with an α/β in Gy as in ``EQD2(a/b=2)``, or without.
 
         Returns
         -------
@@ -111,23 +130,71 @@ class DVHGoal:
             if unit == "cc" and metric.kind == "V":
                 metric = DVHMetric(metric.name, volume_unit="cc")
             value = float(match["value"])
+            structure, quantity, alpha_beta = _structure_and_quantity(match["structure"])
         except ValueError as error:
             raise ValueError(f"goal {text!r}: {error}") from None
         if unit and unit != metric.unit:
             wanted = f"in {metric.unit}" if metric.unit else "without a unit"
             raise ValueError(f"goal {text!r}: {metric.name} is {wanted}, not in {match['unit']}")
-        return cls(match["structure"], metric, match["relation"], value)
+        try:
+            return cls(structure, metric, match["relation"], value, quantity, alpha_beta)
+        except ValueError as error:
+            raise ValueError(f"goal {text!r}: {error}") from None
 
     def __str__(self) -> str:
-        return f"{self.structure} {self.metric.name} {self.requirement}"
+        return f"{self.structure} {self.metric_name} {self.requirement}"
 
     def __repr__(self) -> str:
         return f"DVHGoal({str(self)!r})"
 
     @property
+    def metric_name(self) -> str:
+        """Name of the metric, after that of its quantity unless it is dose."""
+        if self.quantity == "physical_dose":
+            return self.metric.name
+        return f"{quantity_label(self.quantity, self.alpha_beta, unit=False)} {self.metric.name}"
+
+    def value_of(
+        self,
+        dose: npt.ArrayLike,
+        structure: Structure,
+        voxel_cc: float | None = None,
+        number_of_fractions: int | None = None,
+    ) -> float:
+        """Value of the metric for a dose.
+
+        Parameters
+        ----------
+        dose : array_like, shape (nx, ny, nz)
+            Gy over all fractions.
+        structure : Structure
+            On the same grid.
+        voxel_cc : float, optional
+            Volume of a voxel, for metrics in cm³.
+        number_of_fractions : int, optional
+            For quantities that depend on it.
+
+        Returns
+        -------
+        float
+            In the metric's unit.
+        """
+        if self.quantity != "physical_dose":
+            if number_of_fractions is None:
+                raise ValueError(f"{self.quantity} depends on the number of fractions; give number_of_fractions=")
+            dose = structure_quantity(dose, structure, self.quantity, number_of_fractions, alpha_beta=self.alpha_beta)
+        return self.metric(dose, structure.share, voxel_cc)
+
+    @property
     def requirement(self) -> str:
         """Relation, value and unit."""
         return f"{self.relation} {self.value:g} {self.metric.unit}".rstrip()
+
+    @property
+    def _quantity_record(self) -> dict[str, Any]:
+        if self.quantity == "physical_dose":
+            return {}
+        return {"quantity": self.quantity, "alpha_beta": self.alpha_beta}
 
     @property
     def is_lower_bound(self) -> bool:
@@ -192,7 +259,7 @@ class GoalTable(Sequence[GoalResult]):
         return [
             (
                 result.goal.structure,
-                result.goal.metric.name,
+                result.goal.metric_name,
                 result.goal.requirement,
                 f"{result.value:.2f} {result.goal.metric.unit}".rstrip(),
                 "yes" if result.met else "NO",
@@ -211,6 +278,7 @@ class GoalTable(Sequence[GoalResult]):
                 "unit": result.goal.metric.unit,
                 "value": result.value,
                 "met": result.met,
+                **result.goal._quantity_record,
             }
             for result in self._results
         ]
@@ -224,6 +292,15 @@ class GoalTable(Sequence[GoalResult]):
 
     def __repr__(self) -> str:
         return f"GoalTable({self.summary})"
+
+
+def _structure_and_quantity(text: str) -> tuple[str, str, float | None]:
+    """Tell the name of a structure from that of a quantity, with its α/β, behind it."""
+    match = _OF_QUANTITY.fullmatch(text)
+    if match is None:
+        return text, "physical_dose", None
+    alpha_beta = match["alpha_beta"]
+    return match["structure"], match["quantity"].lower(), None if alpha_beta is None else float(alpha_beta)
 
 
 def as_goals(goals: Iterable[DVHGoal | str], names: Collection[str] | None = None) -> list[DVHGoal]:
@@ -241,6 +318,8 @@ def evaluate(
     goals: Iterable[DVHGoal | str],
     *,
     grid: VoxelGrid | None = None,
+    number_of_fractions: int | None = None,
+    quantity: str | None = None,
 ) -> GoalTable:
     """Judge a dose by goals.
 
@@ -254,6 +333,11 @@ def evaluate(
         Text is read by `DVHGoal.parse`.
     grid : VoxelGrid, optional
         For goals in cm³; a `DoseArray` carries its own.
+    number_of_fractions : int, optional
+        That the dose is summed over, for goals of EQD2, BED or effect. Dose that was given before is counted in with
+        these for structures that have some, as those of a plan may.
+    quantity : str, optional
+        What goals that do not name a quantity are of; dose by default.
 
     Returns
     -------
@@ -279,13 +363,15 @@ def evaluate(
     where = grid_of(dose, grid)
     voxel_cc = None if where is None else voxel_volume_cc(where)
     asked = as_goals(goals, by_name)
+    if quantity is not None:
+        asked = [replace(goal, quantity=quantity) if goal.quantity == "physical_dose" else goal for goal in asked]
     for goal in asked:
         if goal.metric.needs_voxel_volume and voxel_cc is None:
             raise ValueError(f"goal '{goal}' is in cm³; give grid=, or a DoseArray, which carries its grid")
     results = []
     for goal in asked:
         try:
-            value = goal.metric(dose, by_name[goal.structure].share, voxel_cc)
+            value = goal.value_of(dose, by_name[goal.structure], voxel_cc, number_of_fractions)
         except ValueError as error:
             raise ValueError(f"goal '{goal}': {error}") from None
         results.append(GoalResult(goal, value, goal.is_met(value)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.objectives import DVHLimitTerm, EUDTerm
 from opentps_brimstone.optimization.terms import (
     KLDivergenceTerm,
     MaximumDoseTerm,
@@ -18,7 +20,7 @@ from opentps_brimstone.optimization.terms import (
     ObjectiveTerm,
 )
 
-__all__ = ["VOLUMES", "Cap", "FarAsk", "OrganAsk", "TargetAsk", "capped"]
+__all__ = ["VOLUMES", "Cap", "FarAsk", "OrganAsk", "QuantityAsk", "TargetAsk", "capped"]
 
 # Volume shares at which a DVH is described.
 VOLUMES = np.array([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -33,6 +35,31 @@ class Cap(NamedTuple):
 
     volume: float
     dose_gy: float
+
+
+class QuantityAsk(NamedTuple):
+    """A goal of a quantity whose map from dose differs from voxel to voxel, as with dose given before.
+
+    It cannot be told in doses, so it gets a term of its own on the quantity.
+    """
+
+    goal: DVHGoal
+    volume: float | None
+    """Share of the volume that it leaves out; None: it is for the mean."""
+    limit_gy: float
+    """The goal, with its margin."""
+
+    def term(self, weight: float) -> ObjectiveTerm:
+        """Make a new term to add to a prescription."""
+        on: dict[str, Any] = {"weight": weight, "quantity": self.goal.quantity, "alpha_beta": self.goal.alpha_beta}
+        lower = self.goal.is_lower_bound
+        if self.volume is None:
+            return EUDTerm(self.limit_gy, 1.0, minimum=True, **on) if lower else MeanDoseTerm(self.limit_gy, **on)
+        if self.volume <= _HOTTEST and not lower:
+            return MaximumDoseTerm(self.limit_gy, **on)
+        if self.volume >= 1 - _HOTTEST and lower:
+            return MinimumDoseTerm(self.limit_gy, **on)
+        return DVHLimitTerm(self.limit_gy, self.volume, minimum=lower, **on)
 
 
 @dataclass
@@ -59,6 +86,7 @@ class TargetAsk:
     weight: float
     guard_weight: float
     cold_guards: list[tuple[float, float]]
+    quantity_asks: list[QuantityAsk] = field(default_factory=list)
 
     def terms(self) -> list[ObjectiveTerm]:
         """Make new terms to add to a prescription."""
@@ -66,6 +94,7 @@ class TargetAsk:
             KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight),
             *(MinimumDoseTerm(dose, weight=weight) for dose, weight in self.cold_guards),
             MaximumDoseTerm(self.high_gy, weight=self.guard_weight),
+            *(ask.term(self.guard_weight) for ask in self.quantity_asks),
         ]
 
     def tighten(self, factor: float) -> None:
@@ -114,6 +143,7 @@ class OrganAsk:
     reference_gy: float
     has_goals: bool
     priority: float = 1.0
+    quantity_asks: list[QuantityAsk] = field(default_factory=list)
     doses: FloatArray = field(default_factory=lambda: np.zeros(len(VOLUMES)), repr=False)
 
     def ask_for(self, doses: FloatArray) -> None:
@@ -144,6 +174,7 @@ class OrganAsk:
             terms.append(KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight))
         if (cap := self._hottest_cap_gy) is not None:
             terms.append(MaximumDoseTerm(cap, weight=self.cap_weight))
+        terms += [ask.term(self.guard_weight * self.priority) for ask in self.quantity_asks]
         if self.mean_gy > 0:
             terms.append(MeanDoseTerm(0.0, weight=self.mean_weight * (self.reference_gy / self.mean_gy) ** 2))
         return terms

@@ -18,6 +18,7 @@ from scipy import ndimage
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.evaluation import DVHGoal, as_goals
 from opentps_brimstone.goal_planning.asks import VOLUMES, Cap, FarAsk, OrganAsk, TargetAsk, capped
+from opentps_brimstone.goal_planning.quantity_goals import dvh_cap, in_doses
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.structure import Structure
 
@@ -48,6 +49,7 @@ def prescription_from_goals(
     goals: Iterable[DVHGoal | str],
     grid: VoxelGrid,
     settings: GoalPlannerSettings | None = None,
+    number_of_fractions: int | None = None,
 ) -> list[tuple[Structure, ObjectiveTerm]]:
     """Derive a prescription from goals.
 
@@ -61,6 +63,8 @@ def prescription_from_goals(
     grid : VoxelGrid
         Of the structures.
     settings : GoalPlannerSettings, optional
+    number_of_fractions : int, optional
+        For goals of EQD2, BED or effect.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def prescription_from_goals(
     >>> [(structure.name, type(term).__name__) for structure, term in asked][:3]
     [('PTV', 'KLDivergenceTerm'), ('PTV', 'MinimumDoseTerm'), ('PTV', 'MaximumDoseTerm')]
     """
-    targets, organs = asks_from_goals(structures, goals, grid, settings or GoalPlannerSettings())
+    targets, organs = asks_from_goals(structures, goals, grid, settings or GoalPlannerSettings(), number_of_fractions)
     asks: list[TargetAsk | OrganAsk] = [*targets, *organs]
     return [(ask.structure, term) for ask in asks for term in ask.terms()]
 
@@ -91,6 +95,7 @@ def asks_from_goals(
     goals: Iterable[DVHGoal | str],
     grid: VoxelGrid,
     settings: GoalPlannerSettings,
+    number_of_fractions: int | None = None,
 ) -> tuple[list[TargetAsk], list[OrganAsk]]:
     """Derive the objectives of targets and of other structures, as `prescription_from_goals`."""
     every = list(structures)
@@ -98,8 +103,15 @@ def asks_from_goals(
     if not any(structure.is_target for structure in every):
         names = ", ".join(repr(structure.name) for structure in every)
         raise ValueError(f"none of the structures {names} is a target; set is_target of those to be irradiated")
-    own = {structure.name: [goal for goal in asked if goal.structure == structure.name] for structure in every}
+    own, in_quantities = {}, {}
+    for structure in every:
+        goals_of = [goal for goal in asked if goal.structure == structure.name]
+        own[structure.name], in_quantities[structure.name] = in_doses(
+            structure, goals_of, grid, settings.margin, number_of_fractions
+        )
     targets = [_target(structure, own[structure.name], grid, settings) for structure in every if structure.is_target]
+    for target in targets:
+        target.quantity_asks = in_quantities[target.structure.name]
     _make_room_for_higher_targets(targets, own, grid, settings)
     expected = expected_dose(targets, grid)
     organs = []
@@ -107,6 +119,8 @@ def asks_from_goals(
         if not structure.is_target:
             mean = float(np.average(expected, weights=structure.share))
             organ = _organ(structure, own[structure.name], grid, targets, mean, settings)
+            organ.quantity_asks = in_quantities[structure.name]
+            organ.has_goals = organ.has_goals or bool(organ.quantity_asks)
             organ.ask_for(dose_quantiles(expected, structure.share))
             organs.append(organ)
     return targets, organs
@@ -127,20 +141,8 @@ def _lowest_dose(goal: DVHGoal, structure: Structure, grid: VoxelGrid) -> tuple[
     """Minimum dose of a target by a lower goal, and the volume share excluded from it; None if it is not on dose."""
     if goal.metric.kind in ("Dmin", "Dmean", "Dmax"):
         return goal.value, 0.0 if goal.metric.kind == "Dmin" else _GUARDED_SHARE
-    cap = _cap(goal, structure, grid)
+    cap = dvh_cap(goal, structure, grid)
     return None if cap is None else (cap.dose_gy, 1 - cap.volume)
-
-
-def _cap(goal: DVHGoal, structure: Structure, grid: VoxelGrid) -> Cap | None:
-    """Point of the DVH that a goal bounds; None if it does not bound one."""
-    metric = goal.metric
-    if metric.kind == "Dmax":
-        return Cap(0.0, goal.value)
-    if metric.number is None or metric.kind not in ("D", "V"):
-        return None
-    volume, dose = (metric.number, goal.value) if metric.kind == "D" else (goal.value, metric.number)
-    whole = float(structure.share.sum()) * math.prod(grid.spacing_mm) / 1000 if metric.needs_voxel_volume else 100
-    return Cap(min(volume / whole, 1.0), dose)
 
 
 def _upper_goals(
@@ -148,7 +150,7 @@ def _upper_goals(
 ) -> tuple[list[Cap], float]:
     """Caps and highest mean dose of a structure, inside its goals by the margin."""
     upper = [goal for goal in goals if not goal.is_lower_bound]
-    caps = [cap for goal in upper if (cap := _cap(goal, structure, grid)) is not None]
+    caps = [cap for goal in upper if (cap := dvh_cap(goal, structure, grid)) is not None]
     means = [goal.value for goal in upper if goal.metric.kind == "Dmean"]
     inside = 1 - margin
     return [Cap(cap.volume, cap.dose_gy * inside) for cap in caps], min(means, default=math.inf) * inside

@@ -30,12 +30,16 @@ _INSIDE_GOAL = 0.002
 
 
 def terms_of_dose(
-    structures: Iterable[Structure], dose: npt.ArrayLike, goals: Iterable[DVHGoal] = ()
+    structures: Iterable[Structure],
+    dose: npt.ArrayLike,
+    goals: Iterable[DVHGoal] = (),
+    number_of_fractions: int | None = None,
 ) -> list[tuple[Structure, ObjectiveTerm]]:
     """Make terms for the DVHs of a dose in Gy, and for the goals that it meets.
 
     There is a `KLDivergenceTerm` for each structure with dose, those of targets weighing more, and a `DVHLimitTerm` for
-    each goal for the dose of a percentage of the volume, such as D95; other goals are left to the DVHs.
+    each goal for the dose of a percentage of the volume, such as D95, on the quantity of the goal; other goals are left
+    to the DVHs. Goals of EQD2, BED or effect need the number of fractions.
     """
     values = np.asarray(dose, dtype=np.float64)
     dosed = {structure.name: structure for structure in structures if values[structure.share > 0].max(initial=0.0) > 0}
@@ -47,9 +51,18 @@ def terms_of_dose(
         if goal.structure in dosed:
             structure = dosed[goal.structure]
             volume = _volume(goal)
-            if volume is not None and goal.is_met(goal.metric(values, structure.share)):
+            if volume is None:
+                continue
+            if goal.is_met(goal.value_of(values, structure, number_of_fractions=number_of_fractions)):
                 inside = 1 + _INSIDE_GOAL if goal.is_lower_bound else 1 - _INSIDE_GOAL
-                held = DVHLimitTerm(goal.value * inside, volume, minimum=goal.is_lower_bound, weight=_GOAL_WEIGHT)
+                held = DVHLimitTerm(
+                    goal.value * inside,
+                    volume,
+                    minimum=goal.is_lower_bound,
+                    weight=_GOAL_WEIGHT,
+                    quantity=goal.quantity,
+                    alpha_beta=goal.alpha_beta,
+                )
                 terms.append((structure, held))
     return terms
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
 
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.tables import html_table
-from opentps_brimstone.evaluation import DVHGoal, GoalTable, evaluate
+from opentps_brimstone.evaluation import DVHGoal, GoalResult, GoalTable, evaluate, voxel_volume_cc
 from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
 from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
@@ -245,7 +246,9 @@ class GoalPlanner:
             plan.prepare(targets)
         self._grid = plan.dose_influence.grid
         self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
-        self._targets, self._organs = asks_from_goals(plan.structures, self.goals, self._grid, self.settings)
+        self._targets, self._organs = asks_from_goals(
+            plan.structures, self.goals, self._grid, self.settings, plan.number_of_fractions
+        )
         self._far = far_parts(self._targets, self._organs, self._grid, self.settings)
 
     @property
@@ -403,7 +406,8 @@ class GoalPlanner:
         return _Rank(missed, max(0.0, worst - spare), max(0.0, by_organs - spare), mean)
 
     def _evaluated(self, dose: FloatArray) -> GoalTable:
-        return evaluate(dose, self.plan.structures, self.goals, grid=self._grid)
+        fractions = self.plan.number_of_fractions
+        return evaluate(dose, self.plan.structures, self.goals, grid=self._grid, number_of_fractions=fractions)
 
     def _is_of_target(self, goal: DVHGoal) -> bool:
         return any(target.structure.name == goal.structure for target in self._targets)
@@ -424,12 +428,29 @@ class GoalPlanner:
         highest = [math.inf]
         for result in self._evaluated(dose):
             if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
-                (lowest if result.goal.is_lower_bound else highest).append(result.goal.value / result.value)
+                factor = self._factor_to_meet(result, dose)
+                (lowest if result.goal.is_lower_bound else highest).append(factor)
         raised = max(lowest, default=1.0) * (1 + margin)
         lowered = min(highest) * (1 - margin)
         least = raised * (1 + margin / 2) / (1 + margin)
         factor = raised if raised <= lowered else max(math.sqrt(raised * lowered), least)
         return min(factor, _HIGHEST_FACTOR)
+
+    def _factor_to_meet(self, result: GoalResult, dose: FloatArray) -> float:
+        """Factor of the dose that brings a metric in Gy to its goal; only dose itself is in proportion to it."""
+        goal = result.goal
+        factor = goal.value / result.value
+        if goal.quantity == "physical_dose":
+            return factor
+
+        def too_much(trial: float) -> float:
+            structure, fractions = self.plan.structures[goal.structure], self.plan.number_of_fractions
+            return goal.value_of(trial * dose, structure, voxel_volume_cc(self._grid), fractions) - goal.value
+
+        low, high = min(1.0, factor) / 2, max(1.0, factor) * 2
+        if too_much(low) >= 0 or too_much(high) <= 0:  # met, or missed, by what was given before
+            return factor
+        return float(brentq(too_much, low, high, xtol=1e-6))
 
     def _violation(self, goal: DVHGoal, value: float) -> float:
         """Relative distance of a value from a goal with its margin; 0 if it meets both."""

@@ -290,7 +290,10 @@ class Session:
         wanted = self.request.parsed_goals()
         if self.planned is None or not wanted:
             return None
-        return evaluate(self.planned.result.dose, list(self.planned.plan.structures.values()), wanted)
+        plan = self.planned.plan
+        structures = list(plan.structures.values())
+        fractions = plan.number_of_fractions
+        return evaluate(self.planned.result.dose, structures, wanted, number_of_fractions=fractions)
 
     def costs(self) -> dict[str, float]:
         """Tell what each structure's objectives cost in the plan there is.

@@ -637,6 +637,7 @@ class Plan:
         recovery: float = 0.0,
         *,
         structures: Iterable[Structure | str] | None = None,
+        accept: str | Iterable[str] = (),
     ) -> None:
         """Tell what was given before, to be counted in with every quantity but dose itself.
 
@@ -653,6 +654,8 @@ class Plan:
             Share of its effect that the tissue has recovered from since, in [0, 1].
         structures : iterable of Structure or str, optional
             For which this holds, in place of what was set for all. Default: all, and the tissue between them.
+        accept : str or iterable of str
+            Contradictions between the file and the plan's series that do not matter, as for `Series.from_dicom`.
 
         Raises
         ------
@@ -673,7 +676,7 @@ class Plan:
         """
         from opentps_brimstone.quantities.of_plan import previous_course
 
-        course = previous_course(self, dose, number_of_fractions, recovery)
+        course = previous_course(self, dose, number_of_fractions, recovery, accept)
         if structures is None:
             self._previous = course
             chosen = list(self.structures)

@@ -63,11 +63,13 @@ class PreviousCourse:
         self._last: tuple[VoxelGrid, FloatArray] | None = None
 
     def __repr__(self) -> str:
-        recovered = f", {self.recovery:.0%} recovered" if self.recovery else ""
-        return (
-            f"PreviousCourse(up to {self._dose.max():.1f} Gy in {self.number_of_fractions} fractions{recovered}, "
-            f"{self.grid.description})"
-        )
+        return f"PreviousCourse({self.description}; {self.grid.description})"
+
+    @property
+    def description(self) -> str:
+        """Highest dose, fractions and recovery, for people."""
+        recovered = f", of whose effect {self.recovery:.0%} has recovered" if self.recovery else ""
+        return f"up to {self._dose.max():.1f} Gy in {self.number_of_fractions} fractions before{recovered}"
 
     def dose_on(self, grid: VoxelGrid) -> FloatArray:
         """Interpolate the dose between its voxels for the centers of another grid's; 0 beyond half a voxel outside.

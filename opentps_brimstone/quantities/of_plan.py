@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from opentps_brimstone.quantities.of_structure import structure_quantity
 if TYPE_CHECKING:
     from opentps_brimstone.model.series import Series
 
-__all__ = ["plan_quantity", "previous_course"]
+__all__ = ["painted_quantity", "plan_quantity", "previous_course"]
 
 _ELSEWHERE_GY = 3.0  # α/β of late-responding tissue
 
@@ -27,23 +28,47 @@ def plan_quantity(
     plan: Plan, dose: FloatArray, quantity: str, *, alpha_beta: Any = None, with_previous: bool = True
 ) -> FloatArray:
     """Quantity of a dose in every voxel of a plan's grid, as `Plan.get_dose` gives it."""
+    elsewhere = Structure("the whole grid", np.ones(plan.grid.shape), grid=plan.grid)
+    elsewhere.previous_dose = plan.previous_dose
     options: dict[str, Any] = {"alpha_beta": alpha_beta, "with_previous": with_previous}
-    everywhere = Structure("the whole grid", np.ones(plan.grid.shape), grid=plan.grid)
-    everywhere.previous_dose = plan.previous_dose
-    if alpha_beta is None:
-        everywhere.alpha_beta = _ELSEWHERE_GY
-    alphas = [structure.alpha for structure in plan.structures if structure.alpha is not None]
-    everywhere.alpha = alphas[0] if alphas else None
-    found = structure_quantity(dose, everywhere, quantity, plan.number_of_fractions, **options)
-    # The smallest structure around a voxel tells its tissue.
-    for structure in sorted(plan.structures, key=lambda each: -float(each.share.sum())):
+    return painted_quantity(dose, plan.structures, elsewhere, quantity, plan.number_of_fractions, **options)
+
+
+def painted_quantity(
+    dose: FloatArray,
+    structures: Iterable[Structure],
+    elsewhere: Structure,
+    quantity: str,
+    number_of_fractions: int,
+    *,
+    alpha_beta: Any = None,
+    with_previous: bool = True,
+) -> FloatArray:
+    """Quantity of a dose in every voxel, of which the smallest structure around it tells the tissue.
+
+    Where there is none it is `elsewhere`, a structure of all voxels, with 3 Gy unless it has an α/β.
+    """
+    options: dict[str, Any] = {"alpha_beta": alpha_beta, "with_previous": with_previous}
+    every = [structure for structure in structures if structure.is_on_grid]
+    if alpha_beta is None and elsewhere.alpha_beta is None:
+        elsewhere.alpha_beta = _ELSEWHERE_GY
+    alphas = [structure.alpha for structure in every if structure.alpha is not None]
+    elsewhere.alpha = alphas[0] if alphas else None
+    found = structure_quantity(dose, elsewhere, quantity, number_of_fractions, **options)
+    for structure in sorted(every, key=lambda each: -float(each.share.sum())):
         inside = structure.share > 0
-        own = structure_quantity(dose, structure, quantity, plan.number_of_fractions, **options)
+        own = structure_quantity(dose, structure, quantity, number_of_fractions, **options)
         found[inside] = own[inside]
     return found
 
 
-def previous_course(plan: Plan, dose: Any, number_of_fractions: int | None, recovery: float) -> PreviousCourse | None:
+def previous_course(
+    plan: Plan,
+    dose: Any,
+    number_of_fractions: int | None,
+    recovery: float,
+    accept: str | Iterable[str] = (),
+) -> PreviousCourse | None:
     """Read and check what `Plan.set_previous_dose` is given."""
     if dose is None:
         return None
@@ -53,7 +78,7 @@ def previous_course(plan: Plan, dose: Any, number_of_fractions: int | None, reco
         number_of_fractions = dose.number_of_fractions if number_of_fractions is None else number_of_fractions
         found = dose.get_dose()
     elif isinstance(dose, str | os.PathLike):
-        found, source = _read(Path(dose), plan.series), str(dose)
+        found, source = _read(Path(dose), plan.series, accept), str(dose)
     elif isinstance(dose, DoseArray) and dose.grid is not None:
         found = dose
     else:
@@ -72,10 +97,10 @@ def previous_course(plan: Plan, dose: Any, number_of_fractions: int | None, reco
     return course
 
 
-def _read(path: Path, series: Series | None) -> DoseArray:
+def _read(path: Path, series: Series | None, accept: str | Iterable[str]) -> DoseArray:
     from opentps_brimstone.dicom.rt_dose_reader import physical_dose_from_dataset
 
-    return physical_dose_from_dataset(path, series=series)
+    return physical_dose_from_dataset(path, series=series, accept=accept)
 
 
 def _frame_of(series: Series | None) -> str | None:

@@ -143,7 +143,7 @@ def structure_quantity(
     return doses
 
 
-def quantity_label(quantity: str, alpha_beta: Any = None) -> str:
+def quantity_label(quantity: str, alpha_beta: Any = None, *, unit: bool = True) -> str:
     """Name a quantity for people, after TG-263.
 
     Examples
@@ -153,7 +153,7 @@ def quantity_label(quantity: str, alpha_beta: Any = None) -> str:
     """
     if quantity == "physical_dose":
         return "dose"
-    label = f"{_LABELS[quantity]}Gy" if quantity in _LABELS else quantity
+    label = f"{_LABELS[quantity]}{'Gy' if unit else ''}" if quantity in _LABELS else quantity
     return label if alpha_beta is None or np.ndim(alpha_beta) else f"{label}(a/b={float(alpha_beta):g})"
 
 
@@ -191,6 +191,13 @@ def _previous(structure: Structure) -> PreviousDose | None:
     course = structure.previous_dose
     if course is None:
         return None
-    assert structure.grid is not None
-    before = course.dose_on(structure.grid)[structure.share > 0]
+    grid = structure.grid
+    if grid is None and course.grid.shape == structure.share.shape:
+        grid = course.grid
+    if grid is None:
+        raise ValueError(
+            f"the structure {structure.name!r} does not say where its voxels are, so its previous dose cannot be "
+            "found: make it with grid=VoxelGrid(...)"
+        )
+    before = course.dose_on(grid)[structure.share > 0]
     return PreviousDose(before, course.number_of_fractions, course.recovery)

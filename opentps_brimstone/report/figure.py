@@ -10,7 +10,8 @@ import numpy as np
 
 from opentps_brimstone import visualization
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
-from opentps_brimstone.report.plan_report import STATISTICS
+from opentps_brimstone.report.plan_report import EQD2_COLUMNS, STATISTICS
+from opentps_brimstone.visualization.plots import structure_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from opentps_brimstone.report.plan_report import PlanReport
 
-__all__ = ["draw_planes", "report_figure"]
+__all__ = ["draw_eqd2_dvh", "draw_planes", "report_figure"]
 
 _WIDTH_INCHES = 17.0
 _DOTS_PER_INCH = 130
@@ -37,13 +38,17 @@ def report_figure(report: PlanReport) -> Figure:
     captions = _captions(report)
     head_height = 0.5 + 0.2 * len(lines)
     map_height = 2.6 + 0.32 * max(caption.count("\n") for caption in captions)
-    heights = [head_height, 4.3, 4.1, 1.75, map_height * map_rows]
+    eqd2_heights = [4.3, 4.1] if report.has_previous_dose else []
+    heights = [head_height, 4.3, 4.1, *eqd2_heights, 1.75, map_height * map_rows]
     figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
     pages: Any = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0.02)
-    head, planes, graphs, tables, maps = pages
+    head, planes, graphs, *eqd2, tables, maps = pages
     _draw_head(head, report, lines, head_height)
     draw_planes(planes, report)
     _draw_graphs(graphs, report)
+    if report.has_previous_dose:
+        draw_planes(eqd2[0], report, cumulative_eqd2=True)
+        _draw_eqd2(eqd2[1], report)
     _draw_tables(tables, report)
     _draw_maps(maps, report, captions, map_rows)
     return figure
@@ -73,21 +78,24 @@ def _draw_head(page: SubFigure, report: PlanReport, lines: Sequence[str], height
     page.text(0.012, 1 - 0.5 / height, "\n".join(lines), fontsize=10.5, va="top", color="0.25")
 
 
-def draw_planes(page: Figure | SubFigure, report: PlanReport) -> None:
+def draw_planes(page: Figure | SubFigure, report: PlanReport, *, cumulative_eqd2: bool = False) -> None:
     """Draw the dose on three planes through the isocenter, and its legend.
 
     Parameters
     ----------
     page : matplotlib Figure or SubFigure
     report : PlanReport
+    cumulative_eqd2 : bool
+        Draw the EQD2 of this course and what was given before, in place of dose.
     """
+    shown = report.cumulative_eqd2() if cumulative_eqd2 else report.dose
     body = np.argwhere(np.asarray(report.ct_hu) > np.min(report.ct_hu))
     size = np.ptp(body, axis=0) * report.grid.spacing_mm + 2 * _MARGIN_AROUND_BODY_MM if len(body) else np.ones(3)
     widths = [float(size[lying.across] / size[lying.up]) for lying in visualization.PLANES.values()]
     axes = page.subplots(1, 4, width_ratios=[*widths, 0.35])
     for ax, (plane, lying) in zip(axes[:3], visualization.PLANES.items(), strict=True):
         visualization.plot_dose_wash(
-            report.dose,
+            shown,
             report.ct_hu,
             report.grid,
             report.structures,
@@ -97,7 +105,33 @@ def draw_planes(page: Figure | SubFigure, report: PlanReport) -> None:
             crop_mm=_MARGIN_AROUND_BODY_MM,
             ax=ax,
         )
+        if cumulative_eqd2:
+            ax.set_title(f"cumulative EQD2: {ax.get_title()}")
     visualization.plot_isodose_legend(report.prescription_gy, ax=axes[3])
+
+
+def draw_eqd2_dvh(ax: Axes, report: PlanReport) -> None:
+    """Draw the DVHs of cumulative EQD2, and those of this course alone dotted.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    report : PlanReport
+    """
+    colors = structure_colors(report.structures)
+    both = report.eqd2_dvhs()
+    visualization.plot_dvh_curves(both, colors, highest_gy=max(float(axis[-1]) for axis, _ in both.values()), ax=ax)
+    for name, (axis, volume) in report.eqd2_dvhs(before=False).items():
+        ax.plot(axis, 100 * volume, color=colors[name], linewidth=1.2, linestyle="dotted")
+    ax.set_xlabel("EQD2 (Gy): both courses, and dotted this one alone")
+    ax.set_title("cumulative EQD2")
+
+
+def _draw_eqd2(page: SubFigure, report: PlanReport) -> None:
+    dvh, table = page.subplots(1, 2, width_ratios=[1.2, 1.35])
+    draw_eqd2_dvh(dvh, report)
+    rows = report.eqd2_rows()
+    _draw_table(table, "EQD2 (Gy)", EQD2_COLUMNS, rows, ["white"] * len(rows))
 
 
 def _draw_graphs(page: SubFigure, report: PlanReport) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,6 +60,8 @@ def _write_columns(report: PlanReport, path: Path) -> None:
 def save_dvhs(report: PlanReport, path: Path) -> None:
     """Write the DVHs as JSON: a dose axis, and for each structure its volume and percentages of it.
 
+    With dose given before, so are those of EQD2: of both courses, and of this one alone.
+
     Parameters
     ----------
     report : PlanReport
@@ -76,5 +78,10 @@ def save_dvhs(report: PlanReport, path: Path) -> None:
         }
         for structure in report.structures
     }
-    document = {"dose_gy": np.round(axis, 4).tolist(), "structures": structures}
+    document: dict[str, Any] = {"dose_gy": np.round(axis, 4).tolist(), "structures": structures}
+    if report.has_previous_dose:
+        for key, before in (("cumulative_percent", True), ("this_course_percent", False)):
+            for name, (eqd2, volume) in report.eqd2_dvhs(before=before).items():
+                entry = document.setdefault("eqd2", {"eqd2_gy": np.round(eqd2, 4).tolist(), "structures": {}})
+                entry["structures"].setdefault(name, {})[key] = np.round(100 * volume, 4).tolist()
     path.write_text(json.dumps(document) + "\n", encoding="utf-8")

@@ -13,8 +13,8 @@ from opentps_brimstone import __version__, visualization
 from opentps_brimstone._util.versions import installed_versions
 from opentps_brimstone.evaluation import voxel_volume_cc
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
-from opentps_brimstone.report.figure import draw_planes
-from opentps_brimstone.report.plan_report import STATISTICS
+from opentps_brimstone.report.figure import draw_eqd2_dvh, draw_planes
+from opentps_brimstone.report.plan_report import EQD2_COLUMNS, STATISTICS
 from opentps_brimstone.visualization.plots import structure_colors
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ def html_report(report: PlanReport, asked: PrescriptionFile, patient: Mapping[st
         goal_table=_goal_table(report),
         statistics_table=_statistics_table(report),
         dvh=_dvh(report),
+        eqd2_table=_eqd2_table(report),
+        eqd2_dvh=_eqd2_dvh(report),
+        eqd2_planes=_eqd2_planes(report),
         planes=_planes(report),
         colors=structure_colors(report.structures),
         beam_table=_beam_table(report, asked),
@@ -182,7 +185,7 @@ def _goal_table(report: PlanReport) -> _Table:
         values = [f"{value:.2f} {goal.metric.unit}".rstrip() for value in (best.value, each.value)]
         relation = goal.requirement.replace(">=", "≥").replace("<=", "≤")
         mark = "✓ met" if each.met else "✗ MISSED"
-        rows.append((goal.structure, goal.metric.name, relation, *values, mark))
+        rows.append((goal.structure, goal.metric_name, relation, *values, mark))
         fills.append(PASS_COLOR if each.met else FAIL_COLOR)
     return _Table(columns, rows, fills)
 
@@ -194,6 +197,10 @@ def _statistics_table(report: PlanReport) -> _Table:
         volume = f"{structure.share.sum() * voxel_cc:.1f}"
         rows.append((name, "target" if structure.is_target else "", volume, *doses))
     return _Table(("structure", "", "volume (cm³)", *STATISTICS.values()), rows)
+
+
+def _eqd2_table(report: PlanReport) -> _Table | None:
+    return _Table(EQD2_COLUMNS, report.eqd2_rows(digits=2)) if report.has_previous_dose else None
 
 
 def _beam_table(report: PlanReport, asked: PrescriptionFile) -> _Table:
@@ -260,6 +267,24 @@ def _dvh(report: PlanReport) -> str:
     visualization.plot_dvh(report.dose, report.structures, targets=report.target_dvhs, ax=ax)
     ax.set_title("")
     return _data_uri(figure, "svg")
+
+
+def _eqd2_dvh(report: PlanReport) -> str:
+    if not report.has_previous_dose:
+        return ""
+    figure = _figure(10.5, 5.2)
+    ax = figure.subplots()
+    draw_eqd2_dvh(ax, report)
+    ax.set_title("")
+    return _data_uri(figure, "svg")
+
+
+def _eqd2_planes(report: PlanReport) -> str:
+    if not report.has_previous_dose:
+        return ""
+    figure = _figure(15.5, 4.9)
+    draw_planes(figure, report, cumulative_eqd2=True)
+    return _data_uri(figure)
 
 
 def _convergence(report: PlanReport) -> str:

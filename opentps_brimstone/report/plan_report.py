@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.evaluation import GoalTable, cumulative_dvh, dose_statistics, format_table
+from opentps_brimstone.evaluation import (
+    GoalTable,
+    cumulative_dvh,
+    dose_at_volume,
+    dose_statistics,
+    format_table,
+    maximum_dose,
+    mean_dose,
+)
 from opentps_brimstone.integration.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
+from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.terms import KLDivergenceTerm
+from opentps_brimstone.quantities import structure_quantity, suggest_alpha_beta
+from opentps_brimstone.quantities.of_plan import painted_quantity
 
 if TYPE_CHECKING:
     from opentps_brimstone.engine.monitor_units import Calibration
@@ -19,12 +30,14 @@ if TYPE_CHECKING:
     from opentps_brimstone.integration.deliverable import DeliverablePlan
     from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
-    from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.model.previous_course import PreviousCourse
     from opentps_brimstone.optimization.result import OptimizationResult
     from opentps_brimstone.optimization.terms import ObjectiveTerm
     from opentps_brimstone.sequencing import SequencedBeam
 
-__all__ = ["STATISTICS", "PlanReport"]
+__all__ = ["EQD2_COLUMNS", "STATISTICS", "PlanReport"]
+
+_BOTH = ("both: mean", "D2", "max")
 
 STATISTICS = {
     "minimum": "min",
@@ -37,6 +50,9 @@ STATISTICS = {
     "d2": "D2",
 }
 """Attributes of `DoseStatistics` that reports show, and their column names."""
+
+EQD2_COLUMNS = ("structure", "a/b", "before: mean", "D2", "max", "this course: mean", "D2", "max", *_BOTH)
+"""Columns of `PlanReport.eqd2_rows`, in Gy of EQD2."""
 
 _DVH_STEP_GY = 0.1
 
@@ -123,7 +139,11 @@ class PlanReport:
     @property
     def target_dvhs(self) -> dict[str, FloatArray]:
         """Target DVH points (Gy, volume share) of the structures that have any."""
-        return {name: term.dvh for name, term in self.objectives if isinstance(term, KLDivergenceTerm)}
+        return {
+            name: term.dvh
+            for name, term in self.objectives
+            if isinstance(term, KLDivergenceTerm) and term.quantity == "physical_dose"
+        }
 
     @property
     def machine_beams(self) -> dict[int, SequencedBeam]:
@@ -260,7 +280,110 @@ class PlanReport:
         """
         goals = [format_table(*self.goal_rows())] if len(self.goals) else []
         statistics = format_table(("structure", *STATISTICS.values()), self.statistics_rows())
-        return [*goals, f"Dose statistics (Gy)\n\n{statistics}"]
+        tables = [*goals, f"Dose statistics (Gy)\n\n{statistics}"]
+        if self.has_previous_dose:
+            before = "\n".join(self.previous_facts)
+            tables.append(f"EQD2 (Gy)\n\n{before}\n\n{format_table(EQD2_COLUMNS, self.eqd2_rows())}")
+        return tables
+
+    # ------------------------------------------------------------------------------------- what was given before
+
+    @property
+    def has_previous_dose(self) -> bool:
+        """Whether any structure was given dose before."""
+        return any(structure.previous_dose is not None for structure in self.structures)
+
+    @property
+    def previous_facts(self) -> list[str]:
+        """Sentences on what was given before, and how it counts."""
+        courses: dict[int, tuple[PreviousCourse, list[str]]] = {}
+        for structure in self.structures:
+            course = structure.previous_dose
+            if course is not None:
+                courses.setdefault(id(course), (course, []))[1].append(structure.name)
+        return [f"{', '.join(names)}: {course.description}." for course, names in courses.values()]
+
+    def eqd2(self, structure: Structure, *, before: bool = True, now: bool = True) -> FloatArray:
+        """EQD2 of the final dose in a structure, of what was given before, or of both.
+
+        Parameters
+        ----------
+        structure : Structure
+            One of the report's.
+        before, now : bool
+            Which courses count.
+
+        Returns
+        -------
+        ndarray, shape (nx, ny, nz)
+            Gy; outside the structure it has no meaning.
+        """
+        dose = self.dose if now else np.zeros(self.grid.shape)
+        return structure_quantity(dose, structure, "eqd2", self.number_of_fractions, with_previous=before)
+
+    def eqd2_rows(self, digits: int = 1) -> list[list[str]]:
+        """Lay out EQD2 under `EQD2_COLUMNS`: before, in this course, and of both.
+
+        Parameters
+        ----------
+        digits : int
+            After the decimal point.
+
+        Returns
+        -------
+        list of list of str
+            A row for each structure.
+        """
+        rows = []
+        for structure in self.structures:
+            values = [
+                self.eqd2(structure, before=before, now=now)
+                for before, now in ((True, False), (False, True), (True, True))
+            ]
+            numbers = [
+                metric(each, structure.share) for each in values for metric in (mean_dose, _near_maximum, maximum_dose)
+            ]
+            rows.append([structure.name, _ratio(structure), *(f"{number:.{digits}f}" for number in numbers)])
+        return rows
+
+    def eqd2_dvhs(self, *, before: bool = True) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Compute the DVHs of EQD2.
+
+        Parameters
+        ----------
+        before : bool
+            Whether dose given before counts.
+
+        Returns
+        -------
+        dict of str to (ndarray, ndarray), each of shape (n,)
+            EQD2 in Gy and volume share that gets at least this much, by the name of the structure.
+        """
+        values = {structure.name: self.eqd2(structure) for structure in self.structures}
+        highest = max(float(values[s.name][s.share > 0].max()) for s in self.structures)
+        axis = np.arange(0.0, highest + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
+        return {
+            structure.name: (
+                axis,
+                cumulative_dvh(
+                    values[structure.name] if before else self.eqd2(structure, before=False), structure.share, axis
+                ),
+            )
+            for structure in self.structures
+        }
+
+    def cumulative_eqd2(self) -> FloatArray:
+        """EQD2 of both courses in every voxel, each with the α/β of the smallest structure around it, or 3 Gy.
+
+        Returns
+        -------
+        ndarray, shape (nx, ny, nz)
+            Gy.
+        """
+        elsewhere = Structure("the whole grid", np.ones(self.grid.shape), grid=self.grid)
+        courses = [structure.previous_dose for structure in self.structures if structure.previous_dose is not None]
+        elsewhere.previous_dose = max(courses, key=courses.count, default=None)
+        return painted_quantity(self.dose, self.structures, elsewhere, "eqd2", self.number_of_fractions)
 
     def dvhs(self) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Compute the cumulative DVHs of all structures on one axis.
@@ -274,6 +397,18 @@ class PlanReport:
         """
         axis = np.arange(0.0, float(np.max(self.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
         return axis, {each.name: 100 * cumulative_dvh(self.dose, each.share, axis) for each in self.structures}
+
+
+def _near_maximum(values: FloatArray, share: FloatArray) -> float:
+    return dose_at_volume(values, share, 2)
+
+
+def _ratio(structure: Structure) -> str:
+    """α/β of a structure for people."""
+    own = structure.alpha_beta
+    if own is None:
+        own = suggest_alpha_beta(structure.name, is_target=structure.is_target).value_gy
+    return "per voxel" if np.ndim(own) else f"{float(own):g}"
 
 
 def _verdict(good: bool) -> str:

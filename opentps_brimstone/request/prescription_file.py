@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentps_brimstone._util.errors import BrimstoneError
@@ -26,6 +27,8 @@ __all__ = [
     "MachineRequest",
     "PrescriptionFile",
     "PrescriptionFileError",
+    "PreviousDoseRequest",
+    "TissueRequest",
     "complaint",
     "line_of",
 ]
@@ -46,6 +49,23 @@ class BeamRequest(NamedTuple):
     collimator_angle: float
     isocenter_mm: tuple[float, float, float] | None
     name: str | None
+
+
+class PreviousDoseRequest(NamedTuple):
+    """Dose of an earlier course, in an RT Dose file; for all structures if none is named."""
+
+    file: str
+    fractions: int
+    recovery: float
+    structures: tuple[str, ...] | None
+
+
+class TissueRequest(NamedTuple):
+    """Radiosensitivity of a structure: α/β in Gy, and α in 1/Gy if it is known."""
+
+    structure: str
+    alpha_beta: float
+    alpha: float | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,8 @@ class PrescriptionFile:
     optimizer: OptimizerSettings
     planner: GoalPlannerSettings
     lines: Mapping[KeyPath, int] = field(repr=False, default_factory=dict)
+    previous_doses: tuple[PreviousDoseRequest, ...] = ()
+    tissues: tuple[TissueRequest, ...] = ()
 
     @property
     def prescription_gy(self) -> float:
@@ -140,10 +162,16 @@ class PrescriptionFile:
             if each.name not in ("source", "text", "lines", "goals", "terms", "beams")
         }
         plain |= {name: dataclasses.asdict(plain[name]) for name in ("machine", "optimizer", "planner")}
+        for name in ("previous_doses", "tissues"):
+            plain[name] = [each._asdict() for each in getattr(self, name)]
         plain["beams"] = [beam._asdict() for beam in self.beams]
         plain["goals"] = [str(goal) for goal in self.goals]
         plain["terms"] = [f"{name}: {term!r}" for name, term in self.terms]
         return plain
+
+    def previous_dose_file(self, number: int) -> Path:
+        """Find the file of an earlier course; a relative path is seen from the folder of the prescription."""
+        return Path(self.source).parent / self.previous_doses[number].file
 
     def problem(self, path: KeyPath, message: object) -> PrescriptionFileError:
         """Make an error that names the file, the line and the key."""
@@ -181,6 +209,18 @@ class PrescriptionFile:
         terms = [
             (spelled(name, ("terms", number, "structure")), term) for number, (name, term) in enumerate(self.terms)
         ]
+        previous = [
+            each
+            if each.structures is None
+            else each._replace(
+                structures=tuple(spelled(name, ("previous_dose", number, "structures")) for name in each.structures)
+            )
+            for number, each in enumerate(self.previous_doses)
+        ]
+        tissues = [
+            each._replace(structure=spelled(each.structure, ("tissue", number, "structure")))
+            for number, each in enumerate(self.tissues)
+        ]
         leave_out = [spelled(name, ("plan", "leave_out", number)) for number, name in enumerate(self.leave_out)]
         used = {*targets, *(goal.structure for goal in goals), *(name for name, _ in terms)}
         for number, name in enumerate(leave_out):
@@ -194,7 +234,13 @@ class PrescriptionFile:
         if complaints:
             raise PrescriptionFileError("\n".join(complaints))
         return dataclasses.replace(
-            self, targets=targets, goals=tuple(goals), terms=tuple(terms), leave_out=tuple(leave_out)
+            self,
+            targets=targets,
+            goals=tuple(goals),
+            terms=tuple(terms),
+            leave_out=tuple(leave_out),
+            previous_doses=tuple(previous),
+            tissues=tuple(tissues),
         )
 
     def _doses_asked(

@@ -23,6 +23,8 @@ from opentps_brimstone.request.prescription_file import (
     MachineRequest,
     PrescriptionFile,
     PrescriptionFileError,
+    PreviousDoseRequest,
+    TissueRequest,
     complaint,
     line_of,
 )
@@ -115,6 +117,7 @@ class _Reader:
         tables = {name: self._table(data.get(name, {}), (name,), SCHEMA[name]) for name in SCHEMA if name not in LISTS}
         beams = [BeamRequest(**beam) for beam in self._tables(data, "beams", required=True)]
         targets = self._targets(data)
+        previous, tissues = self._tables(data, "previous_dose"), self._tables(data, "tissue")
         goals = self._listed(tables["prescription"], ("prescription", "goals"), dvh_goal)
         leave_out = self._listed(tables["plan"], ("plan", "leave_out"), nonempty_text)
         accept = self._listed(tables["input"], ("input", "accept"), choice(*IDENTITIES))
@@ -142,6 +145,8 @@ class _Reader:
             machine=machine,
             optimizer=optimizer,
             planner=planner,
+            previous_doses=tuple(PreviousDoseRequest(**each) for each in previous),
+            tissues=tuple(TissueRequest(**each) for each in tissues),
         )
 
     def _table(self, data: Any, path: KeyPath, schema: Mapping[str, Entry]) -> dict[str, Any]:

@@ -72,6 +72,17 @@ SCHEMA: dict[str, dict[str, Entry]] = {
         "structure": Entry(values.nonempty_text, REQUIRED),
         "dose_gy": Entry(values.number(above=0, unit="Gy over all fractions"), REQUIRED),
     },
+    "previous_dose": {
+        "file": Entry(values.nonempty_text, REQUIRED),
+        "fractions": Entry(values.number(1, 200, whole=True), REQUIRED),
+        "recovery": Entry(values.number(0, 1), 0.0),
+        "structures": Entry(values.texts),
+    },
+    "tissue": {
+        "structure": Entry(values.nonempty_text, REQUIRED),
+        "alpha_beta": Entry(values.number(above=0, unit="Gy"), REQUIRED),
+        "alpha": Entry(values.number(above=0, unit="1/Gy")),
+    },
     "prescription": {"goals": Entry(lambda value: value, ())},
     "terms": {"structure": Entry(values.nonempty_text, REQUIRED), "kind": Entry(values.nonempty_text, REQUIRED)},
     "machine": {
@@ -101,9 +112,13 @@ SCHEMA: dict[str, dict[str, Entry]] = {
         each.name: Entry(values.like(each.default), each.default) for each in dataclasses.fields(GoalPlannerSettings)
     },
 }
-LISTS = ("beams", "targets", "terms")
-_WEIGHT = {"weight": Entry(values.number(above=0))}
-_LIMIT = {"limit_gy": Entry(_DOSE, REQUIRED), **_WEIGHT}
+LISTS = ("beams", "targets", "terms", "previous_dose", "tissue")
+_COMMON = {
+    "weight": Entry(values.number(above=0)),
+    "quantity": Entry(values.choice("physical_dose", "bed", "eqd2", "effect")),
+    "alpha_beta": Entry(values.number(above=0, unit="Gy")),
+}
+_LIMIT = {"limit_gy": Entry(_DOSE, REQUIRED), **_COMMON}
 TERMS: dict[str, tuple[Callable[..., ObjectiveTerm], dict[str, Entry]]] = {
     "kl": (
         KLDivergenceTerm,
@@ -112,13 +127,13 @@ TERMS: dict[str, tuple[Callable[..., ObjectiveTerm], dict[str, Entry]]] = {
             "dose_range": Entry(values.several(2, _DOSE, "two doses [low, high] in Gy")),
             "volume_fraction": Entry(values.number(0, 1)),
             "direction": Entry(values.choice(*DIRECTIONS)),
-            **_WEIGHT,
+            **_COMMON,
         },
     ),
     "maximum-dose": (MaximumDoseTerm, _LIMIT),
     "minimum-dose": (MinimumDoseTerm, _LIMIT),
     "mean-dose": (MeanDoseTerm, _LIMIT),
-    "squared-deviation": (SquaredDeviationTerm, {"dose_gy": Entry(_DOSE, REQUIRED), **_WEIGHT}),
+    "squared-deviation": (SquaredDeviationTerm, {"dose_gy": Entry(_DOSE, REQUIRED), **_COMMON}),
     "eud": (EUDTerm, {"a": Entry(values.number(), REQUIRED), "minimum": Entry(values.truth), **_LIMIT}),
     "dvh-limit": (
         DVHLimitTerm,
@@ -126,10 +141,10 @@ TERMS: dict[str, tuple[Callable[..., ObjectiveTerm], dict[str, Entry]]] = {
             "dose_gy": Entry(_DOSE, REQUIRED),
             "volume": Entry(values.number(0, 1), REQUIRED),
             "minimum": Entry(values.truth),
-            **_WEIGHT,
+            **_COMMON,
         },
     ),
-    "homogeneity": (HomogeneityTerm, _WEIGHT),
+    "homogeneity": (HomogeneityTerm, _COMMON),
 }
 
 

@@ -106,6 +106,14 @@ def several(count: int, each: Check, what: str) -> Check:
     return check
 
 
+def texts(value: Any) -> tuple[str, ...]:
+    """Return a list of texts that are not blank."""
+    if not isinstance(value, list) or not value:
+        found = "this is empty" if value == [] else described(value)
+        raise ValueError(f"{found}; it must be a list of texts in quotes")
+    return tuple(nonempty_text(item) for item in value)
+
+
 def grid_spacing(value: Any) -> Any:
     """Return a voxel spacing: a number of mm, or three."""
     size = number(above=0, unit="mm")

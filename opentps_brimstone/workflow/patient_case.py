@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import warnings
@@ -23,6 +24,7 @@ from opentps_brimstone.model.beam import beamlets_on_target
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.prescription import Prescription
 from opentps_brimstone.request.prescription_file import MATCHED, PrescriptionFile
 from opentps_brimstone.request.reader import read_prescription
 from opentps_brimstone.sequencing import MLC, get_mlc, sequence_beam
@@ -41,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 # Structures without goals or terms are planned with if they fill some voxel outside the targets to this share.
 _INSIDE = 0.5
+_OUTSIDE = " outside targets"
 
 
 def plan_folder(
@@ -178,6 +181,7 @@ def patient_case(
             references.pop("structure_set")
         asked = _with_margin(asked.for_structures(series.structures), segments=not fluence_only)
         plan, shown = _plan(asked, series)
+        _tell_history(asked, plan, shown)
         mlc = None if fluence_only else _checked_mlc(asked, plan)
         _check_goals(asked, plan)
     size = f"{len(plan.beams)} beams, {len(shown)} structures, {plan.grid.n_voxels} voxels"
@@ -302,12 +306,44 @@ def _to_plan_with(
             outside = np.clip(structure.share - targets, 0.0, 1.0)
             if outside.max() >= _INSIDE:
                 overlaps = bool((structure.share * targets).any())
-                name = f"{structure.name} outside targets" if overlaps else structure.name
+                name = f"{structure.name}{_OUTSIDE}" if overlaps else structure.name
                 used.append(Structure(name, outside, grid=grid) if overlaps else structure)
     return used
 
 
 # ----------------------------------------------------------------------------------------------------------- the checks
+
+
+def _tell_history(asked: PrescriptionFile, plan: Plan, shown: Sequence[Structure]) -> None:
+    """Tell the tissue of structures, and what they were given before; the same to those that are only shown."""
+    for tissue in asked.tissues:
+        for structure in (*shown, *plan.structures):
+            if structure.name in (tissue.structure, f"{tissue.structure}{_OUTSIDE}"):
+                structure.alpha_beta, structure.alpha = tissue.alpha_beta, tissue.alpha
+    # What is for all comes first, in whichever order the file has them.
+    in_order = sorted(enumerate(asked.previous_doses), key=lambda each: each[1].structures is not None)
+    for number, course in in_order:
+        own = None if course.structures is None else [s for s in course.structures if s in plan.structures]
+        file = asked.previous_dose_file(number)
+        try:
+            accept = asked.choice.accepted
+            plan.set_previous_dose(file, course.fractions, course.recovery, structures=own, accept=accept)
+        except (OSError, ValueError) as error:
+            raise asked.problem(("previous_dose", number, "file"), error) from None
+    for structure in shown:
+        planned = plan.structures.get(structure.name)
+        structure.previous_dose = plan.previous_dose if planned is None else planned.previous_dose
+    _check_terms(asked, plan)
+
+
+def _check_terms(asked: PrescriptionFile, plan: Plan) -> None:
+    """Check that the quantities of terms have what they need."""
+    prescription = Prescription(plan, asked.optimizer)
+    for number, (name, term) in enumerate(asked.terms):
+        try:
+            prescription.add(plan.structures[name], copy.copy(term))
+        except ValueError as error:
+            raise asked.problem(("terms", number), error) from None
 
 
 def _checked_mlc(asked: PrescriptionFile, plan: Plan) -> MLC:
@@ -336,6 +372,6 @@ def _check_goals(asked: PrescriptionFile, plan: Plan) -> None:
     if asked.terms:
         return
     try:
-        prescription_from_goals(plan.structures.values(), asked.goals, plan.grid, asked.planner)
+        prescription_from_goals(plan.structures.values(), asked.goals, plan.grid, asked.planner, asked.fractions)
     except ValueError as error:
         raise asked.problem(("prescription", "goals"), error) from None

@@ -148,7 +148,9 @@ def _optimize(case: Case, plan: Plan, options: RunOptions) -> _Optimized:
     found = planner.optimize(on_round=lambda each: _log.info("%s", each), progress=bool(options.progress))
     # The planner also sets terms on parts of structures.
     terms = [(plan.structures[name], term) for name, term in found.objectives if name in plan.structures]
-    return _Optimized(found, terms, terms_of_dose(plan.structures.values(), found.dose, goals))
+    return _Optimized(
+        found, terms, terms_of_dose(plan.structures.values(), found.dose, goals, plan.number_of_fractions)
+    )
 
 
 def _in_opentps(case: Case, plan: Plan) -> OpenTPSCase:
@@ -208,6 +210,7 @@ def _result(
 ) -> PlanningResult:
     found = optimized.found
     assert plan.ct_hu is not None
+    judged: dict[str, Any] = {"grid": plan.grid, "number_of_fractions": plan.number_of_fractions}
     x, y, z = (plan.beams[0].isocenter.round(2) + 0.0).tolist()
     return PlanningResult(
         title=case.title,
@@ -215,8 +218,8 @@ def _result(
         dose=final.dose,
         grid=plan.grid,
         structures=case.structures,
-        goals=evaluate(final.dose, case.structures, case.goals, grid=plan.grid),
-        fluence_goals=evaluate(found.dose, case.structures, case.goals, grid=plan.grid),
+        goals=evaluate(final.dose, case.structures, case.goals, **judged),
+        fluence_goals=evaluate(found.dose, case.structures, case.goals, **judged),
         prescription_gy=max(case.targets.values()),
         number_of_fractions=plan.number_of_fractions,
         isocenter_mm=(x, y, z),

@@ -16,10 +16,12 @@ from opentps_brimstone import BeamletLayout
 from opentps_brimstone.engine.monitor_units import Calibration
 from opentps_brimstone.evaluation import evaluate, format_table, volume_at_dose
 from opentps_brimstone.integration.deliverable import DeliverablePlan
+from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.model.previous_course import PreviousCourse
 from opentps_brimstone.optimization.result import OptimizationResult
 from opentps_brimstone.phantoms import c_shape
 from opentps_brimstone.report.figure import report_figure
-from opentps_brimstone.report.files import REPORT_FILES, save_report
+from opentps_brimstone.report.files import REPORT_FILES, save_dvhs, save_report
 from opentps_brimstone.report.plan_report import PlanReport
 from opentps_brimstone.sequencing import MLC, sequence_plan
 from opentps_brimstone.sequencing.segment_weights import SegmentWeights
@@ -244,3 +246,43 @@ def test_the_verdict_needs_goals_and_agreement():
     assert f"{made.n_segments} segments of {made.mlc.name} in 9 beams" in delivered.summary()
     far = replace(good, deliverable=replace(made, gamma=np.full(report.grid.shape, 1.5)))
     assert not far.passed and "dose of the segments DOES NOT AGREE with the optimized one" in far.summary()
+
+
+def with_history(report):
+    """The same report, of structures that got 40 Gy in 20 fractions before."""
+    before = DoseArray(np.full(report.grid.shape, 40.0), report.grid)
+    for structure in report.structures:
+        structure.alpha_beta = 2.0
+        structure.previous_dose = PreviousCourse(before, 20, recovery=0.25)
+    return report
+
+
+def test_both_courses_stand_beside_this_one(tmp_path):
+    report = with_history(make_report())
+    row = report.eqd2_rows(2)[0]
+    target = report.structures[0]
+    now = report.eqd2(target, before=False)[target.share > 0]
+    assert row[:2] == [target.name, "2"]
+    assert row[2:5] == ["30.00"] * 3
+    assert float(row[7]) == pytest.approx(now.max(), abs=0.01)
+    assert float(row[10]) == pytest.approx(now.max() + 30.0, abs=0.01)
+    assert "Core: up to 40.0 Gy in 20 fractions before, of whose effect 25% has recovered." in report.summary()
+    figure = report_figure(report)
+    assert "cumulative EQD2" in texts(figure)
+    both, alone = report.eqd2_dvhs(), report.eqd2_dvhs(before=False)
+    for axis, volume in both.values():
+        assert (volume[axis < 30.0 - 1e-6] == 1.0).all()
+    assert alone["PTV"][1][700] == 0.0 < both["PTV"][1][700]
+    save_dvhs(report, tmp_path / "dvh.json")
+    written = json.loads((tmp_path / "dvh.json").read_text())["eqd2"]["structures"]["PTV"]
+    assert set(written) == {"cumulative_percent", "this_course_percent"}
+    np.testing.assert_allclose(
+        report.cumulative_eqd2()[target.share == 1], now[target.share[target.share > 0] == 1] + 30
+    )
+
+
+def test_reports_without_a_history_have_no_eqd2():
+    report = make_report()
+    assert not report.has_previous_dose
+    assert "EQD2" not in report.summary()
+    assert not any("EQD2" in text for text in texts(report_figure(report)))
