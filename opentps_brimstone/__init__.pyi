@@ -56,6 +56,7 @@ from .optimization.objectives import (
     DVHLimitTerm as DVHLimitTerm,
     EUDTerm as EUDTerm,
     HomogeneityTerm as HomogeneityTerm,
+    SquaredDeviation as SquaredDeviation,
     SquaredDeviationTerm as SquaredDeviationTerm,
 )
 from .optimization.optimizer import PlanOptimizer as PlanOptimizer

@@ -12,7 +12,7 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.optimization.terms import ObjectiveTerm
 
-__all__ = ["DVHLimitTerm", "EUDTerm", "HomogeneityTerm", "SquaredDeviationTerm"]
+__all__ = ["DVHLimitTerm", "EUDTerm", "HomogeneityTerm", "SquaredDeviation", "SquaredDeviationTerm"]
 
 
 def _positive_dose(name: str, dose_gy: float) -> float:
@@ -48,6 +48,37 @@ class SquaredDeviationTerm(ObjectiveTerm):
         """See `ObjectiveTerm.evaluate`."""
         relative = dose / self.dose_gy - 1.0
         return float(share @ relative**2), 2.0 * share * relative / self.dose_gy
+
+
+class SquaredDeviation(ObjectiveTerm):
+    """Squared deviation from a dose, with the names and scale that pyRadPlan gives it: Σ_j v_j (d_j − d_ref)².
+
+    Parameters
+    ----------
+    d_ref : float
+        In Gy, or the quantity's unit.
+    priority : float
+        Its weight in the cost.
+    quantity, alpha_beta
+        As for `ObjectiveTerm`.
+
+    Examples
+    --------
+    >>> objective = SquaredDeviation(priority=1000, d_ref=60.0, quantity="eqd2")
+    >>> objective.weight, objective.evaluate(np.array([58.0, 61.0]), np.array([0.5, 0.5]))
+    (1000.0, (2.5, array([-2.,  1.])))
+    """
+
+    def __init__(
+        self, d_ref: float, priority: float = 1.0, *, quantity: str = "physical_dose", alpha_beta: Any = None
+    ) -> None:
+        super().__init__(priority, quantity=quantity, alpha_beta=alpha_beta)
+        self.d_ref = _positive_dose("d_ref of a squared deviation", d_ref)
+
+    def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+        """See `ObjectiveTerm.evaluate`."""
+        deviation = dose - self.d_ref
+        return float(share @ deviation**2), 2.0 * share * deviation
 
 
 class EUDTerm(ObjectiveTerm):

@@ -49,7 +49,7 @@ def run(tmp_path, monkeypatch, common_cache, capsys):
 def test_every_example_is_run_here():
     text = Path(__file__).read_text(encoding="utf-8")
     scripts = sorted(EXAMPLES.glob("*.py"))
-    assert len(scripts) == 6
+    assert len(scripts) == 7
     for script in scripts:
         assert f"def test_{script.stem}(" in text
         assert script.read_text(encoding="utf-8").startswith("# %% [markdown]\n# # ")
@@ -77,6 +77,16 @@ def test_live_visualization(run, tmp_path):
         assert film.n_frames > 5
     again = variables["optimizer"].optimize(resume_from=tmp_path / "run.npz")
     np.testing.assert_array_equal(again.beamlet_weights, variables["result"].beamlet_weights)
+
+
+def test_reirradiation(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("BRIMSTONE_EXAMPLE_GRID_MM", "6")  # the cord needs some voxels
+    monkeypatch.setenv("BRIMSTONE_EXAMPLE_BEAMLET_MM", "8")
+    variables, printed = run("reirradiation")
+    met = {name: [result.met for result in table] for name, (_, _, table) in variables["found"].items()}
+    assert met == {"dose alone": [True, False], "cumulative EQD2": [True, True]}
+    assert "Cord        EQD2 D0.1cc  <= 50 Gy" in printed
+    assert (tmp_path / "reirradiation.png").stat().st_size > 5_000
 
 
 def test_custom_objective(run):
