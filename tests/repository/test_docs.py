@@ -104,7 +104,7 @@ def test_docstrings_tell_the_shape_of_every_array(name):
 
 # -------------------------------------------------------------------------------------------------------- documentation
 
-PAGES = ("getting_started", "workflow", "objectives", "callbacks", "dose", "quantities")
+PAGES = ("getting_started", "workflow", "objectives", "callbacks", "dose", "quantities", "reirradiation")
 
 
 @pytest.fixture(scope="module")
