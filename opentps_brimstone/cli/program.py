@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import opentps_brimstone
 from opentps_brimstone._util.errors import BrimstoneError
-from opentps_brimstone.cli import cache, demo, dose, gui, info, plan, prescription, tg119
+from opentps_brimstone.cli import beam_model, cache, demo, dose, gui, info, plan, prescription, tg119
 from opentps_brimstone.cli.exit_codes import BAD_ARGUMENTS, DONE, EXIT_CODES, FAILED, INTERRUPTED
 from opentps_brimstone.cli.messages import shown_messages
 from opentps_brimstone.cli.options import add_verbosity
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, tg119, plan, dose, prescription, gui, info, cache)
+_COMMANDS = (demo, tg119, plan, dose, beam_model, prescription, gui, info, cache)
 _Formatter = argparse.RawDescriptionHelpFormatter
 
 
@@ -64,7 +64,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     add_verbosity(parser, default=False)
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
     for module in _COMMANDS:
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         command = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=EXIT_CODES, formatter_class=_Formatter
         )

@@ -24,6 +24,7 @@ __all__ = [
     "OPENTPS_KERNELS",
     "kernel_digest",
     "kernel_folder",
+    "kernel_spectrum",
     "photon_folder",
     "read_kernel_tables",
 ]
@@ -129,6 +130,29 @@ def _spectrum(fluence: Sequence[float], energies: FloatArray, folder: Path) -> F
             f"{', '.join(f'{energy:g}' for energy in energies)} MeV"
         )
     return np.asarray(fluence, dtype=np.float64)
+
+
+def kernel_spectrum(kernels: str | Path | None = None) -> tuple[FloatArray, FloatArray]:
+    """Read the spectrum of a folder of kernels.
+
+    Parameters
+    ----------
+    kernels : str or Path, optional
+        As for `kernel_folder`.
+
+    Returns
+    -------
+    energies, fluence : ndarray, shape (n,)
+        MeV, and the fluence of each.
+
+    Raises
+    ------
+    EngineError
+        If a file is missing or has another form.
+    """
+    folder = kernel_folder(kernels)
+    energies = _table(folder, "energies")
+    return energies, _table(folder, "fluence", (energies.size,))
 
 
 def kernel_digest(kernels: str | Path | None = None) -> str:

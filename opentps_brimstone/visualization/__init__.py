@@ -13,6 +13,7 @@ from opentps_brimstone.visualization.plots import (
     plot_fluence,
     plot_isodose_bar,
     plot_isodose_legend,
+    plot_measured_and_computed,
     structure_colors,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "plot_fluence",
     "plot_isodose_bar",
     "plot_isodose_legend",
+    "plot_measured_and_computed",
     "structure_colors",
 ]

@@ -501,3 +501,21 @@ def plot_fluence(
     ax.set_ylabel("y (mm)", labelpad=0)
     ax.set_title(f"beam {beam + 1}" if title is None else title)
     return tiles
+
+
+def plot_measured_and_computed(ax: Axes, curves: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]]) -> None:
+    """Draw measured points, and lines through the computed ones.
+
+    Parameters
+    ----------
+    ax : Axes
+    curves : sequence of (str, ndarray, ndarray, ndarray)
+        Name, positions, measured and computed values of each.
+    """
+    for number, (name, position, measured, computed) in enumerate(curves):
+        color = _ORGAN_COLORS[number % len(_ORGAN_COLORS)]
+        ax.plot(position, computed, "-", color=color, linewidth=1.2, label=f"{name}, computed")
+        ax.plot(position, measured, "o", color=color, markersize=3.5, fillstyle="none", label="measured")
+    ax.grid(alpha=0.3)
+    ax.set_ylim(bottom=0.0)
+    ax.legend(fontsize="small", frameon=False)
