@@ -518,4 +518,4 @@ def plot_measured_and_computed(ax: Axes, curves: Sequence[tuple[str, FloatArray,
         ax.plot(position, measured, "o", color=color, markersize=3.5, fillstyle="none", label="measured")
     ax.grid(alpha=0.3)
     ax.set_ylim(bottom=0.0)
-    ax.legend(fontsize="small", frameon=False)
+    ax.legend(fontsize="small", frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
