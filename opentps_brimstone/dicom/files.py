@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,9 +26,14 @@ _FIRST_TAGS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Silence pydicom's remarks on values, which are checked here where they are used."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
-        yield
+    logger = logging.getLogger("pydicom")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
+            yield
+    finally:
+        logger.disabled = disabled
 
 
 def read_file(path: Path, *, pixels: bool = True, only: Sequence[str] | None = None) -> Dataset | None:
@@ -62,13 +68,12 @@ def read_file(path: Path, *, pixels: bool = True, only: Sequence[str] | None = N
             return None
         file.seek(0)
         try:
-            with quiet_pydicom():
-                dataset = pydicom.dcmread(
-                    file, force=True, stop_before_pixels=not pixels, specific_tags=None if only is None else list(only)
-                )
-                if bare and not ("SOPClassUID" in dataset or "Modality" in dataset):
-                    return None
-                _complete_meta(dataset)
+            dataset = pydicom.dcmread(
+                file, force=True, stop_before_pixels=not pixels, specific_tags=None if only is None else list(only)
+            )
+            if bare and not ("SOPClassUID" in dataset or "Modality" in dataset):
+                return None
+            _complete_meta(dataset)
         except Exception as error:  # pydicom raises many kinds for a damaged file
             if bare:
                 return None

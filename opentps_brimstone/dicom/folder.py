@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,19 +56,34 @@ def look_through(folder: Path, progress: bool = False) -> FolderFiles:
         raise FileNotFoundError(f"{folder}: there is no such folder")
     series: dict[str, CTFiles] = {}
     structure_sets: dict[tuple[str, str], StructureSetFile] = {}
+    others: Counter[str] = Counter()
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in tqdm(paths, desc="Looking for DICOM files", unit="file", disable=not progress):
         dataset = read_file(path, pixels=False)
         if dataset is None:
+            others["files that are not DICOM"] += 1
             continue
         tags = Tags(str(path), dataset)
         if tags.text("SOPClassUID") == STRUCTURE_SET_CLASS:
             file = StructureSetFile(tags)
             structure_sets.setdefault((file.uid or str(path), file.label), file)
-        elif tags.text("Modality") == "CT" and "Rows" in dataset:
+        elif tags.text("Modality") == "CT" or tags.text("SOPClassUID") == CT_CLASS:
             uid = tags.text("SeriesInstanceUID")
             _sort_in(series.setdefault(uid, CTFiles(uid)), tags)
-    return FolderFiles(folder, _cts(folder, series.values()), list(structure_sets.values()))
+        else:
+            others[_class_name(tags)] += 1
+    others.update(_class_name(file.tags) for file in structure_sets.values())
+    return FolderFiles(folder, _cts(folder, series.values(), others), list(structure_sets.values()))
+
+
+def _class_name(tags: Tags) -> str:
+    """Name the kind of an object as the standard does."""
+    from pydicom.uid import UID
+
+    try:
+        return UID(tags.text("SOPClassUID")).name or "objects without SOPClassUID"
+    except ValueError:
+        return "objects of an invalid SOPClassUID"
 
 
 def _sort_in(files: CTFiles, tags: Tags) -> None:
@@ -80,11 +96,10 @@ def _sort_in(files: CTFiles, tags: Tags) -> None:
 
 def _not_a_slice(tags: Tags) -> str:
     """Say why an image of a CT series is not one of its slices."""
-    from pydicom.uid import UID
-
-    sop_class = tags.text("SOPClassUID")
-    if sop_class not in ("", CT_CLASS):
-        return f"it is not a CT image but {UID(sop_class).name}"
+    if tags.text("SOPClassUID") not in ("", CT_CLASS):
+        return f"it is not a CT image but {_class_name(tags)}"
+    if not tags.text("Rows"):
+        return "Rows (0028,0010) is missing, so it has no image"
     if "LOCALIZER" in tags.text("ImageType").upper():
         return "it is a localizer"
     if tags.text("NumberOfFrames") not in ("", "1"):
@@ -94,14 +109,15 @@ def _not_a_slice(tags: Tags) -> str:
     return ""
 
 
-def _cts(folder: Path, series: Iterable[CTFiles]) -> list[CTFiles]:
+def _cts(folder: Path, series: Iterable[CTFiles], others: Counter[str]) -> list[CTFiles]:
     """Keep the series that have slices."""
     every = list(series)
     found = [files for files in every if files.slices]
     if found:
         return found
     reasons = [f"{name}: {reason}" for files in every for name, reason in files.bystanders.items()]
-    raise DicomError(f"{folder}: there is no CT image in this folder" + _listed(reasons))
+    there = "; there are " + ", ".join(f"{count} {name}" for name, count in others.items()) if others else ""
+    raise DicomError(f"{folder}: there is no CT image in this folder{there}{_listed(reasons)}")
 
 
 def _listed(reasons: Sequence[str], most: int = 5) -> str:

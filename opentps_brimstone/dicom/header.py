@@ -22,6 +22,7 @@ else:
     DicomSource: TypeAlias = Any
 
 __all__ = [
+    "ION_PLAN_CLASS",
     "RT_DOSE_CLASS",
     "RT_PLAN_CLASS",
     "DicomSource",
@@ -36,6 +37,7 @@ __all__ = [
     "save_object",
 ]
 
+ION_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.8"
 RT_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.5"
 RT_DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from opentps_brimstone._typing import AnyArray
-from opentps_brimstone.dicom.files import quiet_pydicom
 from opentps_brimstone.dicom.tags import Tags
 
 __all__ = ["pixels_of"]
@@ -25,8 +24,7 @@ def pixels_of(tags: Tags) -> AnyArray:
     if size > _MOST_PIXELS:
         raise tags.wrong("Rows", f"and Columns make {size} pixels; at most {_MOST_PIXELS} are possible")
     try:
-        with quiet_pydicom():
-            return np.asarray(tags.dataset.pixel_array)
+        return np.asarray(tags.dataset.pixel_array)
     except Exception as error:  # pydicom raises many kinds for what it cannot decode
         raise tags.wrong("PixelData", _cannot(tags, error)) from error
 

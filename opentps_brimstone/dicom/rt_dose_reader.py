@@ -11,7 +11,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
-from opentps_brimstone.dicom.files import read_known_file
+from opentps_brimstone.dicom.files import quiet_pydicom, read_known_file
 from opentps_brimstone.dicom.geometry import (
     LARGEST_SPACING_MM,
     ROUNDING_MM,
@@ -41,6 +41,7 @@ _SUMMATIONS = ("PLAN", "MULTI_PLAN")
 _HIGHEST_GY = 1e6
 
 
+@quiet_pydicom()
 def dose_from_dataset(
     source: str | Path | Dataset, *, series: Series | None = None, accept: str | Iterable[str] = ()
 ) -> DoseArray:

@@ -32,8 +32,8 @@ from opentps_brimstone.adapters.angles import opentps_from_iec
 from opentps_brimstone.adapters.physics import energy_note
 from opentps_brimstone.adapters.privates import set_number_of_fractions
 from opentps_brimstone.dicom.errors import DicomError
-from opentps_brimstone.dicom.files import read_file
-from opentps_brimstone.dicom.header import RT_PLAN_CLASS
+from opentps_brimstone.dicom.files import quiet_pydicom, read_file
+from opentps_brimstone.dicom.header import ION_PLAN_CLASS, RT_PLAN_CLASS
 from opentps_brimstone.dicom.identity import (
     ACCEPT_HINT,
     Accepted,
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 __all__ = ["RTPlanError", "RTPlanWarning", "read_rt_plan"]
 
 
-_ION_PLAN_CLASS = "1.2.840.10008.5.1.4.1.1.481.8"
 _FURTHEST_ISOCENTER_MM = 1e5
 _LARGEST_MU = 1e6
 _JAW_FIELD_SPACING_MM = 2.5
@@ -101,6 +100,7 @@ class _Options:
     patient_position: str | None
 
 
+@quiet_pydicom()
 def read_rt_plan(
     path: Path | str | Dataset,
     *,
@@ -209,7 +209,7 @@ def _checked(dataset: Dataset, name: str) -> Item:
 
     plan = Item(dataset, Place(name))
     sop_class, modality = plan.text("SOPClassUID"), plan.text("Modality")
-    if sop_class == _ION_PLAN_CLASS:
+    if sop_class == ION_PLAN_CLASS:
         raise plan.error("is an RT Ion Plan; only photon plans can be read")
     if (sop_class or modality) not in {RT_PLAN_CLASS, "RTPLAN"}:
         what = UID(sop_class).name if sop_class else modality

@@ -12,6 +12,7 @@ from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.physics import physics_notes
 from opentps_brimstone.dicom.choice import Choice, choose
 from opentps_brimstone.dicom.ct_reader import CTImage, read_ct
+from opentps_brimstone.dicom.files import quiet_pydicom
 from opentps_brimstone.dicom.folder import CTFiles, look_through
 from opentps_brimstone.dicom.identity import checked_accepted
 from opentps_brimstone.dicom.structure_file import StructureSetFile
@@ -29,6 +30,7 @@ _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Study
 _OUTSIDE = 0.01
 
 
+@quiet_pydicom()
 def read_series(
     folder: Path,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.dicom.errors import DicomError
-from opentps_brimstone.dicom.files import quiet_pydicom, sequence_of_unknown_type
+from opentps_brimstone.dicom.files import sequence_of_unknown_type
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -47,8 +47,7 @@ def value_of(dataset: Dataset, keyword: str, *, numeric: bool = False) -> Any:
             dataset.add_new(tag, "SQ", sequence_of_unknown_type(element.value))
         elif element.VR == "UN" and known in ("UI", "CS", "LO", "SH", "DA", "TM", "ST", "LT", "PN"):
             return element.value.decode("latin-1").rstrip("\0 ")
-    with quiet_pydicom():
-        return dataset[tag].value
+    return dataset[tag].value
 
 
 def _decimal_strings(value: bytes) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone.gui.optimization_panel import roi_color
+from opentps_brimstone.model.patient_position import HEAD_FIRST_SUPINE
 from opentps_brimstone.model.series import Series
 
 if TYPE_CHECKING:
@@ -97,6 +99,17 @@ def load_folder(view_controller: Any, folder: str) -> None:
     from opentps.core.data.images import ROIMask
 
     series = Series.from_dicom(folder)
+    if series.patient_position != HEAD_FIRST_SUPINE:
+        raise ValueError(
+            f"{folder}: the patient lies in position {series.patient_position}; OpenTPS's window takes every patient "
+            "to lie head first supine (HFS). Plan outside the window"
+        )
+    for structure in series.with_density:
+        warnings.warn(
+            f"the density of {structure.name!r} ({structure.density_g_cm3:g} g/cm³) is not taken over: OpenTPS's "
+            "objects have none. Plan outside the window to use it",
+            stacklevel=2,
+        )
     ct, rois = series.to_opentps()
     header = series.dicom
     patient = Patient(name=str(header.get("PatientName", "") or header.get("PatientID", "") or "patient"))

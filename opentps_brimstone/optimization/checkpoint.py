@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -80,14 +79,15 @@ def load_checkpoint(path: str | os.PathLike[str], fingerprint: str) -> dict[str,
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+            version = int(arrays["format"]) if "format" in arrays else None
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {error}") from error
-    if "format" not in arrays or "fingerprint" not in arrays:
+    if version is None or "fingerprint" not in arrays:
         raise CheckpointError(f"{path} is not a checkpoint of this package")
-    if int(arrays["format"]) != _FORMAT:
-        raise CheckpointError(f"{path} has the checkpoint format {int(arrays['format'])}; this version reads {_FORMAT}")
+    if version != _FORMAT:
+        raise CheckpointError(f"{path} has the checkpoint format {version}; this version reads {_FORMAT}")
     if str(arrays["fingerprint"]) != fingerprint:
         raise CheckpointError(
             f"{path} belongs to another optimization: its plan, its objectives or its settings differ from this one's"

@@ -46,9 +46,11 @@ def checked_references(folder: Path, series: Series, accepted: Accepted = frozen
     ValueError
         If one is missing or lacks what a reference needs, or they do not belong together.
     """
+    from opentps_brimstone.dicom.files import quiet_pydicom
     from opentps_brimstone.dicom.header import check_references, load_reference
 
-    references = _headers(folder, series)
+    with quiet_pydicom():
+        references = _headers(folder, series)
     if accepted and len(references) == 2:
         _adopt(references["structure_set"], references["ct"])
     try:

@@ -104,7 +104,7 @@ def test_docstrings_tell_the_shape_of_every_array(name):
 
 # -------------------------------------------------------------------------------------------------------- documentation
 
-PAGES = ("getting_started", "workflow", "objectives", "callbacks", "dose", "quantities", "reirradiation")
+PAGES = ("getting_started", "workflow", "objectives", "callbacks", "dose", "quantities", "reirradiation", "patients")
 
 
 @pytest.fixture(scope="module")
