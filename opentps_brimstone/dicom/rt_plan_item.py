@@ -83,10 +83,10 @@ class Item:
         """Make an error in this item."""
         return self.place.error(message, keyword)
 
-    def _value(self, keyword: str) -> Any:
+    def _value(self, keyword: str, *, numeric: bool = False) -> Any:
         # pydicom decodes when a value is asked for, and a damaged one may raise anything.
         try:
-            value = value_of(self.dataset, keyword)
+            value = value_of(self.dataset, keyword, numeric=numeric)
             empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
         except Exception as error:
             raise self.error(f"cannot be decoded: {error}", keyword) from error
@@ -106,10 +106,12 @@ class Item:
 
     def numbers(self, keyword: str, count: int | None = None, limit: float = 1e9) -> FloatArray | None:
         """Read finite numbers between -limit and limit, `count` of them if it is given."""
-        value = self._value(keyword)
+        value = self._value(keyword, numeric=True)
         if value is None:
             return None
-        values = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        values = list(value) if several else [value]
         numbers = [_number(part) for part in values]
         for number, part in zip(numbers, values, strict=True):
             if number is None or not abs(number) <= limit:

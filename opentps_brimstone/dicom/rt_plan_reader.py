@@ -174,6 +174,11 @@ def read_rt_plan(
     if series is not None:
         _check_identity(file, series, accepted, notes)
     plan = _read_plan(file, fraction_group, options, notes)
+    if series is not None and plan.patientPosition != series.patient_position:
+        notes.append(
+            f"the plan is for a patient in position {plan.patientPosition}, and the CT was made in position "
+            f"{series.patient_position}"
+        )
     for note in dict.fromkeys(notes):
         warnings.warn(f"{file.place.path}: {note}", RTPlanWarning, stacklevel=2)
     return plan

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Tags", "tag_name", "value_of"]
 
+# Representations of values that are text, numbers among them.
+_TEXTS = ("DS", "IS", "UI", "CS", "LO", "SH", "DA", "TM", "ST", "LT", "PN")
+
 
 def tag_name(keyword: str) -> str:
     """Name and number an element, as ``GantryAngle (300A,011E)``."""
@@ -41,11 +44,12 @@ def value_of(dataset: Dataset, keyword: str, *, numeric: bool = False) -> Any:
         return None
     known = dictionary_VR(tag)
     if isinstance(element.value, bytes) and element.value:
-        if known in ("DS", "IS") and (element.VR == "UN" or (numeric and element.VR in (None, known))):
+        open_type = element.VR == "UN"
+        if known in ("DS", "IS") and numeric and (open_type or element.VR in (None, known)):
             return _decimal_strings(element.value)
-        if element.VR == "UN" and known == "SQ":
+        if open_type and known == "SQ":
             dataset.add_new(tag, "SQ", sequence_of_unknown_type(element.value))
-        elif element.VR == "UN" and known in ("UI", "CS", "LO", "SH", "DA", "TM", "ST", "LT", "PN"):
+        elif open_type and known in _TEXTS:
             return element.value.decode("latin-1").rstrip("\0 ")
     return dataset[tag].value
 

@@ -24,6 +24,7 @@ from made_ct import (
 )
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless, RLELossless, generate_uid
+from rt_plan_files import assert_same_plan, conformal_field, plan_dataset
 
 import opentps_brimstone as pb
 from opentps_brimstone.dicom import read_rt_plan
@@ -102,6 +103,30 @@ def test_numbers_of_the_ct_whose_type_was_left_open(tmp_path: Path) -> None:
 
     series = read(write_case(tmp_path, made_ct(edit=open_types)))
     np.testing.assert_array_equal(series.ct_hu, water_cylinder())
+
+
+def test_values_of_a_plan_whose_type_was_left_open(tmp_path: Path, monkeypatch) -> None:
+    dataset = plan_dataset(conformal_field())
+    beam = dataset.BeamSequence[0]
+    point = beam.ControlPointSequence[0]
+    texts = [
+        (beam, "BeamNumber"),
+        (beam, "NumberOfControlPoints"),
+        (point, "GantryAngle"),
+        (point, "IsocenterPosition"),
+    ]
+    texts += [(item, "LeafJawPositions") for item in point.BeamLimitingDevicePositionSequence]
+    texts += [(dataset.PatientSetupSequence[0], "PatientPosition")]
+    expected = read_rt_plan(dataset)
+    with monkeypatch.context() as changed:
+        changed.setattr(pydicom.config, "replace_un_with_known_vr", False)
+        for item, keyword in texts:
+            value = item[keyword].value
+            text = value if isinstance(value, str) else "\\".join(map(str, np.atleast_1d(value)))
+            item[keyword] = pydicom.DataElement(keyword, "UN", (text + " " * (len(text) % 2)).encode())
+        dataset.save_as(tmp_path / "plan.dcm", enforce_file_format=True)
+    assert (tmp_path / "plan.dcm").read_bytes().count(b"UN\0\0") == len(texts)
+    assert_same_plan(read_rt_plan(tmp_path / "plan.dcm"), expected)
 
 
 def test_remarks_of_pydicom_are_not_ours(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from made_ct import ROIS, MadeCT, ball, made, made_ct, made_structures, volume_cc, write_case
 from pydicom.uid import generate_uid
@@ -16,9 +17,11 @@ import opentps_brimstone as pb
 from opentps_brimstone.cli.program import main
 from opentps_brimstone.dicom import read_rt_plan
 from opentps_brimstone.dicom.errors import DicomError
+from opentps_brimstone.dicom.header import frames_of_reference
 from opentps_brimstone.dicom.identity import IDENTITIES, Identity, contradictions
 from opentps_brimstone.dicom.rt_dose import write_rt_dose
 from opentps_brimstone.request.reader import parse_prescription
+from opentps_brimstone.workflow.references import checked_references
 
 
 def read(folder: Path, **options) -> pb.Series:
@@ -217,6 +220,23 @@ def test_a_dose_must_belong_to_the_ct(series: pb.Series, tmp_path: Path) -> None
         pb.dose_from_dataset(path, series=series)
     with pytest.warns(UserWarning, match="the dose is taken all the same"):
         pb.dose_from_dataset(path, series=series, accept=("patient", "frame_of_reference"))
+
+
+def test_what_is_written_is_for_the_patient_of_the_ct(tmp_path: Path) -> None:
+    ct = made_ct()
+    structures = made_structures(ct, frame=generate_uid())
+    structures.PatientID, structures.StudyInstanceUID = "P2", "1.2.3"
+    folder = write_case(tmp_path, ct, structures)
+    kinds = ("patient", "frame_of_reference")
+    with pytest.warns(UserWarning, match="taken although"):
+        series = pb.Series.from_dicom(folder, accept=kinds)
+    with pytest.raises(ValueError, match="do not belong together"):
+        checked_references(folder, series)
+    references = checked_references(folder, series, frozenset(kinds))
+    for keyword in ("PatientID", "StudyInstanceUID"):
+        assert references["structure_set"].get(keyword) == references["ct"].get(keyword)
+    assert frames_of_reference(references["structure_set"]) == {ct.slices[0].FrameOfReferenceUID}
+    assert pydicom.dcmread(folder / "rs.dcm").PatientID == "P2"
 
 
 # ------------------------------------------------------------------------------------------------- files, command line

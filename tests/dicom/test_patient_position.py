@@ -221,3 +221,12 @@ def test_an_arc_turns_the_same_way_for_a_prone_patient() -> None:
     iec = [(-angle) % 360 for angle in angles]
     assert all(165 < angle < 195 for angle in iec)
     assert iec == sorted(iec)
+
+
+def test_another_position_than_that_of_the_ct_is_said(tmp_path: Path) -> None:
+    series = pb.Series.from_dicom(write_case(tmp_path))
+    dataset = plan_dataset(conformal_field())
+    dataset.PatientID, dataset.StudyInstanceUID = "P1", series.dicom["StudyInstanceUID"]
+    dataset.PatientSetupSequence[0].PatientPosition = "FFS"
+    with pytest.warns(UserWarning, match="for a patient in position FFS, and the CT was made in position HFS"):
+        read_rt_plan(dataset, series=series)

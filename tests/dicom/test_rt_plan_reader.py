@@ -385,7 +385,7 @@ PLACE_2 = r"plan.dcm, beam 1 \('step'\), control point 2: "
             PLACE_2 + r"LeafJawPositions \(300A,011C\) has leaves that overlap: of pair 2, the left is at 9 and the",
         ),
         (put(leaves_of, LeafJawPositions=[0, 0, 20, 30]), PLACE_2 + "LeafJawPositions .* must hold 10 numbers, got 4"),
-        (put(leaves_of, LeafJawPositions=[0] * 9 + [5e6]), "must hold numbers between -1000 and 1000, got '5000000.0'"),
+        (put(leaves_of, LeafJawPositions=[0] * 9 + [5e6]), "must hold numbers between -1000 and 1000, got 5000000.0"),
         (put(leaves_of, LeafJawPositions=None), PLACE_2 + "LeafJawPositions .* is missing"),
         (put(leaves_of, RTBeamLimitingDeviceType="MLCY"), PLACE_2 + ".* is MLCY: OpenTPS's segments cannot have"),
         (put(leaves_of, RTBeamLimitingDeviceType="MLCX1"), PLACE_2 + ".* is 'MLCX1'; it must be one of X, ASYMX"),
