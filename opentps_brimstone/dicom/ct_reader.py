@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,24 +85,42 @@ def read_ct(files: CTFiles, progress: bool = False, accepted: Accepted = frozens
 def _axial(files: CTFiles) -> list[Tags]:
     """Keep the axial images of a series, and say what is passed over."""
     passed_over = dict(files.bystanders)
-    lying = {item.name: _is_axial(item) for item in files.slices}
-    if any(lying.values()):
-        passed_over |= {name: "it is not an axial slice" for name, axial in lying.items() if not axial}
-    kept = [item for item in files.slices if item.name not in passed_over]
+    kept = files.slices
+    for what, reason in _BYSTANDERS:
+        others = [item for item in kept if what(item)]
+        if 0 < len(others) < len(kept):
+            passed_over |= {item.name: reason for item in others}
+            kept = [item for item in kept if item.name not in passed_over]
     for reason, count in Counter(passed_over.values()).items():
         names = ", ".join(Path(name).name for name, why in passed_over.items() if why == reason)
         said = names if count <= 3 else f"{count} files of the series"
         warnings.warn(f"{kept[0].path.parent}: {said} passed over: {reason}", stacklevel=5)
-    if not any(lying.values()):
+    if _is_not_axial(kept[0]):
         raise kept[0].wrong(
             "ImageOrientationPatient", f"is {kept[0].text('ImageOrientationPatient')}, not an axial slice"
         )
     return kept
 
 
-def _is_axial(item: Tags) -> bool:
+def _has_no_place(item: Tags) -> bool:
+    return not (item.text("ImagePositionPatient") or item.text("ImageOrientationPatient"))
+
+
+def _is_secondary(item: Tags) -> bool:
+    return "SECONDARY" in item.text("ImageType").upper()
+
+
+def _is_not_axial(item: Tags) -> bool:
     across, down = axes_of(item)
-    return not (across[2] or down[2])
+    return bool(across[2] or down[2])
+
+
+# Images that are not slices of a series if others of it are not so.
+_BYSTANDERS: tuple[tuple[Callable[[Tags], bool], str], ...] = (
+    (_has_no_place, "it has no place in the patient"),
+    (_is_secondary, "it is a secondary image among primary ones"),
+    (_is_not_axial, "it is not an axial slice"),
+)
 
 
 def _check_kind(item: Tags) -> None:

@@ -158,9 +158,20 @@ def coronal(dataset, _) -> None:
     dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
 
 
+def report(dataset, _) -> None:
+    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    dataset.Rows, dataset.Columns, dataset.PixelData = 2, 2, bytes(8)
+
+
+def without_place(dataset, _) -> None:
+    del dataset.ImagePositionPatient, dataset.ImageOrientationPatient
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
+        (report, "it is a secondary image among primary ones"),
+        (without_place, "it has no place in the patient"),
         (localizer, "it is a localizer"),
         (screen_capture, "it is not a CT image but Secondary Capture Image Storage"),
         (several_frames, "it has 2 slices in one file"),
