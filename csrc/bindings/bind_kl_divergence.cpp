@@ -57,7 +57,7 @@ void bind_kl_divergence(py::module_& module) {
                 const TermSum sum({&term}, state, true, 1);
                 std::vector<double> gradient(state.voxels());
                 std::vector<double> along_wide(state.voxels());
-                sum.residual({0, gradient.data(), along_wide.data()}, state.voxels());
+                sum.residual(state, {0, gradient.data(), along_wide.data()}, state.voxels());
                 for (std::size_t j = 0; j < gradient.size(); ++j) {
                     // Wide doses are a share of the doses.
                     gradient[j] += wide_share.data()[j] * along_wide[j];

@@ -13,17 +13,48 @@ namespace brimstone::bindings {
 
 namespace {
 
-/// Voxels, shares of volume, and what is looked at in them: null for dose.
-using QuantityArrays = std::tuple<Array<std::uint32_t>, Array<double>, const DoseMapSpecification*>;
+/// Voxels, shares of volume, and what is looked at in them: a map, or null, of what.
+using QuantityArrays = std::tuple<Array<std::uint32_t>, Array<double>, const DoseMapSpecification*, Channel>;
+
+LinearQuadratic make_biology(std::shared_ptr<DoseMatrix> alpha, std::shared_ptr<DoseMatrix> sqrt_beta,
+                             const Array<double>& alpha_x, const Array<double>& beta_x,
+                             const Array<double>& base_a, const Array<double>& base_b) {
+    LinearQuadratic result;
+    const std::size_t rows = alpha->rows();
+    result.alpha_x = to_amounts(alpha_x, rows, "alpha_x");
+    check_each(result.alpha_x, "alpha_x", [](double value) { return value > 0.0; }, "above 0");
+    result.beta_x = to_amounts(beta_x, rows, "beta_x");
+    result.base_a = to_amounts(base_a, base_a.size() == 0 ? 0 : rows, "base_a");
+    result.base_b = to_amounts(base_b, base_b.size() == 0 ? 0 : rows, "base_b");
+    result.alpha = std::move(alpha);
+    result.sqrt_beta = std::move(sqrt_beta);
+    return result;
+}
+
+std::shared_ptr<const LinearQuadratic> checked(const LinearQuadratic& biology, const DoseMatrix& matrix) {
+    for (const DoseMatrix* const other : {biology.alpha.get(), biology.sqrt_beta.get()}) {
+        if (other->rows() != matrix.rows() || other->columns() != matrix.columns()) {
+            throw std::invalid_argument("the matrices of biology and of dose have different shapes");
+        }
+    }
+    return std::make_shared<const LinearQuadratic>(biology);
+}
 
 std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
                                           const std::vector<QuantityArrays>& quantities,
                                           const Array<double>& base_dose,
                                           const std::vector<TermSpecification>& terms, double cost_offset,
-                                          Precision precision, int threads) {
+                                          Precision precision, int threads, const LinearQuadratic* biology) {
     PlanGrid grid;
-    for (const auto& [voxel, volume, map] : quantities) {
+    for (const auto& [voxel, volume, map, channel] : quantities) {
         grid.quantities.push_back(to_quantity(voxel, volume, matrix->rows(), map));
+        grid.quantities.back().channel = channel;
+        if (channel != Channel::dose && biology == nullptr) {
+            throw std::invalid_argument("a term on effect needs the matrices of biology");
+        }
+    }
+    if (biology != nullptr) {
+        grid.biology = checked(*biology, *matrix);
     }
     if (matrix->columns() == 0) {
         throw std::invalid_argument("a plan needs at least one beamlet");
@@ -120,7 +151,7 @@ py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Ar
     double cost = 0.0;
     {
         const py::gil_scoped_release release;
-        DoseState state;
+        PlanState state;
         prescription->compute_dose(w, wide_shares, state);
         cost = prescription->cost_and_gradient(state, w, wide_shares, slope, gradient);
     }
@@ -132,10 +163,14 @@ py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Ar
 void bind_multilevel_plan(py::module_& module) {
     module.attr("NO_ROW") = Coarsening::none;
 
+    py::class_<LinearQuadratic>(module, "LinearQuadratic")
+        .def(py::init(&make_biology), py::kw_only(), py::arg("alpha"), py::arg("sqrt_beta"),
+             py::arg("alpha_x"), py::arg("beta_x"), py::arg("base_a"), py::arg("base_b"));
+
     py::class_<MultilevelPlan>(module, "MultilevelPlan")
         .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("quantities"),
              py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("precision"),
-             py::arg("threads"))
+             py::arg("threads"), py::arg("biology") = nullptr)
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
              py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"))
         .def("penalize_roughness", &penalize_roughness, py::kw_only(), py::arg("grid"), py::arg("neighbors"),

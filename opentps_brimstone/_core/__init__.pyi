@@ -52,6 +52,12 @@ class DoseLimitKind:
     mean_dose: DoseLimitKind
     def __init__(self, name: str) -> None: ...
 
+class Channel:
+    dose: Channel
+    effect: Channel
+    rbe_dose: Channel
+    def __init__(self, name: str) -> None: ...
+
 class Stop:
     converged: Stop
     gradient_vanished: Stop
@@ -183,17 +189,30 @@ class LevelObjective:
     def weight(self, parameter: npt.ArrayLike) -> _Floats: ...
     def parameter(self, weight: npt.ArrayLike) -> _Floats: ...
 
+class LinearQuadratic:
+    def __init__(
+        self,
+        *,
+        alpha: DoseMatrix,
+        sqrt_beta: DoseMatrix,
+        alpha_x: npt.ArrayLike,
+        beta_x: npt.ArrayLike,
+        base_a: npt.ArrayLike,
+        base_b: npt.ArrayLike,
+    ) -> None: ...
+
 class MultilevelPlan:
     def __init__(
         self,
         *,
         matrix: DoseMatrix,
-        quantities: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, DoseMap | None]],
+        quantities: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, DoseMap | None, Channel]],
         base_dose: npt.ArrayLike,
         terms: Sequence[TermSpecification],
         cost_offset: float,
         precision: Precision,
         threads: int,
+        biology: LinearQuadratic | None = None,
     ) -> None: ...
     def add_coarser_grid(
         self,

@@ -108,6 +108,12 @@ class Plan:
         self._weights: FloatArray | None = None
         self._targets: list[Structure] = []
         self._ct_hu: FloatArray | None = None
+        # What quantities are computed from besides; see `opentps_brimstone.quantities`.
+        self.alpha_dose: Any = None
+        self.sqrt_beta_dose: Any = None
+        self.let_dose: Any = None
+        self.alphax: Any = None
+        self.betax: Any = None
         self._previous: PreviousCourse | None = None
         self._opentps_plan: Any = None  # what the plan was made from, to give it back without loss
 
@@ -166,8 +172,13 @@ class Plan:
         beamlet_spacing_mm: npt.ArrayLike,
         origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
         number_of_fractions: int = 1,
+        alpha_dose: Any = None,
+        sqrt_beta_dose: Any = None,
+        let_dose: Any = None,
+        alphax: npt.ArrayLike | None = None,
+        betax: npt.ArrayLike | None = None,
     ) -> Plan:
-        """Make a plan from a dose influence matrix of any origin.
+        """Make a plan from a dose influence matrix of any origin, and those of other quantities.
 
         Parameters
         ----------
@@ -187,6 +198,11 @@ class Plan:
             Beamlet spacing in x and y, in mm.
         origin_mm : (float, float, float)
             Center of voxel [0, 0, 0], in mm.
+        alpha_dose, sqrt_beta_dose, let_dose : sparse matrix, shape (n_voxels, n_beamlets), optional
+            Of the same beamlets, as for `opentps_brimstone.quantities.QuantityResolver`. With the first two, terms may
+            be on ``effect`` and, with `alphax` and `betax`, on ``rbe_x_dose``.
+        alphax, betax : float or array_like, optional
+            Of photons, in 1/Gy and 1/Gy²: one, or one for each voxel.
 
         Returns
         -------
@@ -218,7 +234,16 @@ class Plan:
             np.asarray(beam_index),
             np.asarray(beamlet_spacing_mm, dtype=np.float64),
         )
-        return cls.from_influence(DoseInfluence(matrix, grid, layout), structures, number_of_fractions)
+        plan = cls.from_influence(DoseInfluence(matrix, grid, layout), structures, number_of_fractions)
+        more = {"alpha_dose": alpha_dose, "sqrt_beta_dose": sqrt_beta_dose, "let_dose": let_dose}
+        for name, given in more.items():
+            if given is not None:
+                try:
+                    setattr(plan, name, DoseInfluence(given, grid, layout).matrix)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+        plan.alphax, plan.betax = alphax, betax
+        return plan
 
     @classmethod
     def from_opentps(cls, photon_plan: Any, ct: Any, rois: Sequence[Any], **options: Any) -> Plan:

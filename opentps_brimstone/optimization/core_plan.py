@@ -13,11 +13,13 @@ from scipy.spatial import cKDTree
 from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
+from opentps_brimstone.optimization.biology import Biology
 from opentps_brimstone.optimization.coarse_grids import coarsen
 from opentps_brimstone.optimization.python_terms import checked_evaluate
 from opentps_brimstone.optimization.term_quantities import TermQuantity, quantities_of
 from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.optimization.voxel_bricks import order_in_bricks
+from opentps_brimstone.quantities import DoseMap
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
@@ -104,9 +106,8 @@ def assemble(
     grid = influence.grid
     matrix = influence.matrix
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
-    quantities, quantity_of_term = quantities_of(objectives, plan.number_of_fractions)
+    quantities, quantity_of_term = quantities_of(objectives, plan)
     target_quantities = [quantities[quantity_of_term[_position(objectives, term)]] for term in targets]
-    reference_dose = max(_dose_for(q, t, float(t.dvh[-1, 0])) for q, t in zip(target_quantities, targets, strict=True))
     of_interest = _of_interest(influence, structures)
     voxel_ijk = _grid_index(of_interest, grid.shape)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
@@ -123,6 +124,16 @@ def assemble(
         beamlets = np.arange(matrix.shape[1])
     else:
         beamlets = _included(mean_dose[target_numbers], settings.inclusion_threshold)
+    channels = {each.channel for each in quantities}
+    biology = Biology(plan, needs_tissue="rbe_dose" in channels) if channels != {"dose"} else None
+    scale = _Scale(mean_dose[:, beamlets].sum(axis=1), number, biology, beamlets)
+    asked = [
+        (scale.dose_for(quantity, term, float(term.dvh[-1, 0])), scale.dose_for(quantity, term, _mean_asked(term)))
+        for quantity, term in zip(target_quantities, targets, strict=True)
+    ]
+    mean_of_targets = float(mean_dose[target_numbers][:, beamlets].sum())
+    uniform_weight = sum(mean for _, mean in asked) / mean_of_targets
+    scale.set_typical(quantities, uniform_weight)
     core = _core.MultilevelPlan(
         matrix=_core.DoseMatrix(
             matrix.shape[0],
@@ -140,14 +151,17 @@ def assemble(
         cost_offset=settings.cost_offset,
         precision=_core.Precision(settings.precision),
         threads=threads,
+        biology=None
+        if biology is None
+        else biology.for_core(row_map, of_interest, rows, n_rows, beamlets, _fixed(initial_weights, beamlets), threads),
     )
     assembled = AssembledPlan(
         core=core,
         beamlets=beamlets,
         of_interest=of_interest,
         rows=rows,
-        reference_dose=reference_dose,
-        uniform_weight=_uniform_weight(targets, target_quantities, mean_dose[target_numbers][:, beamlets]),
+        reference_dose=max(highest for highest, _ in asked),
+        uniform_weight=uniform_weight,
     )
     del row_map  # large, and coarser grids need much memory while they are made
     layouts = _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
@@ -203,37 +217,74 @@ def _base_dose(
     n_rows: int,
 ) -> FloatArray:
     """Dose of the beamlets that are not optimized, or an empty array."""
-    if initial_weights is None:
-        return np.empty(0)
-    fixed = initial_weights.copy()
-    fixed[beamlets] = 0.0
-    if not fixed.any():
+    fixed = _fixed(initial_weights, beamlets)
+    if fixed is None:
         return np.empty(0)
     base_dose = np.zeros(n_rows)
     base_dose[rows] = influence.dose(fixed).ravel()[of_interest]
     return base_dose
 
 
-def _uniform_weight(targets: list[KLDivergenceTerm], quantities: list[TermQuantity], mean_dose: FloatArray) -> float:
-    """Compute the common weight of all beamlets that gives the targets their mean prescribed dose."""
-    asked = 0.0
-    for term, quantity in zip(targets, quantities, strict=True):
-        dose, volume = term.dvh.T
-        asked += _dose_for(quantity, term, dose[0] + float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2)))
-    return asked / float(mean_dose.sum())
+def _fixed(initial_weights: FloatArray | None, beamlets: AnyIntArray) -> FloatArray | None:
+    """Weights of the beamlets that are not optimized; None if they have none."""
+    if initial_weights is None:
+        return None
+    fixed = initial_weights.copy()
+    fixed[beamlets] = 0.0
+    return fixed if fixed.any() else None
 
 
-def _dose_for(quantity: TermQuantity, term: KLDivergenceTerm, asked: float) -> float:
-    """Dose that gives a target, with its mean map, what a term asks of it."""
-    if quantity.dose_map is None:
-        return asked
-    before = float(quantity.typical.c0)
-    if asked <= before:
-        raise ValueError(
-            f"the target {quantity.structure.name!r} has {before:.2f} Gy of {term.quantity} from before, and "
-            f"{term!r} asks for {asked:.2f} Gy in all; ask for more, or set no previous dose for the target"
-        )
-    return float(quantity.typical.inverse(asked))
+def _mean_asked(term: KLDivergenceTerm) -> float:
+    dose, volume = term.dvh.T
+    return float(dose[0]) + float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
+
+
+class _Scale:
+    """How doses and quantities of structures compare.
+
+    Parameters
+    ----------
+    mean_dose : ndarray, shape (n_structures,)
+        Of a common weight of 1 of all beamlets.
+    number : dict of int to int
+        Of each structure in it, by its id.
+    """
+
+    def __init__(
+        self, mean_dose: FloatArray, number: dict[int, int], biology: Biology | None, beamlets: AnyIntArray
+    ) -> None:
+        self._mean_dose = mean_dose
+        self._number = number
+        self._biology = biology
+        self._beamlets = beamlets
+
+    def _mean_of(self, structure: Structure) -> float:
+        return float(self._mean_dose[self._number[id(structure)]])
+
+    def dose_for(self, quantity: TermQuantity, term: KLDivergenceTerm, asked: float) -> float:
+        """Dose that gives a target, with its mean map, what a term asks of it."""
+        if quantity.channel != "dose":
+            assert self._biology is not None
+            weight = self._biology.uniform_weight(quantity.structure, quantity.channel, self._beamlets, asked)
+            return weight * self._mean_of(quantity.structure)
+        if quantity.dose_map is None:
+            return asked
+        before = float(quantity.typical.c0)
+        if asked <= before:
+            raise ValueError(
+                f"the target {quantity.structure.name!r} has {before:.2f} Gy of {term.quantity} from before, and "
+                f"{term!r} asks for {asked:.2f} Gy in all; ask for more, or set no previous dose for the target"
+            )
+        return float(quantity.typical.inverse(asked))
+
+    def set_typical(self, quantities: list[TermQuantity], uniform_weight: float) -> None:
+        """Tell quantities of other channels how they compare to dose, at a common weight."""
+        for quantity in quantities:
+            if quantity.channel != "dose":
+                assert self._biology is not None
+                structure = quantity.structure
+                value = self._biology.value(structure, quantity.channel, self._beamlets, uniform_weight)
+                quantity.typical = DoseMap(0.0, value / (uniform_weight * self._mean_of(structure)), 0.0)
 
 
 def _position(objectives: list[ObjectiveTerm], term: ObjectiveTerm) -> int:

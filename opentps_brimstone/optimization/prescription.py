@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone.optimization.biology import channel_of
 from opentps_brimstone.optimization.core_plan import AssembledPlan, assemble
 from opentps_brimstone.optimization.core_settings import bin_settings
 from opentps_brimstone.optimization.settings import OptimizerSettings
+from opentps_brimstone.optimization.term_quantities import mapped_terms
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class Prescription:
             raise ValueError(f"{objective!r} already belongs to {objective.structure.name!r}; make one for each")
         before, objective.structure = objective.structure, structure
         try:
-            objective.dose_map(self.plan.number_of_fractions)
+            mapped_terms([objective], self.plan)
         except ValueError:
             objective.structure = before
             raise
@@ -126,7 +128,7 @@ class Prescription:
         plan = self.plan
         weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
         settings = self.settings.single_grid()
-        terms = [plan.dose_influence, *((id(term), *term.state(), _biology(term)) for term in self.objectives)]
+        terms = [plan.dose_influence, *((id(term), *term.state(), _biology(term, plan)) for term in self.objectives)]
         if self._assembled is None or self._assembled[0] != terms:
             self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True)
         assembled = self._assembled[1]
@@ -138,9 +140,12 @@ class Prescription:
         return f"Prescription({'; '.join(on)})"
 
 
-def _biology(term: ObjectiveTerm) -> tuple[object, ...]:
+def _biology(term: ObjectiveTerm, plan: Plan) -> tuple[object, ...]:
     """Give what a term's quantity depends on besides the term and the dose."""
     if term.quantity == "physical_dose" or term.structure is None:
         return ()
+    if channel_of(term, plan) != "dose":
+        tissue = (np.asarray(value).tobytes() for value in (plan.alphax, plan.betax))
+        return id(plan.alpha_dose), id(plan.sqrt_beta_dose), *tissue
     own = term.structure.alpha_beta
     return None if own is None else np.asarray(own).tobytes(), term.structure.alpha, term.structure.previous_dose

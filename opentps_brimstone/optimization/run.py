@@ -15,6 +15,7 @@ from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyArray, FloatArray
 from opentps_brimstone._util.lazy_array import LazyArray
 from opentps_brimstone.model.dose import DoseArray
+from opentps_brimstone.optimization.biology import channel_of
 from opentps_brimstone.optimization.callbacks import OptimizationCallback, ProgressBar
 from opentps_brimstone.optimization.checkpoint import OptimizationState
 from opentps_brimstone.optimization.core_plan import AssembledPlan
@@ -196,8 +197,15 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
     """
     matrix = plan.dose_influence.matrix
     # Nothing for terms on dose, so that their checkpoints stay valid.
-    maps = [() if each is None else (map_digest(each),) for each in mapped_terms(objectives, plan.number_of_fractions)]
-    parts = [
+    maps = [() if each is None else (map_digest(each),) for each in mapped_terms(objectives, plan)]
+    on_matrices = any(channel_of(term, plan) != "dose" for term in objectives)
+    tissue = (np.asarray(plan.alphax).tobytes(), np.asarray(plan.betax).tobytes())
+    matrices = [
+        (float(np.asarray(more.data).sum(dtype=np.float64)), *tissue)
+        for more in (plan.alpha_dose, plan.sqrt_beta_dose)
+        if more is not None and on_matrices
+    ]
+    parts: list[object] = [
         (matrix.shape, matrix.nnz, float(matrix.data.sum(dtype=np.float64)), plan.number_of_fractions),
         plan.dose_influence.grid,
         [
@@ -207,4 +215,5 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
         ],
         asdict(replace(settings, threads=None, max_iterations=1)),
     ]
+    parts += [matrices] if matrices else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()

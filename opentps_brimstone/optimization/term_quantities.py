@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,12 @@ import numpy.typing as npt
 from opentps_brimstone import _core
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.biology import channel_of
 from opentps_brimstone.optimization.terms import ObjectiveTerm
 from opentps_brimstone.quantities import DoseMap
+
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
 
 __all__ = ["TermQuantity", "map_digest", "mapped_terms", "quantities_of"]
 
@@ -26,13 +30,16 @@ class TermQuantity:
     Attributes
     ----------
     dose_map : DoseMap or None
-        None: dose itself.
+        None: dose itself, or what the channel is of.
+    channel : {"dose", "effect", "rbe_dose"}
+        What the core maps.
     typical : DoseMap
         Its mean over the structure's volume, the same in all voxels.
     """
 
     structure: Structure
     dose_map: DoseMap | None
+    channel: str = "dose"
     typical: DoseMap = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,8 +51,8 @@ class TermQuantity:
 
     def for_core(
         self, row_map: npt.NDArray[np.int32], unreached_row: int
-    ) -> tuple[npt.NDArray[np.uint32], FloatArray, _core.DoseMap | None]:
-        """Rows, volume shares and map for the core.
+    ) -> tuple[npt.NDArray[np.uint32], FloatArray, _core.DoseMap | None, _core.Channel]:
+        """Rows, volume shares, map and channel for the core.
 
         Voxels that no beamlet reaches have the row -1 in `row_map`. All of them become one, `unreached_row`, unless
         their quantities differ: then they go with the map.
@@ -53,9 +60,13 @@ class TermQuantity:
         inside = np.flatnonzero(self.structure.share.ravel())
         share = self.structure.share.ravel()[inside]
         row = row_map[inside]
+        channel = _core.Channel(self.channel)
+        if self.channel != "dose":
+            core_map = self._core_map(np.array([[0.0, 1.0, 0.0]]))
+            return (*_merged(row, share, unreached_row), core_map, channel)
         if self.dose_map is None or self.dose_map.is_uniform:
-            core_map = None if self.dose_map is None else self._core_map(_stacked(_coefficients(self.dose_map), 1))
-            return (*_merged(row, share, unreached_row), core_map)
+            uniform = None if self.dose_map is None else self._core_map(_stacked(_coefficients(self.dose_map), 1))
+            return (*_merged(row, share, unreached_row), uniform, channel)
         coefficients = _stacked(_coefficients(self.dose_map), len(inside))
         reached = row >= 0
         order = np.argsort(row[reached])
@@ -65,7 +76,7 @@ class TermQuantity:
         quantity, number = np.unique(coefficients[~reached, 0], return_inverse=True)
         fixed = np.column_stack([quantity, np.bincount(number, share[~reached], len(quantity))])
         core_map = self._core_map(coefficients[reached][order], fixed)
-        return row[reached][order].astype(np.uint32), share[reached][order], core_map
+        return row[reached][order].astype(np.uint32), share[reached][order], core_map, channel
 
     def _core_map(self, coefficients: FloatArray, fixed: FloatArray | None = None) -> _core.DoseMap:
         return _core.DoseMap(
@@ -75,28 +86,32 @@ class TermQuantity:
         )
 
 
-def mapped_terms(terms: Sequence[ObjectiveTerm], number_of_fractions: int) -> list[DoseMap | None]:
-    """Find the maps of terms, each computed once; an error names the term whose quantity lacks something."""
+def mapped_terms(terms: Sequence[ObjectiveTerm], plan: Plan) -> list[DoseMap | None]:
+    """Find the maps of terms, each computed once; None for dose, and for what further matrices give.
+
+    An error names the term whose quantity lacks something.
+    """
     found: dict[object, DoseMap | None] = {}
     maps = []
     for term in terms:
         key = _key(term)
         if key not in found:
-            found[key] = term.dose_map(number_of_fractions)
+            on_dose = channel_of(term, plan) == "dose"
+            found[key] = term.dose_map(plan.number_of_fractions) if on_dose else None
         maps.append(found[key])
     return maps
 
 
-def quantities_of(terms: Sequence[ObjectiveTerm], number_of_fractions: int) -> tuple[list[TermQuantity], list[int]]:
+def quantities_of(terms: Sequence[ObjectiveTerm], plan: Plan) -> tuple[list[TermQuantity], list[int]]:
     """Find the different quantities of terms, and the number of each term's."""
     number: dict[object, int] = {}
     quantities: list[TermQuantity] = []
-    for term, dose_map in zip(terms, mapped_terms(terms, number_of_fractions), strict=True):
+    for term, dose_map in zip(terms, mapped_terms(terms, plan), strict=True):
         key = _key(term)
         if key not in number:
             assert term.structure is not None
             number[key] = len(quantities)
-            quantities.append(TermQuantity(term.structure, dose_map))
+            quantities.append(TermQuantity(term.structure, dose_map, channel_of(term, plan)))
     return quantities, [number[_key(term)] for term in terms]
 
 

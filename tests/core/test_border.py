@@ -70,7 +70,7 @@ def specification(evaluate=None, target=TARGET, quantity=0):
 def multilevel_plan(voxel=(0, 1), share=(0.5, 0.5), base_dose=(), terms=None, matrix=None):
     return _core.MultilevelPlan(
         matrix=matrix or dose_matrix(),
-        quantities=[(np.array(voxel), np.array(share), None)],
+        quantities=[(np.array(voxel), np.array(share), None, _core.Channel.dose)],
         base_dose=np.array(base_dose, dtype=float),
         terms=[specification()] if terms is None else terms,
         cost_offset=0.1,

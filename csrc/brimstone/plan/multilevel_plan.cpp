@@ -45,6 +45,7 @@ std::size_t MultilevelPlan::n_beamlets(std::size_t index) const {
 void MultilevelPlan::leave_coarser_than(std::size_t grid) {
     while (++grid < grids_.size()) {
         grids_[grid].matrix.reset();
+        grids_[grid].biology.reset();
     }
 }
 
@@ -52,12 +53,15 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t ind
                                                                  const BinSettings& bins) const {
     const PlanGrid& plan = grid(index);
     std::vector<std::unique_ptr<Term>> terms;
-    terms.reserve(terms_.size());
+    std::vector<Channel> channels;
     for (const TermSpecification& term : terms_) {
-        terms.push_back(make_term(term, plan.quantities.at(term.quantity), bins));
+        const Quantity& quantity = plan.quantities.at(term.quantity);
+        terms.push_back(make_term(term, quantity, bins));
+        channels.push_back(quantity.channel);
     }
-    return std::make_shared<const Prescription>(matrix(index), std::move(terms), plan.base_dose, cost_offset_,
-                                                precision_, threads_);
+    return std::make_shared<const Prescription>(matrix(index), std::move(terms), std::move(channels),
+                                                plan.base_dose, plan.biology, cost_offset_, precision_,
+                                                threads_);
 }
 
 std::unique_ptr<LevelObjective> MultilevelPlan::objective(const LevelSettings& level) const {

@@ -32,6 +32,23 @@ SharedShares sum_shares(const VoxelShares& finer, const Coarsening& coarsening) 
     return std::make_shared<const VoxelShares>(std::move(coarse_voxel), std::move(share));
 }
 
+/// Means of what rows have over the rows that are averaged in each voxel; nothing of nothing.
+std::vector<double> block_means(const std::vector<double>& finer, const Coarsening& coarsening) {
+    std::vector<double> mean;
+    if (finer.empty()) {
+        return mean;
+    }
+    const std::vector<double> block_weight = block_weights(coarsening);
+    mean.assign(coarsening.n_voxels, 0.0);
+    for (std::size_t j = 0; j < finer.size(); ++j) {
+        const std::uint32_t voxel = coarsening.voxel[j];
+        if (voxel != Coarsening::none) {
+            mean[voxel] += finer[j] * block_weight[voxel];
+        }
+    }
+    return mean;
+}
+
 } // namespace
 
 PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
@@ -39,24 +56,22 @@ PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
     result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
     // Structures keep their shares for all of their quantities.
     std::map<const VoxelShares*, SharedShares> summed;
-    for (const auto& [shares, map] : finer.quantities) {
+    for (const auto& [shares, map, channel] : finer.quantities) {
         SharedShares& coarse = summed[shares.get()];
         if (!coarse) {
             coarse = sum_shares(*shares, coarsening);
         }
         result.quantities.push_back(
-            {coarse, map ? map->coarser(*shares, coarsening.voxel, *coarse) : nullptr});
+            {coarse, map ? map->coarser(*shares, coarsening.voxel, *coarse) : nullptr, channel});
     }
-    auto base_dose = std::make_shared<std::vector<double>>();
-    if (!finer.base_dose->empty()) {
-        const std::vector<double> block_weight = block_weights(coarsening);
-        base_dose->assign(coarsening.n_voxels, 0.0);
-        for (std::size_t j = 0; j < finer.base_dose->size(); ++j) {
-            const std::uint32_t voxel = coarsening.voxel[j];
-            if (voxel != Coarsening::none) {
-                (*base_dose)[voxel] += (*finer.base_dose)[j] * block_weight[voxel];
-            }
-        }
+    auto base_dose = std::make_shared<std::vector<double>>(block_means(*finer.base_dose, coarsening));
+    if (finer.biology) {
+        const LinearQuadratic& fine = *finer.biology;
+        result.biology = std::make_shared<const LinearQuadratic>(
+            LinearQuadratic{coarsen_matrix(*fine.alpha, coarsening, threads),
+                            coarsen_matrix(*fine.sqrt_beta, coarsening, threads),
+                            block_means(fine.alpha_x, coarsening), block_means(fine.beta_x, coarsening),
+                            block_means(fine.base_a, coarsening), block_means(fine.base_b, coarsening)});
     }
     result.base_dose = std::move(base_dose);
     result.from_finer = std::move(coarsening);

@@ -54,9 +54,10 @@ double LevelObjective::cost(const std::vector<double>& parameter) {
     return roughness_ ? cost + roughness_->cost(weight_) : cost;
 }
 
-double
-LevelObjective::cost_of_doses(const std::vector<double>& parameter,
-                              const std::function<void(std::size_t, std::size_t, double*, double*)>& write) {
+double LevelObjective::cost_of_doses(
+    const std::vector<double>& parameter,
+    const std::function<void(std::size_t, std::size_t, double*, double*)>& write,
+    const std::function<void(std::size_t, std::size_t, double*, double*, double*)>& write_more) {
     constexpr std::size_t voxels_per_piece = 4096;
     const int threads = prescription_->threads();
     state_.resize(prescription_->matrix().rows());
@@ -64,6 +65,15 @@ LevelObjective::cost_of_doses(const std::vector<double>& parameter,
                     [&](std::size_t, std::size_t begin, std::size_t end) {
                         write(begin, end, state_.dose(), state_.wide_dose());
                     });
+    if (prescription_->biology() != nullptr) {
+        state_.biology.resize(state_.voxels());
+        std::vector<double> scratch(state_.voxels());
+        parallel_pieces(state_.voxels(), voxels_per_piece, threads,
+                        [&](std::size_t, std::size_t begin, std::size_t end) {
+                            write_more(begin, end, state_.biology.a(), state_.biology.b(), scratch.data());
+                        });
+        prescription_->update(state_);
+    }
     state_.find_maximum(threads);
     const double cost = prescription_->cost(state_);
     if (!roughness_) {

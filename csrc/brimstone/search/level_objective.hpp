@@ -27,9 +27,12 @@ public:
     double cost(const std::vector<double>& parameter);
     /// The cost of parameters whose doses are not computed from them.
     /// @param write  writes the doses and wide doses of voxels [begin, end); called from any thread
-    double cost_of_doses(const std::vector<double>& parameter,
-                         const std::function<void(std::size_t begin, std::size_t end, double* dose,
-                                                  double* wide_dose)>& write);
+    /// @param write_more  if there are matrices for it, writes their a and b, with room for a third row
+    double cost_of_doses(
+        const std::vector<double>& parameter,
+        const std::function<void(std::size_t begin, std::size_t end, double* dose, double* wide_dose)>& write,
+        const std::function<void(std::size_t begin, std::size_t end, double* a, double* b, double* scratch)>&
+            write_more);
     /// Infinite where the cost or an entry of its gradient is too large for a number.
     double cost_and_gradient(const std::vector<double>& parameter, std::vector<double>& gradient);
 
@@ -50,7 +53,7 @@ public:
     /// Weights of the last call of cost or cost_and_gradient, as long as cost_of_doses was not called.
     const std::vector<double>& weight() const { return weight_; }
     /// Doses of the last call of cost, cost_and_gradient or cost_of_doses.
-    const DoseState& state() const { return state_; }
+    const PlanState& state() const { return state_; }
 
     void save(Archive& archive) const { covariance_.save(archive); }
     void restore(const Archive& archive) { covariance_.restore(archive); }
@@ -80,7 +83,7 @@ private:
     std::vector<double> weight_;
     std::vector<double> wide_share_;
     std::vector<double> wide_slope_;
-    DoseState state_;
+    PlanState state_;
     std::function<void()> check_interruption_;
 };
 

@@ -36,14 +36,23 @@ public:
     /// Doses at the start of a line, where the objective was evaluated last.
     class Start {
     public:
-        explicit Start(const DoseState& state) : dose_(2 * state.voxels()) {
-            std::copy(state.dose(), state.dose() + 2 * state.voxels(), dose_.data());
+        Start(const PlanState& state, bool with_biology)
+            : dose_(2 * state.voxels()), biology_(with_biology ? 2 * state.voxels() : 0) {
+            const std::size_t voxels = state.voxels();
+            std::copy(state.dose(), state.dose() + 2 * voxels, dose_.data());
+            if (with_biology) {
+                std::copy(state.biology.a(), state.biology.a() + voxels, biology_.data());
+                std::copy(state.biology.b(), state.biology.b() + voxels, biology_.data() + voxels);
+            }
         }
+        const float* a() const { return biology_.data(); }
+        const float* b() const { return biology_.data() + biology_.size() / 2; }
         const float* dose() const { return dose_.data(); }
         const float* wide_dose() const { return dose_.data() + dose_.size() / 2; }
 
     private:
         Buffer<float> dose_;
+        Buffer<float> biology_; ///< a, then b
     };
 
     DoseAlongLine(LevelObjective& objective, const Line& line, const Start& start, double length)
@@ -58,48 +67,70 @@ public:
             objective.weight_pairs(point_on(line, position_[k]), n_rhs, pairs.data() + 2 * (k - 1));
         }
         const Prescription& prescription = objective.prescription();
-        const std::size_t voxels = prescription.matrix().rows();
-        doses_ = Buffer<float>(voxels * n_rhs);
-        prescription.matrix().multiply(pairs.data(), n_rhs, doses_.data(), Precision::fast,
-                                       prescription.threads());
-        node_.start_dose = start.dose();
-        node_.start_wide = start.wide_dose();
-        for (std::size_t k = 0; k + 1 < nodes; ++k) {
-            node_.dose[k] = doses_.data() + 2 * k * voxels;
-            node_.wide[k] = doses_.data() + (2 * k + 1) * voxels;
+        dose_.compute(prescription, prescription.matrix(), pairs, start.dose(), start.wide_dose(),
+                      prescription.base_dose());
+        if (const LinearQuadratic* const more = prescription.biology()) {
+            a_.compute(prescription, *more->alpha, pairs, start.a(), start.a(), more->base_a);
+            b_.compute(prescription, *more->sqrt_beta, pairs, start.b(), start.b(), more->base_b);
         }
-        const std::vector<double>& base_dose = prescription.base_dose();
-        node_.base_dose = base_dose.empty() ? nullptr : base_dose.data();
     }
 
     double cost(double step) {
         set_basis(step);
         return objective_.cost_of_doses(
-            point_on(line_, step), [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
-                kernels().interpolate(node_, begin, end, dose, wide_dose);
+            point_on(line_, step),
+            [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
+                kernels().interpolate(dose_.node, begin, end, dose, wide_dose);
+            },
+            [&](std::size_t begin, std::size_t end, double* a, double* b, double* scratch) {
+                kernels().interpolate(a_.node, begin, end, a, scratch);
+                kernels().interpolate(b_.node, begin, end, b, scratch);
             });
     }
 
 private:
     static constexpr double pi = 3.14159265358979323846;
 
+    /// Products of one matrix at the nodes.
+    struct AtNodes {
+        LineNodes node{};
+        Buffer<float> product; ///< [node 1 …][of the weights, of their wide part][voxel]
+
+        void compute(const Prescription& prescription, const DoseMatrix& matrix,
+                     const std::vector<double>& pairs, const float* start, const float* start_wide,
+                     const std::vector<double>& base) {
+            const std::size_t voxels = matrix.rows();
+            product = Buffer<float>(voxels * n_rhs);
+            matrix.multiply(pairs.data(), n_rhs, product.data(), Precision::fast, prescription.threads());
+            node.start_dose = start;
+            node.start_wide = start_wide;
+            for (std::size_t k = 0; k + 1 < nodes; ++k) {
+                node.dose[k] = product.data() + 2 * k * voxels;
+                node.wide[k] = product.data() + (2 * k + 1) * voxels;
+            }
+            node.base_dose = base.empty() ? nullptr : base.data();
+        }
+    };
+
     /// Lagrange's polynomials at a step.
     void set_basis(double step) {
         for (std::size_t k = 0; k < nodes; ++k) {
-            node_.share[k] = 1.0;
+            double share = 1.0;
             for (std::size_t i = 0; i < nodes; ++i) {
                 if (i != k) {
-                    node_.share[k] *= (step - position_[i]) / (position_[k] - position_[i]);
+                    share *= (step - position_[i]) / (position_[k] - position_[i]);
                 }
             }
+            dose_.node.share[k] = a_.node.share[k] = b_.node.share[k] = share;
         }
     }
 
     LevelObjective& objective_;
     const Line& line_;
     std::array<double, nodes> position_{};
-    Buffer<float> doses_; ///< [node 1 …][dose, wide dose][voxel]
-    LineNodes node_{};
+    AtNodes dose_;
+    AtNodes a_; ///< of alpha-weighted dose, if there is a matrix for it
+    AtNodes b_;
 };
 
 } // namespace
@@ -115,7 +146,7 @@ LineMinimum InterpolatedLineSearch::minimize(LevelObjective& objective, const Li
     constexpr int attempts = 6;
     constexpr double growth = 4.0;
     constexpr double longest = 16.0; // parameters span about ±12
-    const DoseAlongLine::Start start(objective.state());
+    const DoseAlongLine::Start start(objective.state(), objective.prescription().biology() != nullptr);
     double length = std::min(2.0 * line.first_step, longest);
     for (int attempt = 0; attempt < attempts; ++attempt) {
         DoseAlongLine doses(objective, line, start, length);

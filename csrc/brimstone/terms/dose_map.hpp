@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "brimstone/terms/dose_state.hpp"
+#include "brimstone/terms/linear_quadratic.hpp"
 #include "brimstone/terms/voxel_shares.hpp"
 
 namespace brimstone {
@@ -75,7 +76,8 @@ using SharedMap = std::shared_ptr<const DoseMap>;
 /// The voxels of a structure, and what of theirs terms look at.
 struct Quantity {
     SharedShares shares;
-    SharedMap map; ///< or null: dose itself
+    SharedMap map; ///< from the channel's dose; or null: that itself
+    Channel channel = Channel::dose;
 };
 
 /// Calls `use(q)`, where q(entry, dose) is the quantity in a voxel and q.slope(entry, dose) its derivative.

@@ -1,24 +1,38 @@
 #include "brimstone/terms/prescription.hpp"
 
+#include <algorithm>
 #include <utility>
 
+#include "brimstone/support/parallel.hpp"
 #include "brimstone/support/vector_math.hpp"
-#include "brimstone/terms/term_sum.hpp"
 
 namespace brimstone {
 
+namespace {
+
+void add(const std::vector<double>& base, double* to) {
+    for (std::size_t j = 0; j < base.size(); ++j) {
+        to[j] += base[j];
+    }
+}
+
+} // namespace
+
 Prescription::Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
-                           std::shared_ptr<const std::vector<double>> base_dose, double offset,
-                           Precision precision, int threads)
-    : matrix_(std::move(matrix)), terms_(std::move(terms)), base_dose_(std::move(base_dose)), offset_(offset),
-      precision_(precision), threads_(threads) {
+                           std::vector<Channel> channels,
+                           std::shared_ptr<const std::vector<double>> base_dose,
+                           std::shared_ptr<const LinearQuadratic> biology, double offset, Precision precision,
+                           int threads)
+    : matrix_(std::move(matrix)), terms_(std::move(terms)), channels_(std::move(channels)),
+      base_dose_(std::move(base_dose)), biology_(std::move(biology)), offset_(offset), precision_(precision),
+      threads_(threads) {
     for (const auto& term : terms_) {
         term_list_.push_back(term.get());
     }
 }
 
 void Prescription::compute_dose(const std::vector<double>& weight, const std::vector<double>& wide_share,
-                                DoseState& state) const {
+                                PlanState& state) const {
     std::vector<double> pair(2 * weight.size());
     for (std::size_t i = 0; i < weight.size(); ++i) {
         pair[2 * i] = weight[i];
@@ -27,40 +41,107 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
     const std::size_t voxels = matrix_->rows();
     state.resize(voxels);
     matrix_->multiply(pair.data(), 2, state.data(), precision_, threads_);
-    const std::vector<double>& base_dose = *base_dose_;
-    for (std::size_t j = 0; j < base_dose.size(); ++j) {
-        state.dose()[j] += base_dose[j];
-    }
+    add(*base_dose_, state.dose());
     state.find_maximum(threads_);
+    if (biology_) {
+        state.biology.resize(voxels);
+        biology_->alpha->multiply(weight.data(), 1, state.biology.a(), precision_, threads_);
+        biology_->sqrt_beta->multiply(weight.data(), 1, state.biology.b(), precision_, threads_);
+        add(biology_->base_a, state.biology.a());
+        add(biology_->base_b, state.biology.b());
+        update(state);
+    }
 }
 
-double Prescription::cost(const DoseState& state) const {
-    return offset_ + TermSum(term_list_, state, false, threads_).value();
+void Prescription::update(PlanState& state) const {
+    state.biology.update(*biology_, state, threads_);
 }
 
-double Prescription::cost_and_gradient(const DoseState& state, const std::vector<double>& weight,
+TermSum Prescription::sum(const PlanState& state, bool with_residual) const {
+    std::vector<const DoseState*> states;
+    for (const Channel channel : channels_) {
+        states.push_back(channel == Channel::dose ? &state : &state.biology.of(channel));
+    }
+    return TermSum(term_list_, std::move(states), with_residual, threads_);
+}
+
+double Prescription::cost(const PlanState& state) const {
+    return offset_ + sum(state, false).value();
+}
+
+double Prescription::cost_and_gradient(const PlanState& state, const std::vector<double>& weight,
                                        const std::vector<double>& wide_share,
                                        const std::vector<double>& wide_slope,
                                        std::vector<double>& gradient) const {
-    const TermSum sum(term_list_, state, true, threads_);
+    const TermSum sum = this->sum(state, true);
     std::vector<double> pair(2 * weight.size());
+    std::vector<double> rest; // of other matrices
     // Block by block, a residual is used as soon as it is known, and never written to memory.
     const auto multiply = [&](Precision precision) {
+        if (biology_) {
+            rest = multiply_biology(sum, state, pair, precision);
+            return;
+        }
         matrix_->multiply_transposed(
             [&](std::size_t begin, std::size_t end, double* const* rows) {
-                sum.residual({begin, rows[0], rows[1]}, end);
+                sum.residual(state, {begin, rows[0], rows[1]}, end);
             },
             2, pair.data(), precision, threads_);
     };
     multiply(precision_);
-    if (precision_ == Precision::fast && !all_finite(pair)) {
+    if (precision_ == Precision::fast && !(all_finite(pair) && all_finite(rest))) {
         multiply(Precision::reference); // steep terms need more than single precision's range
     }
     gradient.resize(weight.size());
     for (std::size_t i = 0; i < weight.size(); ++i) {
         gradient[i] = pair[2 * i] + (wide_share[i] + weight[i] * wide_slope[i]) * pair[2 * i + 1];
+        gradient[i] += rest.empty() ? 0.0 : rest[i];
     }
     return offset_ + sum.value();
+}
+
+/// Writes the products of the dose matrix, and returns the sum of those of the other matrices.
+std::vector<double> Prescription::multiply_biology(const TermSum& sum, const PlanState& state,
+                                                   std::vector<double>& pair, Precision precision) const {
+    const std::size_t voxels = state.voxels();
+    std::vector<double> along_dose(voxels);
+    std::vector<double> along_wide(voxels);
+    std::vector<double> along_a(voxels, 0.0);
+    std::vector<double> along_b(voxels, 0.0);
+    constexpr std::size_t voxels_per_piece = DoseState::block;
+    parallel_pieces(voxels, voxels_per_piece, threads_, [&](std::size_t, std::size_t begin, std::size_t end) {
+        std::vector<double> own(4 * (end - begin));
+        double* const first = own.data();
+        const std::size_t n = end - begin;
+        const Residual effect{begin, first, first + n};
+        const Residual rbe_dose{begin, first + 2 * n, first + 3 * n};
+        sum.residual(state, {begin, along_dose.data() + begin, along_wide.data() + begin}, end);
+        sum.residual(state.biology.of(Channel::effect), effect, end);
+        sum.residual(state.biology.of(Channel::rbe_dose), rbe_dose, end);
+        add_chain(*biology_, state, state.biology, begin, end, effect, rbe_dose,
+                  {along_dose.data() + begin, along_wide.data() + begin, along_a.data() + begin,
+                   along_b.data() + begin});
+    });
+    matrix_->multiply_transposed(
+        [&](std::size_t begin, std::size_t end, double* const* rows) {
+            std::copy(along_dose.data() + begin, along_dose.data() + end, rows[0]);
+            std::copy(along_wide.data() + begin, along_wide.data() + end, rows[1]);
+        },
+        2, pair.data(), precision, threads_);
+    std::vector<double> result(matrix_->columns());
+    std::vector<double> second(matrix_->columns());
+    const auto multiply = [&](const DoseMatrix& matrix, const std::vector<double>& along,
+                              std::vector<double>& product) {
+        matrix.multiply_transposed(
+            [&](std::size_t begin, std::size_t end, double* const* rows) {
+                std::copy(along.data() + begin, along.data() + end, rows[0]);
+            },
+            1, product.data(), precision, threads_);
+    };
+    multiply(*biology_->alpha, along_a, result);
+    multiply(*biology_->sqrt_beta, along_b, second);
+    add(second, result.data());
+    return result;
 }
 
 } // namespace brimstone

@@ -4,17 +4,28 @@
 #include <vector>
 
 #include "brimstone/matrix/dose_matrix.hpp"
+#include "brimstone/terms/linear_quadratic.hpp"
 #include "brimstone/terms/term.hpp"
+#include "brimstone/terms/term_sum.hpp"
 
 namespace brimstone {
+
+/// Doses of all voxels, and what follows from further matrices.
+class PlanState : public DoseState {
+public:
+    BiologicalState biology; ///< empty without such matrices
+};
 
 /// The cost of beamlet weights on one grid: the sum of its terms and a constant.
 class Prescription {
 public:
     /// @param base_dose  dose in Gy that no weight here changes, per voxel of the matrix; empty: none
     /// @param offset     constant added to the cost, so that relative changes keep a meaning near zero
+    /// @param channels   what each term looks at
+    /// @param biology    matrices of other channels than dose, or null
     Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
-                 std::shared_ptr<const std::vector<double>> base_dose, double offset, Precision precision,
+                 std::vector<Channel> channels, std::shared_ptr<const std::vector<double>> base_dose,
+                 std::shared_ptr<const LinearQuadratic> biology, double offset, Precision precision,
                  int threads);
 
     const DoseMatrix& matrix() const { return *matrix_; }
@@ -22,24 +33,34 @@ public:
 
     /// Doses of the weights, of which beamlet i gives the share `wide_share[i]` to the wide kernel.
     void compute_dose(const std::vector<double>& weight, const std::vector<double>& wide_share,
-                      DoseState& state) const;
+                      PlanState& state) const;
+    /// Lets effect and RBE-weighted dose follow doses, a and b that have been written.
+    void update(PlanState& state) const;
+    /// Or null.
+    const LinearQuadratic* biology() const { return biology_.get(); }
 
     /// The base dose in Gy per voxel, or nothing.
     const std::vector<double>& base_dose() const { return *base_dose_; }
 
-    double cost(const DoseState& state) const;
+    double cost(const PlanState& state) const;
 
     /// The cost, and its gradient with respect to the weights.
     /// @param wide_slope  ∂φ_i/∂w_i, in 1/MU
-    double cost_and_gradient(const DoseState& state, const std::vector<double>& weight,
+    double cost_and_gradient(const PlanState& state, const std::vector<double>& weight,
                              const std::vector<double>& wide_share, const std::vector<double>& wide_slope,
                              std::vector<double>& gradient) const;
 
 private:
+    TermSum sum(const PlanState& state, bool with_residual) const;
+    std::vector<double> multiply_biology(const TermSum& sum, const PlanState& state,
+                                         std::vector<double>& pair, Precision precision) const;
+
     std::shared_ptr<const DoseMatrix> matrix_;
     std::vector<std::unique_ptr<Term>> terms_;
     std::vector<const Term*> term_list_;
+    std::vector<Channel> channels_;
     std::shared_ptr<const std::vector<double>> base_dose_;
+    std::shared_ptr<const LinearQuadratic> biology_;
     double offset_;
     Precision precision_;
     int threads_;
