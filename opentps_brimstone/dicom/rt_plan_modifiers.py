@@ -30,8 +30,8 @@ class Modifier:
 
     def stated_by(self, beam: Item) -> str:
         """Name the element by which a beam says that it has one; empty if it has none."""
-        if self.sequence == "WedgeSequence" and _wedges_are_out(beam):
-            return ""
+        if self.sequence == "WedgeSequence" and (positions := _wedge_positions(beam)):
+            return "" if positions == {"OUT"} else "WedgePositionSequence"
         if self.count and beam.integer(self.count, 0, 1000):
             return self.count
         return self.sequence if beam.items(self.sequence) else ""
@@ -47,11 +47,10 @@ MODIFIERS = (
 )
 
 
-def _wedges_are_out(beam: Item) -> bool:
-    """Whether the file states of every wedge that it is never in the beam."""
-    said = [
+def _wedge_positions(beam: Item) -> set[str]:
+    """Where the file says that wedges are at any time; empty if it does not say it."""
+    return {
         position.text("WedgePosition").upper()
         for point in beam.items("ControlPointSequence")
         for position in point.items("WedgePositionSequence")
-    ]
-    return bool(said) and all(position == "OUT" for position in said)
+    }

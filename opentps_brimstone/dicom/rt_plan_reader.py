@@ -29,7 +29,7 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.adapters.angles import opentps_from_iec
-from opentps_brimstone.adapters.physics import energy_note
+from opentps_brimstone.adapters.physics import MODELED_ENERGY_MV, energy_note
 from opentps_brimstone.adapters.privates import set_number_of_fractions
 from opentps_brimstone.dicom.errors import DicomError
 from opentps_brimstone.dicom.files import quiet_pydicom, read_file
@@ -434,9 +434,7 @@ def _read_beam(
     beam.beamType = item.text("BeamType") or "STATIC"
     beam.isocenterPosition_mm = _isocenter(points)
     beam.SAD_mm = _source_distance(item)
-    beam.nominalEnergy_MV = _energy(points)
-    if remark := energy_note(beam.nominalEnergy_MV):
-        notes.append(f"beam {item.place.beam}: {remark}")
+    beam.nominalEnergy_MV = _energy(points, item, notes)
     spacing = options.beamlet_spacing_mm or _natural_spacing(devices)
     beam.xBeamletSpacing_mm = beam.yBeamletSpacing_mm = spacing
     machine = [_supine(state, position, point) for state, point in zip(machine, points, strict=True)]
@@ -507,8 +505,8 @@ def _isocenter(points: list[Item]) -> list[float]:
     return [float(x) for x in first]
 
 
-def _energy(points: list[Item]) -> float:
-    """Read the nominal energy in MV; by default 6, that of OpenTPS's beam model."""
+def _energy(points: list[Item], beam: Item, notes: list[str]) -> float:
+    """Read the nominal energy in MV; by default that of the beam model."""
     first: float | None = None
     for point in points:
         energy = point.number("NominalBeamEnergy", 1000.0)
@@ -519,7 +517,12 @@ def _energy(points: list[Item]) -> float:
         if first is not None and energy != first:
             raise point.error(f"changes from {first:g} to {energy:g} MV within a beam", "NominalBeamEnergy")
         first = energy
-    return 6.0 if first is None else first
+    if first is None:
+        notes.append(f"beam {beam.place.beam} has no NominalBeamEnergy; {MODELED_ENERGY_MV:g} MV is taken")
+        return MODELED_ENERGY_MV
+    if remark := energy_note(first):
+        notes.append(f"beam {beam.place.beam}: {remark}")
+    return first
 
 
 def _natural_spacing(devices: Devices) -> float:

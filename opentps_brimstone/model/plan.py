@@ -201,7 +201,7 @@ class Plan:
         alpha_dose, sqrt_beta_dose, let_dose : sparse matrix, shape (n_voxels, n_beamlets), optional
             Of the same beamlets, as for `opentps_brimstone.quantities.QuantityResolver`. With the first two, terms may
             be on ``effect`` and, with `alphax` and `betax`, on ``rbe_x_dose``.
-        alphax, betax : float or array_like, optional
+        alphax, betax : float or array_like of shape (n_voxels,), optional
             Of photons, in 1/Gy and 1/Gy²: one, or one for each voxel.
 
         Returns

@@ -227,6 +227,16 @@ def test_what_hardly_shapes_a_beam_is_said(keyword: str, name: str) -> None:
         read_rt_plan(plan_dataset(beam))
 
 
+def test_a_wedge_that_only_its_position_tells_of() -> None:
+    beam = open_field()
+    point = beam.ControlPointSequence[0]
+    point.WedgePositionSequence = [make_item(ReferencedWedgeNumber=1, WedgePosition="IN")]
+    with pytest.raises(RTPlanError, match=r"WedgePositionSequence \(.*\) says that the beam has a wedge"):
+        read_rt_plan(plan_dataset(beam))
+    point.WedgePositionSequence[0].WedgePosition = "OUT"
+    assert len(read_rt_plan(plan_dataset(beam)).beams) == 1
+
+
 @pytest.mark.parametrize("energy", [4, 10, 15])
 def test_other_energies_are_said(energy: float) -> None:
     dataset = plan_dataset(conformal_field())

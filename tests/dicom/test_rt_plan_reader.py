@@ -221,7 +221,7 @@ def group_of(dataset):
         (without("NumberOfWedges", beam_of), 80, None),
         (without("SourceAxisDistance", beam_of), 80, None),
         (without("TreatmentMachineName", beam_of), 80, None),
-        (without("NominalBeamEnergy", point_of), 80, None),
+        (without("NominalBeamEnergy", point_of), 80, "has no NominalBeamEnergy; 6 MV is taken"),
         (without("PatientSupportAngle", point_of), 80, "has no PatientSupportAngle; 0 is taken"),
         (without("BeamLimitingDeviceAngle", point_of), 80, "has no BeamLimitingDeviceAngle; 0 is taken"),
         (without("GantryRotationDirection", point_of), 80, None),
