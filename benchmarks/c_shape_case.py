@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from in_opentps import add_objective
 from numpy_cost import NumpyCost
-from opentps_objectives import add_objective
 from scipy.optimize import minimize
 
 import opentps_brimstone as pb

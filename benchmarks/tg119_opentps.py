@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 import numpy as np
-from opentps_objectives import add_objective
+from in_opentps import add_objective
 from tg119_arguments import study_parser
 
 import opentps_brimstone as pb

@@ -1,61 +1,67 @@
 """Conversion of OpenTPS's objectives to terms.
 
-OpenTPS penalizes the squares of what is above or below a limit, each objective for itself. Brimstone gives a
-structure one target dose-volume histogram (DVH). So all objectives on one ROI are read together as bounds of its
-DVH, and a DVH within these bounds is drawn: V is the share of the volume that gets at least a dose.
+OpenTPS penalizes the squares of what is beyond a limit, each objective for itself. Here every limit stays a limit: a
+term that is penalized as OpenTPS does and weighs as much beside the others. Below the limits, which leave most of the
+dose open, each structure gets one target dose-volume histogram (DVH): all objectives on one ROI are read together as
+bounds of its DVH, and a DVH within these bounds is drawn. V is the share of the volume that gets at least a dose.
 
 A ROI is a *target* if it is named or given as one in ``planDesign`` (``objectives.targetName``, ``targetMask``) or has
 an objective that asks for dose (DMIN, DMINMEAN, DUNIFORM, DVHMIN). Else it is an *organ at risk*. ``hi`` is the highest
 dose bound of all targets. Metrics have the names of OpenTPS 2 here; OpenTPS 3 has a class for each, `DMin` for DMIN,
 and calls DMEAN `DMaxMean`.
 
-==============  =======================================================  ============================================
-metric          on a target                                              on an organ at risk
-==============  =======================================================  ============================================
-DMIN            V = 1 up to the limit                                    (makes it a target)
-DMAX            V = 0 from the limit on, and a maximum-dose term there;  V falls to 0 at the limit, most of the organ
-                without it V ends 5 % above the highest lower bound      far below, and a maximum-dose term there
-DMIN and DMAX   the interval between; if they cross, as in OpenTPS's     –
-                photon example, as DUNIFORM at their weighted mean
-DUNIFORM        ±1 % around the limit, a maximum-dose term just above,   (makes it a target)
-                both with ten times the weight
-DMEAN           an upper bound, as in OpenTPS: V = 0 at                  V falls exponentially with that mean dose,
-                2 · limit − lowest dose at the latest                    to 0 at the DMAX limit or at ``hi``; a
-                                                                         maximum-dose term at 2 · limit
-DMINMEAN        a lower bound: V = 1 up to 2 · limit − highest dose at   (makes it a target)
-                least, which is the limit less 5 % without other bounds
-DVHMIN          V passes through (limit, volume); without DMIN the rest  (makes it a target)
-                may be up to 5 % colder
-DVHMAX          V passes through (limit, volume)                         V falls exponentially, at or below (limit,
-                                                                         volume), to 0 at the DMAX limit or ``hi``; a
-                                                                         maximum-dose term at 1.25 · limit
-DFALLOFF        a maximum-dose term on each of up to 8 shells of the ROI around the target, at the limit in it
+==============  ==========================  ===========================================  ============================
+metric          limit                       DVH of a target                              DVH of an organ at risk
+==============  ==========================  ===========================================  ============================
+DMIN            minimum of every voxel      V = 1 up to the limit                        (makes it a target)
+DMAX            maximum of every voxel      V = 0 from the limit on, also from that of   V falls to 0 at the limit,
+                                            a ROI around the target; without it V ends   most of the organ far below
+                                            5 % above the highest lower bound
+DMIN and DMAX   both                        the interval between; if they cross, as in   –
+                                            OpenTPS's photon example, as DUNIFORM at
+                                            their weighted mean
+DUNIFORM        both, at the dose           ±1 % around it                               (makes it a target)
+DMEAN           maximum of the mean         V = 0 at 2 · limit − lowest dose at the      V falls exponentially with
+                                            latest                                       that mean dose, to 0 at the
+                                                                                         DMAX limit or at ``hi``
+DMINMEAN        –                           V = 1 up to 2 · limit − highest dose at      (makes it a target)
+                                            least, which is the limit less 5 % without
+                                            other bounds
+DVHMIN          OpenTPS's own penalty       V passes through (limit, volume); without    (makes it a target)
+                                            DMIN the rest may be up to 5 % colder
+DVHMAX          OpenTPS's own penalty       V passes through (limit, volume)             V falls exponentially, at or
+                                                                                         below (limit, volume), to 0
+                                                                                         at the DMAX limit or ``hi``
+DFALLOFF        maxima of up to 8 shells    –                                            –
+                of the ROI around the
+                target
 EUDMIN, EUDMAX  an error: many DVHs have one equivalent uniform dose
 EUDUNIFORM
 robust=True     an error if the plan has error scenarios: only the nominal matrix is planned
-==============  =======================================================  ============================================
+==============  ==========================  ===========================================  ============================
 
 A target that has only upper bounds takes its prescription (``objectives.targetPrescription``) as its minimum.
 A target with neither is an error, and so is a plan without any target.
 
 Weights are relative: a DVH term has the largest weight among its ROI's objectives, divided by the largest weight on a
 target. The DVH that asks an organ at risk to stay *below* its DMAX limit goes beyond what the objective says, so it
-has a fiftieth of that weight; one drawn through a DVHMAX limit has three tenths. Maximum-dose terms have 3000 times
-it on a target and 1000 times on an organ at risk; those that go with DMEAN and DVHMAX act outside the targets, and
-less in an organ larger than these. ``kind="Hard"`` means something only to OpenTPS's LP and is read as
-soft, as OpenTPS's other methods do.
+has a fiftieth of that weight; one drawn through a DVHMAX limit has three tenths. Limits have ten million times it, so
+that DVHs decide only what they leave open, and begin 0.05 % inside what was typed. ``kind="Hard"`` means something only
+to OpenTPS's LP and is read as soft, as OpenTPS's other methods do.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.adapters.dose_volume_term import DoseVolumeTerm
 from opentps_brimstone.adapters.plan import structure_from_roi, voxel_grid
 from opentps_brimstone.adapters.versions import (
     fall_off_target,
@@ -66,7 +72,7 @@ from opentps_brimstone.adapters.versions import (
     objectives_in,
 )
 from opentps_brimstone.model.structure import Structure
-from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, MeanDoseTerm, MinimumDoseTerm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,11 +85,10 @@ __all__ = ["target_names", "terms_from_objectives"]
 _ASKS_FOR_DOSE = ("DMIN", "DMINMEAN", "DUNIFORM", "DVHMIN")
 _TARGET_WIDTH = 0.05  # of a target's DVH where one of its ends is not given
 _UNIFORM_HALF_WIDTH = 0.01
-_TARGET_GUARD_WEIGHT = 3000.0
-# An organ's guard against a target's divergence, of which 1 / (2 · 0.025²) = 800 is the curvature at the finest
-# published kernel. Much heavier guards take the dose out of the target, to which the divergence is nearly blind.
-_ORGAN_GUARD_WEIGHT = 1000.0
-_NARROW_FACTOR = 10.0  # of the terms of a uniform target, whose deviations are small
+# Of a limit, in units of the heaviest objective on a target: what was typed is weighed as OpenTPS weighs it, and the
+# DVHs decide what it leaves open.
+_LIMIT_WEIGHT = 1e7
+_MARGIN = 5e-4  # of a limit, where its penalty begins, so that what it lets pass is still within the limit
 _SPARING_WEIGHT = 0.02  # of the DVH asked below a DMAX limit
 _DVHMAX_WEIGHT = 0.3  # of the DVH asked below a DVHMAX limit
 _SPARING_STEEPNESS = 5.0  # mean dose a fifth of the limit
@@ -123,6 +128,11 @@ class _Region:
     @property
     def weight(self) -> float:
         return max(objective.weight for objective in self.objectives)
+
+    @property
+    def maxima(self) -> list[_Objective]:
+        """Limits on the dose of every voxel."""
+        return [*self.of("DMAX"), *(one for one in self.of("DVHMAX") if one.volume == 0)]
 
     def structure(self, suffix: str = "", mask: BoolArray | None = None) -> Structure:
         return Structure(self.name + suffix, self.mask if mask is None else mask, is_target=self.is_target)
@@ -170,10 +180,13 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
     in_targets = np.logical_or.reduce([region.mask for region in targets])
     terms: list[tuple[Structure, ObjectiveTerm]] = []
     for region in regions:
+        structure = region.structure()
         if region.is_target:
-            terms += _target_terms(region, target_dvhs[region.name], unit)
+            dvh = _lowered(target_dvhs[region.name], _ceiling_around(region, regions))
+            terms.append((structure, KLDivergenceTerm(dvh=dvh, weight=region.weight / unit)))
         else:
-            terms += _organ_terms(region, highest, in_targets, unit)
+            terms += _organ_dvh(region, structure, highest, in_targets, unit)
+        terms += [(structure, term) for term in _limit_terms(region, highest, unit)]
         for objective in region.of("DFALLOFF"):
             terms += _falloff_terms(region, objective, voxel_grid(grid), unit)
     return terms
@@ -402,52 +415,71 @@ def _prescription(region: _Region) -> float:
     return region.prescription_gy
 
 
-def _target_terms(region: _Region, dvh: FloatArray, unit: float) -> list[tuple[Structure, ObjectiveTerm]]:
-    structure = region.structure()
+def _ceiling_around(region: _Region, regions: Sequence[_Region]) -> float:
+    """Lowest maximum dose that objectives on ROIs around a target allow it, such as those on a body."""
+    half = region.mask.sum() / 2
+    around = [one for one in regions if one is not region and (one.mask & region.mask).sum() > half]
+    return min((each.limit_gy for one in around for each in one.of("DMAX")), default=math.inf)
+
+
+def _lowered(dvh: FloatArray, ceiling_gy: float) -> FloatArray:
+    """End a DVH of two points at a ceiling, or just above its lowest dose if the ceiling is below that."""
     low, high = float(dvh[0, 0]), float(dvh[-1, 0])
-    narrow = high < (1 + 2.5 * _UNIFORM_HALF_WIDTH) * low
-    factor = (_NARROW_FACTOR if narrow else 1.0) / unit
-    terms: list[tuple[Structure, ObjectiveTerm]] = [
-        (structure, KLDivergenceTerm(dvh=dvh, weight=factor * region.weight))
-    ]
-    limits = region.of("DMAX", "DUNIFORM")
-    if limits:
-        # No dose is perfectly uniform: a guard at the edge of a narrow interval would only lower the dose.
-        limit = high + (high - low) / 3 if narrow else high
-        weight = factor * _TARGET_GUARD_WEIGHT * max(one.weight for one in limits)
-        terms.append((structure, MaximumDoseTerm(limit, weight=weight)))
-    return terms
+    end = max(ceiling_gy, (1 + 2 * _UNIFORM_HALF_WIDTH) * low)
+    if end >= high or len(dvh) > 2:
+        return dvh
+    return np.array([(low, 1.0), (end, 0.0)])
+
+
+# ------------------------------------------------------------------------------------------------- limits
+
+
+def _limit_terms(region: _Region, reference_gy: float, unit: float) -> list[ObjectiveTerm]:
+    """Penalize what OpenTPS penalizes, by weights that stand in the same proportions."""
+    return [term for one in region.objectives for term in _limits_of(one, reference_gy, _LIMIT_WEIGHT / unit)]
+
+
+def _limits_of(objective: _Objective, reference_gy: float, unit_weight: float) -> list[ObjectiveTerm]:
+    limit, weight = objective.limit_gy, unit_weight * objective.weight
+    below, above = (1 - _MARGIN) * limit, (1 + _MARGIN) * limit
+    match objective.metric:
+        case "DMIN":
+            return [MinimumDoseTerm(above, weight=weight)]
+        case "DMAX":
+            return [MaximumDoseTerm(below, weight=weight)]
+        case "DMEAN":
+            return [MeanDoseTerm(below, weight=weight)]
+        case "DUNIFORM":
+            return [MinimumDoseTerm(limit, weight=weight), MaximumDoseTerm(limit, weight=weight)]
+        case "DVHMAX":
+            return [_dose_volume_term(below, objective.volume, "maximum", reference_gy, weight)]
+        case "DVHMIN":
+            return [_dose_volume_term(above, 1.0 - objective.volume, "minimum", reference_gy, weight)]
+    return []
+
+
+def _dose_volume_term(
+    limit_gy: float, share_beyond: float, side: Literal["minimum", "maximum"], reference_gy: float, weight: float
+) -> ObjectiveTerm:
+    if share_beyond == 0:
+        return (MaximumDoseTerm if side == "maximum" else MinimumDoseTerm)(limit_gy, weight=weight)
+    return DoseVolumeTerm(limit_gy, volume=share_beyond, side=side, reference_dose_gy=reference_gy, weight=weight)
 
 
 # ------------------------------------------------------------------------------------------------- organs at risk
 
 
-def _organ_terms(
-    region: _Region, highest_gy: float, in_targets: BoolArray, unit: float
+def _organ_dvh(
+    region: _Region, structure: Structure, highest_gy: float, in_targets: BoolArray, unit: float
 ) -> list[tuple[Structure, ObjectiveTerm]]:
-    structure = region.structure()
-    terms: list[tuple[Structure, ObjectiveTerm]] = []
-    limits = [*region.of("DMAX"), *(one for one in region.of("DVHMAX") if one.volume == 0)]
-    limit_gy = min((one.limit_gy for one in limits), default=highest_gy)
-    end_gy = min(limit_gy, highest_gy)
+    """Ask for a falling DVH that the limits of an organ allow."""
+    end_gy = min([highest_gy, *(one.limit_gy for one in region.maxima)])
     means, volumes = region.of("DMEAN"), [one for one in region.of("DVHMAX") if 0 < one.volume < 1]
     if means or volumes:
         dvh = _falling_dvh(end_gy, _steepness([*means, *volumes], end_gy))
         weights = [one.weight for one in means] + [_DVHMAX_WEIGHT * one.weight for one in volumes]
-        terms.append((structure, KLDivergenceTerm(dvh=dvh, weight=max(weights) / unit)))
-    elif limits:
-        terms += _sparing_terms(region, structure, end_gy, in_targets, unit)
-    weight = _ORGAN_GUARD_WEIGHT / unit
-    terms += [(structure, MaximumDoseTerm(one.limit_gy, weight=weight * one.weight)) for one in limits]
-    # A divergence is insensitive to the hot end of an organ. A uniform distribution from 0 ends at twice its mean.
-    guards = [(2 * one.limit_gy, one.weight) for one in means] + [(1.25 * one.limit_gy, one.weight) for one in volumes]
-    guards = [(dose, heaviness) for dose, heaviness in guards if dose < end_gy]
-    outside = _outside_targets(region, structure, in_targets)
-    if guards and outside is not None:
-        # An organ much larger than the targets has some hot volume next to them inevitably.
-        weight *= min(1.0, float(in_targets.sum() / region.mask.sum()))
-        terms += [(outside, MaximumDoseTerm(dose, weight=weight * heaviness)) for dose, heaviness in guards]
-    return terms
+        return [(structure, KLDivergenceTerm(dvh=dvh, weight=max(weights) / unit))]
+    return _sparing_terms(region, structure, end_gy, in_targets, unit) if region.maxima else []
 
 
 def _outside_targets(region: _Region, structure: Structure, in_targets: BoolArray) -> Structure | None:
@@ -541,7 +573,7 @@ def _falloff_terms(
         if shell.any():
             share = shell.sum() / inside.sum()
             limit = objective.limit_gy - distance[shell].mean() * (objective.limit_gy - low_gy) / reach
-            weight = _ORGAN_GUARD_WEIGHT * share * objective.weight / unit
+            weight = _LIMIT_WEIGHT * share * objective.weight / unit
             structure = Structure(f"{region.name} fall-off {number}", shell, is_target=False)
             terms.append((structure, MaximumDoseTerm(float(limit), weight=float(weight))))
     return terms

@@ -34,7 +34,7 @@ from opentps_brimstone.adapters.plan import (
 )
 from opentps_brimstone.adapters.privates import set_weights
 from opentps_brimstone.adapters.versions import objectives_in
-from opentps_brimstone.optimization.for_terms import plan_with_terms
+from opentps_brimstone.integration.worst_voxels import optimize_terms
 from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 if TYPE_CHECKING:
@@ -138,15 +138,17 @@ class BrimstoneSolver:
         OptimizationResult
         """
         influence = dose_influence_from_sparse_beamlets(photon_plan.planDesign.beamlets, photon_plan, grid)
-        optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), self.settings)
-        result: OptimizationResult = optimizer.optimize(
+        return optimize_terms(
+            influence,
+            terms,
+            int(photon_plan.numberOfFractionsPlanned),
+            self.settings,
             initial_weights=initial_weights,
             callback=self.params.get("callback"),
             max_iterations=self.max_iterations,
             tolerance=self.tolerance,
             progress=bool(self.params.get("progress", False)),
         )
-        return result
 
 
 # ------------------------------------------------------------------------------------------------- registration

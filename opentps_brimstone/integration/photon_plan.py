@@ -18,6 +18,7 @@ from opentps_brimstone.adapters.series import attach_opentps_plan
 from opentps_brimstone.adapters.versions import is_objectives_list, objectives_in
 from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.engine.plan_doses import inside_any, plan_influence
+from opentps_brimstone.integration.worst_voxels import optimize_terms
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.for_terms import plan_with_terms
@@ -167,8 +168,11 @@ def optimize_photon_plan(
     if initial_weights is not None:
         checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
     influence = plan_influence(photon_plan, ct, grid, beamlets, options, inside_any(structures))
-    optimizer = plan_with_terms(influence, terms, int(photon_plan.numberOfFractionsPlanned), settings)
-    result = optimizer.optimize(
+    result = optimize_terms(
+        influence,
+        terms,
+        int(photon_plan.numberOfFractionsPlanned),
+        settings,
         initial_weights=initial_weights,
         callback=callback,
         max_iterations=max_iterations,
