@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PyQt5.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QVBoxLayout, QWidget
+from PyQt5.QtCore import QUrl
+from PyQt5.QtGui import QDesktopServices
+from PyQt5.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from opentps_brimstone.gui.delivery import Delivered, deliver, dose_image, export, opentps_plan
-from opentps_brimstone.gui.fields import button, quiet, spin
+from opentps_brimstone.gui.fields import button, quiet, show_progress, spin
 from opentps_brimstone.gui.messages import shows_errors, tell
 from opentps_brimstone.gui.planner import Planner
+from opentps_brimstone.gui.report import write_report
 from opentps_brimstone.gui.session import Planned
+from opentps_brimstone.integration.engine_check import VERIFY
 from opentps_brimstone.sequencing import MLCS
 
 __all__ = ["DeliverTab"]
@@ -38,9 +53,22 @@ class DeliverTab(QWidget):
         self.mlc.setToolTip(
             "'matched' has leaves as wide as the beamlets; a machine's leaves need beamlets that lie on them"
         )
+        self.mlc.activated[str].connect(self._choose_mlc)
+        self.verify = QComboBox()
+        self.verify.addItems(VERIFY)
+        self.verify.setToolTip(
+            "How much of the segments' dose OpenTPS's own program recalculates: all of it, a sample of beamlets, or "
+            "nothing; 'auto' is all if that takes less than half a minute"
+        )
         self.levels = spin(10, 2, 100, 0)
         self.minimum_mu = spin(1, 0, 20, 1, " MU")
         self.make_button = button("Make segments", self._make, "Sequence, optimize MU, compute the dose anew")
+        self.stop_button = button("Stop", planner.stop, "Give up making segments; the plan stays as it is")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.report_button = button(
+            "Report in the browser", self._report, "The page that 'opentps-brimstone plan' writes"
+        )
         self.write_button = button("Write to OpenTPS", self._write, "Put plan and dose into the patient's tree")
         self.export_button = button("Export RT Plan and RT Dose …", self._export)
         self.import_button = button("Import RT Plan …", self._import, "Read a photon RT Plan into the patient's tree")
@@ -50,14 +78,27 @@ class DeliverTab(QWidget):
         form.addRow("Collimator", self.mlc)
         form.addRow("Fluence levels", self.levels)
         form.addRow("Least MU", self.minimum_mu)
+        form.addRow("OpenTPS's check", self.verify)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(form)
-        for widget in (self.make_button, self.facts, self.write_button, self.export_button, self.import_button):
+        row = QHBoxLayout()
+        row.addWidget(self.make_button, 2)
+        row.addWidget(self.stop_button, 1)
+        layout.addLayout(row)
+        for widget in (
+            self.bar,
+            self.facts,
+            self.report_button,
+            self.write_button,
+            self.export_button,
+            self.import_button,
+        ):
             layout.addWidget(widget)
         layout.addStretch()
         for signal in (
             planner.state_changed,
+            planner.moved,
             planner.planned_changed,
             planner.delivered_changed,
             planner.request_changed,
@@ -71,7 +112,10 @@ class DeliverTab(QWidget):
         planned = planner.session.planned
         for widget in (self.make_button, self.write_button):
             widget.setEnabled(planned is not None and not planner.is_busy)
-        self.export_button.setEnabled(planner.delivered is not None and not planner.is_busy)
+        for widget in (self.export_button, self.report_button):
+            widget.setEnabled(planner.delivered is not None and not planner.is_busy)
+        show_progress(self.bar, planner.watch if planner.is_busy else None)
+        self.stop_button.setEnabled(planner.is_busy and planner.watch is not None and not planner.watch.is_stopping)
         with quiet(self.mlc):
             self.mlc.setCurrentText(planner.request.mlc)
         if planner.delivered is not None:
@@ -80,6 +124,9 @@ class DeliverTab(QWidget):
             self.facts.setText(stale + rows)
         else:
             self.facts.setText("no segments yet" if planned is not None else "not planned yet")
+
+    def _choose_mlc(self, name: str) -> None:
+        self._planner.ask(replace(self._planner.request, mlc=name))
 
     def _planned(self) -> Planned:
         planned = self._planner.session.planned
@@ -100,10 +147,25 @@ class DeliverTab(QWidget):
             "mlc": self.mlc.currentText(),
             "levels": int(self.levels.value()),
             "minimum_mu": float(self.minimum_mu.value()),
+            "verify": self.verify.currentText(),
         }
         self._planner.in_background(
             "making segments", lambda watch: deliver(planned, watch, **options), self._planner.set_delivered
         )
+
+    def _delivered(self) -> Delivered:
+        self._planned()
+        if self._planner.delivered is None:
+            raise ValueError("Deliver: there are no segments yet; press 'Make segments' first")
+        return self._planner.delivered
+
+    @shows_errors("There is no report")
+    def _report(self) -> None:
+        delivered = self._delivered()
+        folder = Path(tempfile.mkdtemp(prefix="brimstone-report-"))
+        page = write_report(delivered, self._planner.request, folder)
+        if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(page))):
+            tell(self, "The report is written, but no browser opens", str(page))
 
     @shows_errors("Nothing was written to OpenTPS")
     def _write(self) -> None:
@@ -115,10 +177,7 @@ class DeliverTab(QWidget):
 
     @shows_errors("Nothing was exported")
     def _export(self) -> None:
-        self._planned()
-        delivered: Delivered | None = self._planner.delivered
-        if delivered is None:
-            raise ValueError("Deliver: there are no segments yet; press 'Make segments' first")
+        delivered = self._delivered()
         folder = QFileDialog.getExistingDirectory(self, "Folder for RT Plan and RT Dose")
         if folder:
             ct = self._current_ct()

@@ -48,7 +48,9 @@ class Delivered:
         }
 
 
-def deliver(planned: Planned, watch: Watch, *, mlc: str, levels: int = 10, minimum_mu: float = 1.0) -> Delivered:
+def deliver(
+    planned: Planned, watch: Watch, *, mlc: str, levels: int = 10, minimum_mu: float = 1.0, verify: str = "auto"
+) -> Delivered:
     """Make segments of a plan and compute their dose anew.
 
     Parameters
@@ -61,10 +63,17 @@ def deliver(planned: Planned, watch: Watch, *, mlc: str, levels: int = 10, minim
     levels : int
     minimum_mu : float
         Machine MU per fraction.
+    verify : str
+        How much OpenTPS's own program recalculates, as for `make_deliverable`.
 
     Returns
     -------
     Delivered
+
+    Raises
+    ------
+    DoseCanceledError
+        If it was stopped.
     """
     from opentps_brimstone.integration.deliverable import make_deliverable
 
@@ -80,8 +89,10 @@ def deliver(planned: Planned, watch: Watch, *, mlc: str, levels: int = 10, minim
         mlc=mlc,
         levels=levels,
         minimum_mu=minimum_mu,
+        verify=verify,
+        beamlets=planned.plan.dose_influence,
         callback=lambda **_: not watch.is_stopping,
-        progress=False,
+        progress=watch.on_progress,
     )
     watch.check()
     return Delivered(planned, deliverable)

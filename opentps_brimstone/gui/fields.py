@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from PyQt5.QtCore import QObject, Qt
 from PyQt5.QtWidgets import (
@@ -13,13 +14,17 @@ from PyQt5.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QLineEdit,
+    QProgressBar,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
 
-__all__ = ["button", "narrow", "quiet", "set_cell", "spin", "table"]
+if TYPE_CHECKING:
+    from opentps_brimstone.gui.watch import Watch
+
+__all__ = ["button", "narrow", "quiet", "set_cell", "show_progress", "spin", "table"]
 
 
 @contextlib.contextmanager
@@ -91,6 +96,26 @@ def button(text: str, act: Callable[[], object], tip: str = "") -> QPushButton:
     made.setToolTip(tip)
     made.clicked.connect(lambda *_: act())
     return made
+
+
+def show_progress(bar: QProgressBar, watch: Watch | None) -> None:
+    """Show how far work is: beamlets done, or that nobody knows.
+
+    Parameters
+    ----------
+    bar : QProgressBar
+    watch : Watch or None
+        None if nothing goes on.
+    """
+    if watch is None:
+        bar.setRange(0, 1)
+        bar.setValue(0)
+    elif watch.last is None and watch.progress is not None:
+        done, total = watch.progress
+        bar.setRange(0, total)
+        bar.setValue(done)
+    else:
+        bar.setRange(0, 0)
 
 
 def table(headers: list[str], parent: QWidget | None = None) -> QTableWidget:

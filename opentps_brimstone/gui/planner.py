@@ -90,7 +90,8 @@ class Planner(QObject):
         """Say in words what is going on."""
         if self._watch is not None and self.session.state not in (State.RUNNING, State.STOPPING):
             progress = self._watch.progress
-            return self._title + (f": {progress[0]} of {progress[1]} beamlets" if progress else "")
+            doing = f"stopping: {self._title}" if self._watch.is_stopping else self._title
+            return doing + (f", dose {progress[0]} of {progress[1]}" if progress else "")
         return self.session.words()
 
     # --------------------------------------------------------------------------------------------- changes

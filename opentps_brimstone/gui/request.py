@@ -136,6 +136,11 @@ class Request:
         return (self.beams, self.isocenter_mm, self.beamlet_mm, self.margin_mm, self.dose_grid_mm, self.targets)
 
     @property
+    def plan_depends_on(self) -> tuple[object, ...]:
+        """What the plan depends on beside the CT; goals judge it, and the collimator delivers it."""
+        return (self.doses_depend_on, self.name, self.fractions, self.asked)
+
+    @property
     def prescription_gy(self) -> float | None:
         """Dose that all of a target is asked to get; that of 100 % isodoses."""
         doses = [each.points[0][0] for each in self.asked if each.is_target]

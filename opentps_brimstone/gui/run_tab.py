@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from PyQt5.QtWidgets import QCheckBox, QGridLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from opentps_brimstone.gui.fields import button
+from opentps_brimstone.gui.fields import button, show_progress
 from opentps_brimstone.gui.messages import shows_errors
 from opentps_brimstone.gui.planner import Planner
 from opentps_brimstone.gui.session import State
@@ -66,20 +66,8 @@ class RunTab(QWidget):
         self.words.setStyleSheet(
             "color: #b00000; font-weight: bold;" if session.is_stale and not planner.is_busy else ""
         )
-        self._show_progress()
+        show_progress(self.bar, planner.watch if planner.is_busy else None)
         self.facts.setText(_facts(planner))
-
-    def _show_progress(self) -> None:
-        watch = self._planner.watch
-        if not self._planner.is_busy or watch is None:
-            self.bar.setRange(0, 1)
-            self.bar.setValue(0)
-        elif watch.last is None and watch.progress is not None:
-            done, total = watch.progress
-            self.bar.setRange(0, total)
-            self.bar.setValue(done)
-        else:
-            self.bar.setRange(0, 0)
 
     @shows_errors("The plan was not optimized")
     def _start(self) -> None:

@@ -219,7 +219,7 @@ class Session:
         self._stop_for_change()
 
     def _stop_for_change(self) -> None:
-        if self._run is not None and self.request != self._run.request:
+        if self._run is not None and self.request.plan_depends_on != self._run.request.plan_depends_on:
             self._changed_while_running = True
             self._run.watch.stop()
 
@@ -248,7 +248,7 @@ class Session:
     @property
     def is_stale(self) -> bool:
         """Whether the plan there is was asked for something else."""
-        return self.planned is not None and self.planned.request != self.request
+        return self.planned is not None and self.planned.request.plan_depends_on != self.request.plan_depends_on
 
     @property
     def beamlets_are_known(self) -> bool:

@@ -14,7 +14,7 @@ is scaled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -235,7 +235,7 @@ def make_deliverable(
     callback: Any = None,
     engine: str = "native",
     verify: str = "auto",
-    progress: bool = True,
+    progress: bool | Callable[[int, int], Any] = True,
     cache: Any = True,
     processes: int | None = None,
     density_table: Any = None,
@@ -284,8 +284,9 @@ def make_deliverable(
     verify : {"auto", "full", "sample", "none"}
         How much of the dose of the segments OpenTPS's own program recalculates too, if it is of this package's engine:
         all of it, or some beamlets; "auto" is all if that takes less than half a minute.
-    progress : bool
-        Show progress bars of engine and optimizer.
+    progress : bool or callable
+        Show progress bars of engine and optimizer; a callable is called with the beamlets done and their total by every
+        dose calculation, and ends it by returning False.
     cache : bool or BeamletCache
         Use the user's cache for beamlet doses and calibrations; the recalculation never does.
     processes : int, optional
@@ -361,7 +362,7 @@ def make_deliverable(
         step_engine_mu=float(delivered.engine_mu(step_mu)),
         settings=settings,
         callback=callback,
-        progress=progress,
+        progress=progress is True,
     )
     beams = _with_mu(beams, weights.mu)
     took = clock.lap("weights")
@@ -376,7 +377,8 @@ def make_deliverable(
     gamma = _gamma(optimized_dose, dose, grid)
     check = None
     if delivered.choice.is_native:
-        check = check_engine(merged, ct, dose, grid, verify, options.running(progress=False))
+        followed = options if callable(progress) else options.running(progress=False)
+        check = check_engine(merged, ct, dose, grid, verify, followed)
         _log.info("OpenTPS's program (%.1f s): %s", clock.lap("OpenTPS's program"), check)
     if write_back:
         from opentps_brimstone.adapters.privates import set_beams

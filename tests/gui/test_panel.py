@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ require_window()
 
 import pyqtgraph as pg  # noqa: E402
 from PyQt5.QtCore import QEvent, QPointF, Qt  # noqa: E402
-from PyQt5.QtGui import QMouseEvent  # noqa: E402
+from PyQt5.QtGui import QDesktopServices, QMouseEvent  # noqa: E402
 from PyQt5.QtTest import QTest  # noqa: E402
 from PyQt5.QtWidgets import QApplication, QFileDialog  # noqa: E402
 
@@ -224,14 +226,25 @@ def test_from_a_plan_to_files_and_back(planner, panel, tmp_path, monkeypatch):
     ct = planner.ct.imageArray.copy()
     tab = panel.deliver_tab
     panel.tabs.setCurrentIndex(3)
+    tab.verify.setCurrentText("sample")
     planner.click(tab.make_button)
     idle(planner, panel, 120_000)
     delivered = panel.planner.delivered
     assert delivered.deliverable.passed
     assert "agrees with the optimized dose" in tab.facts.text()
+    assert "<b>OpenTPS's program</b>: a sample, 32 of" in tab.facts.text()
     eye = panel.board.beams_eye
     eye.segment.setValue(1)
     assert eye.words.text().startswith(f"segment 1 of {eye.segment.maximum()}: ")
+
+    pages = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: pages.append(Path(url.toLocalFile())) or True)
+    panel.planner.ask(replace(panel.planner.request, goals=("PTV D95 >= 20 Gy",)))
+    assert panel.planner.delivered is delivered  # goals judge a plan, and change none
+    planner.click(tab.report_button)
+    page = pages[0].read_text()
+    assert "PTV D95 &gt;= 20 Gy" in page
+    assert "1 of 1 goals met" in page
 
     planner.click(tab.write_button)
     assert planner.tree()[-2:] == ["plan - Brimstone plan", "Dose - Brimstone plan dose of segments, recalculated"]
@@ -250,3 +263,27 @@ def test_from_a_plan_to_files_and_back(planner, panel, tmp_path, monkeypatch):
     panel.planner.ask(panel.planner.request.asking(organ("OAR", 10.0)))
     idle(planner, panel)
     assert panel.planner.delivered is None  # the segments were those of another plan
+
+
+def test_making_segments_tells_how_far_it_is_and_is_stopped(planner, panel):
+    optimize(planner, panel)
+    tab, planned = panel.deliver_tab, panel.planner.session.planned
+    panel.tabs.setCurrentIndex(3)
+    planner.click(tab.make_button)
+    planner.bot.waitUntil(lambda: "making segments, dose" in panel.words.text(), timeout=60_000)
+    assert tab.bar.maximum() > 1
+    planner.click(tab.stop_button)
+    idle(planner, panel)
+    assert panel.planner.delivered is None
+    assert panel.planner.session.planned is planned
+    assert tab.facts.text() == "no segments yet"
+
+
+def test_another_collimator_is_asked_for_and_needs_no_other_plan(planner, panel):
+    optimize(planner, panel)
+    tab = panel.deliver_tab
+    tab.mlc.setCurrentText("millennium-120")
+    tab.mlc.activated[str].emit("millennium-120")
+    assert panel.planner.request.mlc == "millennium-120"
+    assert not panel.planner.session.is_stale
+    assert tab.mlc.currentText() == "millennium-120"
