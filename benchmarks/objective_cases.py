@@ -1,9 +1,10 @@
-"""Twelve cases with objectives as users type them in OpenTPS."""
+"""Cases with objectives as users type them in OpenTPS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,10 @@ CASES = (
     Case("random 3", lambda: drawn(3), 7.0),
     Case("random 4", lambda: drawn(4), 7.0),
     Case("OpenTPS's example", opentps_example, 5.0),
-    *(Case(f"TG-119 {name}", lambda name=name: tg119(name), 10.0) for name in PHANTOMS),  # type: ignore[misc]
+    Case("random 5", lambda: drawn(5), 7.0),
+    Case("random 6", lambda: drawn(6), 7.0),
+    *(
+        Case(f"TG-119 {name}", partial(tg119, name), 10.0, tuned=name in ("head-neck", "c-shape", "c-shape-hard"))
+        for name in PHANTOMS
+    ),
 )
-"""The constants of the translation were chosen on the first four."""

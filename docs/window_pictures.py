@@ -15,7 +15,7 @@ from opentps.gui.main import app, viewController
 from PIL import Image
 from PyQt5.QtCore import QTimer
 from PyQt5.QtTest import QTest
-from PyQt5.QtWidgets import QApplication, QWidget
+from PyQt5.QtWidgets import QAbstractScrollArea, QApplication, QWidget
 
 import opentps_brimstone as pb
 from opentps_brimstone.dicom.series_writer import write_dicom_folder
@@ -35,7 +35,7 @@ def picture(name: str, widget: QWidget) -> None:
     screen = QApplication.primaryScreen().grabWindow(0, corner.x(), corner.y(), widget.width(), widget.height())
     screen.save(str(path))
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
 
 
@@ -46,6 +46,15 @@ def wait_for(happens: Callable[[], bool], most_s: float = 600.0) -> None:
         QTest.qWait(30)
         if time.perf_counter() - began > most_s:
             raise TimeoutError
+
+
+def scroll_down(widget: QWidget) -> None:
+    """Show the end of a page that is scrolled."""
+    QTest.qWait(100)
+    while widget is not None:
+        if isinstance(widget, QAbstractScrollArea):
+            widget.verticalScrollBar().setValue(widget.verticalScrollBar().maximum())
+        widget = widget.parentWidget()
 
 
 class Planner:
@@ -84,10 +93,10 @@ class Planner:
         """Plan: beams, objectives, a run."""
         panel = self.panel
         panel.plan_tab.fractions.setValue(25)
-        panel.plan_tab.beamlet_mm.setValue(10)
+        panel.plan_tab.beamlet_mm.setValue(7)
         panel.plan_tab.name.setText("C-shape")
         panel.plan_tab.name.editingFinished.emit()
-        panel.plan_tab.beam_set.activated.emit(2)
+        panel.plan_tab.beam_set.activated.emit(3)
         picture("plan", self.window)
         panel.tabs.setCurrentIndex(1)
         self.ask("PTV", "target", 50)
@@ -143,6 +152,7 @@ class Planner:
             design._beamDescription.append(
                 {"BeamType": "beam", "BeamName": f"Beam {number + 1}", "GantryAngle": angle, "CouchAngle": 0}
             )
+        scroll_down(design)
         picture("design", self.window)
         design._runButton.click()
         optimization = self.open("Plan optimization")

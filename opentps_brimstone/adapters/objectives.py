@@ -45,7 +45,7 @@ A target with neither is an error, and so is a plan without any target.
 
 Weights are relative: a DVH term has the largest weight among its ROI's objectives, divided by the largest weight on a
 target. The DVH that asks an organ at risk to stay *below* its DMAX limit goes beyond what the objective says, so it
-has a fiftieth of that weight; one drawn through a DVHMAX limit has three tenths. Limits have ten million times it, so
+has a fiftieth of that weight; one drawn through a DVHMAX limit has three tenths. Limits have a billion times it, so
 that DVHs decide only what they leave open, and begin 0.05 % inside what was typed. ``kind="Hard"`` means something only
 to OpenTPS's LP and is read as soft, as OpenTPS's other methods do.
 """
@@ -55,13 +55,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq
 
 from opentps_brimstone._typing import BoolArray, FloatArray
-from opentps_brimstone.adapters.dose_volume_term import DoseVolumeTerm
 from opentps_brimstone.adapters.plan import structure_from_roi, voxel_grid
 from opentps_brimstone.adapters.versions import (
     fall_off_target,
@@ -72,6 +71,7 @@ from opentps_brimstone.adapters.versions import (
     objectives_in,
 )
 from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.objectives import DVHLimitTerm
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, MeanDoseTerm, MinimumDoseTerm
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ _TARGET_WIDTH = 0.05  # of a target's DVH where one of its ends is not given
 _UNIFORM_HALF_WIDTH = 0.01
 # Of a limit, in units of the heaviest objective on a target: what was typed is weighed as OpenTPS weighs it, and the
 # DVHs decide what it leaves open.
-_LIMIT_WEIGHT = 1e7
+_LIMIT_WEIGHT = 1e9
 _MARGIN = 5e-4  # of a limit, where its penalty begins, so that what it lets pass is still within the limit
 _SPARING_WEIGHT = 0.02  # of the DVH asked below a DMAX limit
 _DVHMAX_WEIGHT = 0.3  # of the DVH asked below a DVHMAX limit
@@ -452,18 +452,19 @@ def _limits_of(objective: _Objective, reference_gy: float, unit_weight: float) -
         case "DUNIFORM":
             return [MinimumDoseTerm(limit, weight=weight), MaximumDoseTerm(limit, weight=weight)]
         case "DVHMAX":
-            return [_dose_volume_term(below, objective.volume, "maximum", reference_gy, weight)]
+            return [_dvh_limit(below, objective.volume, reference_gy, weight, minimum=False)]
         case "DVHMIN":
-            return [_dose_volume_term(above, 1.0 - objective.volume, "minimum", reference_gy, weight)]
+            return [_dvh_limit(above, objective.volume, reference_gy, weight, minimum=True)]
     return []
 
 
-def _dose_volume_term(
-    limit_gy: float, share_beyond: float, side: Literal["minimum", "maximum"], reference_gy: float, weight: float
-) -> ObjectiveTerm:
-    if share_beyond == 0:
-        return (MaximumDoseTerm if side == "maximum" else MinimumDoseTerm)(limit_gy, weight=weight)
-    return DoseVolumeTerm(limit_gy, volume=share_beyond, side=side, reference_dose_gy=reference_gy, weight=weight)
+def _dvh_limit(limit_gy: float, volume: float, reference_gy: float, weight: float, *, minimum: bool) -> ObjectiveTerm:
+    if minimum and volume == 1:
+        return MinimumDoseTerm(limit_gy, weight=weight)
+    if not minimum and (volume == 0 or limit_gy == 0):
+        return MaximumDoseTerm(limit_gy, weight=weight)
+    # It counts in units of its own dose, the others in units of the targets' highest.
+    return DVHLimitTerm(limit_gy, volume, minimum=minimum, weight=weight * (limit_gy / reference_gy) ** 2)
 
 
 # ------------------------------------------------------------------------------------------------- organs at risk

@@ -47,6 +47,8 @@ class Asked:
         Of the DVH in the cost.
     maximum_gy, minimum_gy : float or None
         Limits beside the DVH, which hardly sees a few hot or cold voxels.
+    prescription_gy : float or None
+        Dose prescribed to a target; None is that which all of it is asked to get.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Asked:
     weight: float = 1.0
     maximum_gy: float | None = None
     minimum_gy: float | None = None
+    prescription_gy: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -68,9 +71,15 @@ class Asked:
             raise ValueError(f"target DVH of {self.structure!r}: {error}") from None
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise ValueError(f"weight of {self.structure!r} is {self.weight:g}; it must be positive")
-        for name, value in (("maximum", self.maximum_gy), ("minimum", self.minimum_gy)):
+        doses = {"maximum": self.maximum_gy, "minimum": self.minimum_gy, "prescribed": self.prescription_gy}
+        for name, value in doses.items():
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} dose of {self.structure!r} is {value:g} Gy; it must be positive")
+
+    @property
+    def prescribed_gy(self) -> float:
+        """Dose prescribed to a target."""
+        return self.points[0][0] if self.prescription_gy is None else self.prescription_gy
 
     @property
     def highest_gy(self) -> float:
@@ -170,7 +179,9 @@ class Asked:
         Asked
         """
         factor = max(highest_gy, _LEAST_STEP_GY) / self.points[-1][0]
-        return replace(self, points=tuple((dose * factor, share) for dose, share in self.points))
+        prescription = None if self.prescription_gy is None else self.prescription_gy * factor
+        points = tuple((dose * factor, share) for dose, share in self.points)
+        return replace(self, points=points, prescription_gy=prescription)
 
     def describe(self) -> str:
         """Say in words what is asked.
@@ -202,12 +213,7 @@ def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked
     Parameters
     ----------
     structure : str
-    prescription_gy : float
-    weight : float
-
-    Returns
-    -------
-    Asked
+    prescription_gy, weight : float
 
     Examples
     --------
@@ -216,7 +222,7 @@ def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked
     """
     _check_dose("prescription", structure, prescription_gy)
     p = float(prescription_gy)
-    return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, 1.07 * p, 0.95 * p)
+    return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, 1.07 * p, 0.95 * p, p)
 
 
 def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
@@ -225,12 +231,7 @@ def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
     Parameters
     ----------
     structure : str
-    limit_gy : float
-    weight : float
-
-    Returns
-    -------
-    Asked
+    limit_gy, weight : float
 
     Examples
     --------
@@ -244,19 +245,9 @@ def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
 def falling_body(structure: str, prescription_gy: float, weight: float = 0.3) -> Asked:
     """Ask the body around a target for a dose that falls steeply, and no voxel above 105 % of the prescription.
 
-    Parameters
-    ----------
-    structure : str
-    prescription_gy : float
-    weight : float
-
-    Returns
-    -------
-    Asked
+    Parameters are those of `target`.
     """
-    _check_dose("prescription", structure, prescription_gy)
-    p = float(prescription_gy)
-    return Asked(structure, False, _falling(p), weight, maximum_gy=1.05 * p)
+    return replace(organ(structure, prescription_gy, weight), maximum_gy=1.05 * prescription_gy)
 
 
 def _falling(highest_gy: float) -> tuple[Point, ...]:

@@ -22,7 +22,7 @@ from PyQt5.QtWidgets import (
     QWidget,
 )
 
-from opentps_brimstone.gui.delivery import Delivered, deliver, dose_image, export, opentps_plan
+from opentps_brimstone.gui.delivery import Delivered, deliver, export, in_opentps
 from opentps_brimstone.gui.fields import button, quiet, show_progress, spin
 from opentps_brimstone.gui.messages import shows_errors, tell
 from opentps_brimstone.gui.planner import Planner
@@ -170,7 +170,7 @@ class DeliverTab(QWidget):
     @shows_errors("Nothing was written to OpenTPS")
     def _write(self) -> None:
         planned, delivered, ct = self._planned(), self._planner.delivered, self._current_ct()
-        plan, dose = opentps_plan(planned, delivered), dose_image(planned, delivered)
+        plan, dose = in_opentps(planned, delivered)
         plan.patient = ct.patient
         dose.referencePlan, dose.referenceCT = plan, ct
         dose.patient = ct.patient

@@ -14,7 +14,7 @@ from opentps_brimstone.gui.watch import Watch
 if TYPE_CHECKING:
     from opentps_brimstone.integration.deliverable import DeliverablePlan
 
-__all__ = ["Delivered", "deliver", "dose_image", "export", "opentps_plan"]
+__all__ = ["Delivered", "deliver", "export", "in_opentps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,8 @@ def deliver(
     return Delivered(planned, deliverable)
 
 
-def opentps_plan(planned: Planned, delivered: Delivered | None) -> Any:
-    """Give the plan as OpenTPS has it: its segments if there are any, else its beamlets.
+def in_opentps(planned: Planned, delivered: Delivered | None) -> tuple[Any, Any]:
+    """Give plan and dose as OpenTPS has them: of the segments if there are any, else of the fluence.
 
     Parameters
     ----------
@@ -108,37 +108,27 @@ def opentps_plan(planned: Planned, delivered: Delivered | None) -> Any:
 
     Returns
     -------
-    opentps PhotonPlan
+    plan : opentps PhotonPlan
         Named after the request.
-    """
-    photon_plan = planned.plan.to_opentps().plan if delivered is None else delivered.deliverable.photon_plan
-    photon_plan.name = planned.request.name
-    return photon_plan
-
-
-def dose_image(planned: Planned, delivered: Delivered | None) -> Any:
-    """Give the dose as OpenTPS has it, named after which dose it is.
-
-    Parameters
-    ----------
-    planned : Planned
-    delivered : Delivered or None
-
-    Returns
-    -------
-    opentps DoseImage
+    dose : opentps DoseImage
+        Named after what it is the dose of.
     """
     from opentps.core.data.images import DoseImage
 
-    grid = planned.plan.dose_influence.grid
-    dose = planned.result.dose if delivered is None else delivered.deliverable.dose
-    kind = "of beamlets" if delivered is None else "of segments, recalculated"
-    return DoseImage(
+    grid, name = planned.plan.dose_influence.grid, planned.request.name
+    if delivered is None:
+        photon_plan, dose, kind = planned.plan.to_opentps().plan, planned.result.dose, "of beamlets"
+    else:
+        made = delivered.deliverable
+        photon_plan, dose, kind = made.photon_plan, made.dose, "of segments, recalculated"
+    photon_plan.name = name
+    image = DoseImage(
         imageArray=np.array(dose, dtype=np.float64),
-        name=f"{planned.request.name} dose {kind}",
+        name=f"{name} dose {kind}",
         origin=np.array(grid.origin_mm),
         spacing=np.array(grid.spacing_mm),
     )
+    return photon_plan, image
 
 
 def export(delivered: Delivered, folder: Path, *, patient_id: str, frame_of_reference_uid: str | None) -> list[Path]:
@@ -166,7 +156,7 @@ def export(delivered: Delivered, folder: Path, *, patient_id: str, frame_of_refe
         deliverable.machine_plan(),
         plan_file,
         mlc=deliverable.sequenced_beams[0].mlc,
-        prescription={each.structure: each.points[0][0] for each in request.asked if each.is_target},
+        prescription={each.structure: each.prescribed_gy for each in request.asked if each.is_target},
         frame_of_reference_uid=frame_of_reference_uid,
         patient_id=patient_id,
         label=request.name[:16],

@@ -52,8 +52,8 @@ class ObjectivesTab(QWidget):
         super().__init__()
         self._planner = planner
         self._colors: dict[str, Color] = {}
-        self.structures = table(["structure", "role", "weight", "cost"])
-        for column, width in enumerate((66, 46, 52)):
+        self.structures = table(["name", "role", "weight", "cost"])
+        for column, width in enumerate((70, 54, 54)):
             self.structures.setColumnWidth(column, width)
         self.structures.setMaximumHeight(150)
         self.structures.itemSelectionChanged.connect(self._show_chosen)

@@ -178,6 +178,7 @@ class Planner(QObject):
         worker.wait()
         self._ended()
         self.session.fail(DoseCanceledError())
+        self.state_changed.emit()
 
     def in_background(self, title: str, work: Callable[[Watch], Any], done: Callable[[Any], None]) -> None:
         """Do other work in another thread.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -191,6 +192,23 @@ def _draw(
         curves[name].setData(*_percent(dvh))
 
 
+class _CostAxis(pg.AxisItem):
+    """A logarithmic axis that has a few round numbers at any range."""
+
+    def logTickValues(self, minVal: float, maxVal: float, size: float, stdTicks: Any) -> Any:  # noqa: N802, N803
+        """Place ticks; by default there are none between powers of ten, if the range is less than one."""
+        if maxVal - minVal > 1:
+            return super().logTickValues(minVal, maxVal, size, stdTicks)
+        from matplotlib.ticker import MaxNLocator
+
+        ticks = MaxNLocator(6).tick_values(10**minVal, 10**maxVal)
+        return [(None, [math.log10(tick) for tick in ticks if minVal <= math.log10(max(tick, 1e-300)) <= maxVal])]
+
+    def logTickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802, ARG002
+        """Write ticks with the digits they need."""
+        return [f"{10**value * scale:.4g}" for value in values]
+
+
 class CostPlot(pg.PlotWidget):
     """Cost of every iteration, a curve for each level: each has a yardstick of its own.
 
@@ -200,7 +218,7 @@ class CostPlot(pg.PlotWidget):
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent, axisItems={"left": _CostAxis("left")})
         self.setLabel("bottom", "Iteration")
         self.setLabel("left", "Cost")
         self.getAxis("left").enableAutoSIPrefix(False)
@@ -256,8 +274,8 @@ class DoseSlice(QWidget):
         self._plot.hideButtons()
         self._plot.setMenuEnabled(False)
         self._plot.setMouseEnabled(x=False, y=False)
-        self._plot.setLabel("bottom", "x (mm), to the patient's left")
-        self._plot.setLabel("left", "y (mm), to the back")
+        self._plot.setLabel("bottom", "x (mm) → left")
+        self._plot.setLabel("left", "y (mm) → back")
         self._ct, self._dose = pg.ImageItem(), pg.ImageItem()
         for item in (self._ct, self._dose):
             self._plot.addItem(item)

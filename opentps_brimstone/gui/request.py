@@ -142,8 +142,8 @@ class Request:
 
     @property
     def prescription_gy(self) -> float | None:
-        """Dose that all of a target is asked to get; that of 100 % isodoses."""
-        doses = [each.points[0][0] for each in self.asked if each.is_target]
+        """Highest dose prescribed to a target; that of 100 % isodoses."""
+        doses = [each.prescribed_gy for each in self.asked if each.is_target]
         return max(doses) if doses else None
 
     def of(self, structure: str) -> Asked | None:

@@ -39,7 +39,7 @@ def request_text(request: Request) -> str:
         lines += [f"couch_angle = {beam.couch!r}", f"collimator_angle = {beam.collimator!r}"]
     for each in request.asked:
         if each.is_target:
-            lines += ["", "[[targets]]", f"structure = {_text(each.structure)}", f"dose_gy = {each.points[0][0]!r}"]
+            lines += ["", "[[targets]]", f"structure = {_text(each.structure)}", f"dose_gy = {each.prescribed_gy!r}"]
     lines += ["", "[prescription]", f"goals = {json.dumps(list(request.goals), ensure_ascii=False)}"]
     for each in request.asked:
         lines += _term_lines(each)
@@ -151,4 +151,7 @@ def _asked(name: str, file: PrescriptionFile) -> Asked:
             raise ValueError(f"{file.source}: {term!r} on {name!r} cannot be drawn beside the others; leave it out")
     if points is None:
         raise ValueError(f"{file.source}: {name!r} has limits and no target DVH to draw; give it a term of kind 'kl'")
+    prescribed = file.targets.get(name)
+    if prescribed is not None and prescribed != points[0][0]:
+        limits["prescription_gy"] = prescribed
     return Asked(name, name in file.targets, points, weight, **limits)

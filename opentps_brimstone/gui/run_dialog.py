@@ -131,7 +131,9 @@ class RunDialog(QDialog):
             self._bar.setRange(0, 0)
             if not self.watch.is_stopping:
                 costs = self.watch.costs
-                self._words.setText(f"level {costs[-1][0]}, iteration {len(costs)}, cost {costs[-1][1]:.4g}")
+                level, cost = costs[-1]
+                place = f"level {level}" if level else "finest level"
+                self._words.setText(f"{place}, iteration {len(costs)}, cost {cost:.4g}")
         elif progress is not None:
             done, total = progress
             self._bar.setRange(0, total)

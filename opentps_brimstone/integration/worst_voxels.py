@@ -7,14 +7,17 @@ by. So a plan that misses limits is optimized once more, from its own weights, w
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opentps_brimstone.optimization.for_terms import limits_decide, plan_with_terms
-from opentps_brimstone.optimization.terms import MaximumDoseTerm, MinimumDoseTerm
+from opentps_brimstone.optimization.objectives import DVHLimitTerm
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm
 
 if TYPE_CHECKING:
     from opentps_brimstone._typing import FloatArray
@@ -28,7 +31,13 @@ __all__ = ["guards_of_worst_voxels", "optimize_terms"]
 
 Terms = Sequence[tuple["Structure", "ObjectiveTerm"]]
 
-_SHARE_OF_MISS = 0.95  # where a guard begins: the worst voxels are those within 5 % of the worst miss
+_Limit = MaximumDoseTerm | MinimumDoseTerm | DVHLimitTerm
+
+# How far inside the worst miss a guard begins: a share of the miss, but for single voxels not more than a share of the
+# highest target dose, as else a limit of little weight that is missed by far would take dose out of targets.
+_INSIDE = 0.2
+_FARTHEST_INSIDE = 0.02
+_INSIDE_AT_VOLUME = 0.3  # OpenTPS's penalty of these has local minima
 _HEAVIER = 10.0  # than the heaviest limit, for a single voxel
 _LEAST_MISS = 1e-3  # of a limit
 
@@ -58,8 +67,11 @@ def optimize_terms(
     OptimizationResult
         Iterations, times and history are those of both runs.
     """
-    first = plan_with_terms(influence, terms, number_of_fractions, settings).optimize(**run)
-    if settings is not None or not first.success or not limits_decide([term for _, term in terms]):
+    optimizer = plan_with_terms(influence, terms, number_of_fractions, settings)
+    first = optimizer.optimize(**run)
+    most = run.get("max_iterations") or optimizer.settings.max_iterations
+    was_stopped = not first.success and first.iterations < most
+    if settings is not None or was_stopped or not limits_decide([term for _, term in terms]):
         return first
     guards = guards_of_worst_voxels(terms, first.dose)
     if not guards:
@@ -69,11 +81,12 @@ def optimize_terms(
 
 
 def guards_of_worst_voxels(terms: Terms, dose: FloatArray) -> list[tuple[Structure, ObjectiveTerm]]:
-    """Limit the worst voxels of every maximum and minimum dose that a plan misses to a little less than they miss it.
+    """Limit the worst voxels of every limit that a plan misses to a little less than they miss it.
 
     Parameters
     ----------
     terms : sequence of (Structure, ObjectiveTerm)
+        With a target DVH.
     dose : ndarray, shape (nx, ny, nz)
         Of the plan, Gy.
 
@@ -82,18 +95,57 @@ def guards_of_worst_voxels(terms: Terms, dose: FloatArray) -> list[tuple[Structu
     list of (Structure, ObjectiveTerm)
         A voxel counts as much in one as in any other.
     """
-    limits = [(structure, term) for structure, term in terms if isinstance(term, MaximumDoseTerm | MinimumDoseTerm)]
-    volumes = [float(structure.share.sum()) for structure, _ in limits]
-    heaviest = max((term.weight / volume for (_, term), volume in zip(limits, volumes, strict=True)), default=0.0)
+    reference_gy = max(float(term.dvh[-1, 0]) for _, term in terms if isinstance(term, KLDivergenceTerm))
+    limits = [(structure, term) for structure, term in terms if isinstance(term, _Limit)]
+    stiffness = [
+        term.weight / _unit_gy(term, reference_gy) ** 2 / float(structure.share.sum()) for structure, term in limits
+    ]
     guards: list[tuple[Structure, ObjectiveTerm]] = []
-    for (structure, term), volume in zip(limits, volumes, strict=True):
-        doses = dose[structure.share > 0]
-        worst = float(doses.max() if isinstance(term, MaximumDoseTerm) else doses.min())
-        miss = worst - term.limit_gy if isinstance(term, MaximumDoseTerm) else term.limit_gy - worst
-        if miss > _LEAST_MISS * term.limit_gy:
-            limit = term.limit_gy + _SHARE_OF_MISS * (worst - term.limit_gy)
-            guards.append((structure, type(term)(limit, weight=_HEAVIER * heaviest * volume)))
+    for structure, term in limits:
+        guard = _guard(term, _worst_dose(term, structure, dose), _FARTHEST_INSIDE * reference_gy)
+        if guard is not None:
+            unit_gy = _unit_gy(guard, reference_gy)
+            guard.weight = _HEAVIER * max(stiffness) * unit_gy**2 * float(structure.share.sum())
+            guards.append((structure, guard))
     return guards
+
+
+def _guard(term: _Limit, worst_gy: float, farthest_gy: float) -> _Limit | None:
+    """Begin a guard inside the worst dose; None if that is within the limit."""
+    limit_gy = _limit_gy(term)
+    miss = worst_gy - limit_gy
+    if (-miss if _is_minimum(term) else miss) <= _LEAST_MISS * limit_gy:
+        return None
+    guard = copy.copy(term)
+    if isinstance(guard, DVHLimitTerm):
+        guard.dose_gy += (1.0 - _INSIDE_AT_VOLUME) * miss
+    else:
+        guard.limit_gy += miss - math.copysign(min(_INSIDE * abs(miss), farthest_gy), miss)
+    return guard
+
+
+def _limit_gy(term: _Limit) -> float:
+    return term.dose_gy if isinstance(term, DVHLimitTerm) else term.limit_gy
+
+
+def _is_minimum(term: _Limit) -> bool:
+    return term.minimum if isinstance(term, DVHLimitTerm) else isinstance(term, MinimumDoseTerm)
+
+
+def _unit_gy(term: _Limit, reference_gy: float) -> float:
+    """Dose in whose units a term counts."""
+    return term.dose_gy if isinstance(term, DVHLimitTerm) else reference_gy
+
+
+def _worst_dose(term: _Limit, structure: Structure, dose: FloatArray) -> float:
+    """Dose farthest beyond a limit, of the voxels that may not be beyond it."""
+    inside = structure.share > 0
+    doses = dose[inside] if _is_minimum(term) else -dose[inside]
+    order = np.argsort(doses, kind="stable")
+    may = (1.0 - term.volume if term.minimum else term.volume) if isinstance(term, DVHLimitTerm) else 0.0
+    beyond = np.cumsum(structure.share[inside][order]) / structure.share.sum()
+    number = min(int(np.searchsorted(beyond, may * (1 + 1e-9), side="right")), len(order) - 1)
+    return float(dose[inside][order[number]])
 
 
 def _joined(first: OptimizationResult, second: OptimizationResult) -> OptimizationResult:

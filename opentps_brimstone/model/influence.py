@@ -190,7 +190,9 @@ class DoseInfluence:
     def reached(self) -> BoolArray:
         """Voxels that any beamlet gives a dose, shape (nx, ny, nz)."""
         rows = np.zeros(self.grid.n_voxels, dtype=bool)
-        rows[self.matrix.indices] = True
+        indices = self.matrix.indices
+        for begin in range(0, len(indices), _ENTRIES_AT_ONCE):  # other threads wait within one assignment
+            rows[indices[begin : begin + _ENTRIES_AT_ONCE]] = True
         return rows.reshape(self.grid.shape)
 
     def check_weights(self, weights: npt.ArrayLike) -> FloatArray:

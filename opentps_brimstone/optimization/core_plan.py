@@ -174,9 +174,7 @@ def _of_interest(influence: DoseInfluence, structures: list[Structure]) -> BoolA
     in_any = np.zeros(influence.grid.n_voxels, dtype=bool)
     for structure in structures:
         in_any |= structure.touched.ravel()
-    reached = np.zeros(influence.grid.n_voxels, dtype=bool)
-    reached[influence.matrix.indices] = True
-    of_interest: BoolArray = in_any & reached
+    of_interest: BoolArray = in_any & influence.reached.ravel()
     return of_interest
 
 

@@ -14,6 +14,8 @@ from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 __all__ = ["DVHLimitTerm", "EUDTerm", "HomogeneityTerm", "SquaredDeviation", "SquaredDeviationTerm"]
 
+_SHARE_ROUNDING = 1e-9  # in sums of shares of a volume
+
 
 def _positive_dose(name: str, dose_gy: float) -> float:
     if not (np.isfinite(dose_gy) and dose_gy > 0):
@@ -181,11 +183,13 @@ class DVHLimitTerm(ObjectiveTerm):
         allowed = 1.0 - self.volume if self.minimum else self.volume
         surplus = float(share[wrong].sum()) - allowed
         gradient = np.zeros_like(dose)
-        if surplus <= 0:
+        if surplus <= _SHARE_ROUNDING:
             return 0.0, gradient
         candidates = np.flatnonzero(wrong)
         candidates = candidates[np.argsort(np.abs(dose[candidates] - self.dose_gy), kind="stable")]
-        crossing = candidates[: int(np.searchsorted(np.cumsum(share[candidates]), surplus)) + 1]
+        # Where shares add up to the surplus exactly, rounding must not add a voxel now and then: searches get stuck.
+        n_below = int(np.searchsorted(np.cumsum(share[candidates]), surplus - _SHARE_ROUNDING))
+        crossing = candidates[: n_below + 1]
         relative = dose[crossing] / self.dose_gy - 1.0
         gradient[crossing] = 2.0 * share[crossing] * relative / self.dose_gy
         return float(share[crossing] @ relative**2), gradient

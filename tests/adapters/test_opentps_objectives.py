@@ -17,6 +17,7 @@ from scipy.integrate import trapezoid
 from opentps_brimstone.adapters.objectives import target_names, terms_from_objectives
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.for_terms import settings_for
+from opentps_brimstone.optimization.objectives import DVHLimitTerm
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm
 
@@ -47,7 +48,11 @@ def terms_of(*entries):
 
 def limits_of(terms):
     """Limits in words: their class without "Term", and dose, which is a little inside what was typed."""
-    return [(type(term).__name__.removesuffix("Term"), pytest.approx(term.limit_gy, rel=1e-3)) for term in terms]
+    return [(type(term).__name__.removesuffix("Term"), pytest.approx(dose_of(term), rel=1e-3)) for term in terms]
+
+
+def dose_of(term):
+    return term.dose_gy if isinstance(term, DVHLimitTerm) else term.limit_gy
 
 
 def target_dvh(*entries):
@@ -219,7 +224,7 @@ def test_mean_that_limits_nothing():
 @pytest.mark.parametrize(("limit", "volume"), [(20.0, 30), (40.0, 5), (10.0, 50)])
 def test_maximum_volume_of_an_organ(limit, volume):
     (kl,), limits = terms_of(HARMLESS, (CORD, "DVHMax", limit, 1.0, volume))["cord"]
-    assert limits_of(limits) == [("DoseVolume", limit)]
+    assert limits_of(limits) == [("DVHLimit", limit)]
     assert limits[0].volume == volume / 100
     assert np.interp(limit, *kl.dvh.T) == pytest.approx(volume / 100, abs=0.01)
 
@@ -231,7 +236,7 @@ def test_all_limits_of_an_organ_hold():
     assert np.interp(20, *kl.dvh.T) <= 0.3
     assert mean_dose(kl.dvh) <= 8 * 1.02
     assert kl.dvh[-1, 0] == 40
-    assert limits_of(limits) == [("DoseVolume", 20), ("MeanDose", 8), ("MaximumDose", 40)]
+    assert limits_of(limits) == [("DVHLimit", 20), ("MeanDose", 8), ("MaximumDose", 40)]
 
 
 def test_body_that_holds_the_target_is_spared_outside_it():
@@ -253,6 +258,21 @@ def test_weights_are_relative_to_the_heaviest_target():
     assert found["PTV"][0][0].weight == 1
     assert found["cord"][0][0].weight == 0.25
     assert found["cord"][1][0].weight == found["PTV"][1][0].weight / 4
+
+
+@needs_opentps_3
+@pytest.mark.parametrize(("metric", "volume"), [("DVHMax", 30), ("DVHMin", 70)])
+def test_a_dvh_limit_is_penalized_as_opentps_penalizes_it(metric, volume):
+    dose = np.random.default_rng(5).uniform(5, 35, CORD.imageArray.shape)
+    objective = make_objective(CORD, metric, 20.0, volume=volume / 100)
+    objective._updateMaskVec(spacing=CORD.spacing, gridSize=CORD.gridSize, origin=CORD.origin)
+    theirs = objective._eval(None, dose=np.flip(dose, (0, 1)).ravel(order="F"))
+    found = terms_of((PTV, "DMin", 50.0), (PTV, "DMax", 50.0), (CORD, metric, 20.0, 1.0, volume))
+    ours = found["cord"][1][0]
+    inside = dose[CORD.imageArray]
+    value = ours.weight * ours.evaluate(inside, np.full(len(inside), 1 / len(inside)))[0]
+    unit = found["PTV"][1][0].weight / found["PTV"][0][0].dvh[-1, 0] ** 2
+    assert value / unit == pytest.approx(theirs, rel=0.02)  # OpenTPS reads the DVH off a histogram
 
 
 def test_weight_zero_is_ignored():

@@ -152,6 +152,19 @@ def test_objectives_of_opentps_are_taken_and_explained(planner, panel):
     assert not panel.planner.request.of("OAR").is_target
 
 
+def test_opentps_objectives_are_taken_with_words_on_each(planner, panel):
+    planner.objectives({"BODY": {"max": "63"}})
+    panel.tabs.setCurrentIndex(1)
+    said = planner.message_of(lambda: planner.click(panel.objectives_tab.from_opentps_button))
+    assert "BODY: you typed at most 63 Gy (weight 1). Asked: " in said
+    assert "every voxel at most 63 Gy" in said
+    request = panel.planner.request
+    request.check(panel.planner.session.structures())
+    assert request.targets == ("PTV",)
+    assert request.of("BODY").maximum_gy == 63.0
+    assert request.of("PTV").minimum_gy == 60.0
+
+
 def test_a_request_is_saved_and_loaded(planner, panel, tmp_path, monkeypatch):
     ask_all(planner, panel)
     tab, saved = panel.objectives_tab, panel.planner.request
@@ -216,6 +229,20 @@ def test_a_change_while_it_runs_leads_to_a_plan_of_what_is_asked_now(planner, pa
     idle(planner, panel)
     assert panel.planner.session.planned.request == panel.planner.request
     assert not panel.planner.session.is_stale
+
+
+def test_a_window_closed_while_a_plan_is_optimized_stops_it_and_leaves_nothing(planner, panel):
+    ask_all(planner, panel)
+    tree, request = planner.tree(), panel.planner.request
+    planner.click(panel.run_tab.start_button)
+    assert panel.planner.is_busy
+    planner.extension.eventFilter(planner.window, QEvent(QEvent.Close))
+    assert not panel.planner.is_busy
+    assert panel.planner.session.planned is None
+    assert (planner.tree(), panel.planner.request) == (tree, request)
+    planner.click(panel.run_tab.start_button)  # and a window that stays open is usable
+    idle(planner, panel)
+    assert panel.planner.session.planned.result.success
 
 
 # ------------------------------------------------------------------------------------------------- deliver
