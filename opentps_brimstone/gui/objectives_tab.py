@@ -53,7 +53,7 @@ class ObjectivesTab(QWidget):
         self._planner = planner
         self._colors: dict[str, Color] = {}
         self.structures = table(["name", "role", "weight", "cost"])
-        for column, width in enumerate((70, 54, 54)):
+        for column, width in enumerate((62, 52, 50)):
             self.structures.setColumnWidth(column, width)
         self.structures.setMaximumHeight(150)
         self.structures.itemSelectionChanged.connect(self._show_chosen)
