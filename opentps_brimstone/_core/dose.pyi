@@ -31,7 +31,10 @@ class DoseSettings:
     polar: int
     azimuth: int
     pi: float
+    azimuth_turn: float
     step_voxels: float
+    near_steps: int
+    far_step: int
     kernel_start: KernelStart
     step_density: StepDensity
     depth_rule: DepthRule

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
 
-__all__ = ["FluenceMap", "Rectangles"]
+__all__ = ["FluenceMap", "Rectangles", "split_by_strength"]
 
 _SAME_EDGE_MM = 1e-6
 
@@ -83,6 +83,31 @@ class FluenceMap:
         # Where nothing is open, sums of MU that came and went leave rounding errors.
         summed[summed < 1e-9 * np.abs(mu).max(initial=0.0)] = 0.0
         return cls(x_edges, y_edges, summed)
+
+
+def split_by_strength(fluence: FluenceMap, share: float) -> tuple[FluenceMap, FluenceMap]:
+    """Split a fluence into what is above a share of its maximum, and the rest.
+
+    Parameters
+    ----------
+    fluence : FluenceMap
+    share : float
+
+    Returns
+    -------
+    above, below : FluenceMap
+        Which add up to the fluence.
+
+    Examples
+    --------
+    >>> fluence = FluenceMap(np.arange(4.0), np.arange(2.0), np.array([[1.0, 100.0, 7.0]]))
+    >>> above, below = split_by_strength(fluence, 0.05)
+    >>> above.mu.tolist(), below.mu.tolist()
+    ([[0.0, 95.0, 2.0]], [[1.0, 5.0, 5.0]])
+    """
+    below = fluence.mu.clip(max=share * fluence.mu.max(initial=0.0))
+    edges = fluence.x_edges_mm, fluence.y_edges_mm
+    return FluenceMap(*edges, fluence.mu - below), FluenceMap(*edges, below)
 
 
 def _distinct(edges: FloatArray) -> FloatArray:

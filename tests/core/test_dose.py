@@ -194,7 +194,9 @@ class SquareField:
         )
 
 
-@pytest.mark.parametrize(("side", "step", "width"), [(20, 4.0, 90), (40, 4.0, 150), (100, 5.0, 220)])
+@pytest.mark.parametrize(
+    ("side", "step", "width"), [(20, 4.0, 90), (40, 4.0, 150), pytest.param(100, 5.0, 220, marks=pytest.mark.slow)]
+)
 def test_one_aperture_is_that_of_opentps_with_its_directions_and_samples(side, step, width):
     """The program cuts off the field, one large beamlet to it, beside it; what it leaves is the same."""
     square = SquareField(side, step, width)
@@ -208,7 +210,9 @@ def test_one_aperture_is_that_of_opentps_with_its_directions_and_samples(side, s
     assert beside[reached] == pytest.approx(expected[reached], rel=0.01)
 
 
-@pytest.mark.parametrize(("side", "step", "width"), [(20, 4.0, 90), (40, 4.0, 150), (100, 5.0, 220)])
+@pytest.mark.parametrize(
+    ("side", "step", "width"), [(20, 4.0, 90), (40, 4.0, 150), pytest.param(100, 5.0, 220, marks=pytest.mark.slow)]
+)
 def test_full_scatter_is_converged(side, step, width):
     """The directions of a whole field give what four times as many do, in half the steps."""
     square = SquareField(side, step, width)

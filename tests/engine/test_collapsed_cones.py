@@ -132,6 +132,19 @@ def test_penumbra_of_the_dose_is_that_of_a_point_seen_by_the_source():
         assert variances[sigma] - variances[0.0] == pytest.approx(projected**2, rel=0.05)
 
 
+def test_faint_fluence_may_follow_few_directions(monkeypatch):
+    """A beam model's fluence is everywhere; what is faint changes little by how it is computed."""
+    model = read_beam_model("Kernels_6MV")
+    opened, jaws = np.array([(-200.0, 200.0)]), (-50.0, 50.0)
+    through = LeafOpening(opened, opened, jaws, jaws, 1.0).fluence(model.collimator)
+    engine = slab_engine(model)
+    split = engine.fluence_dose([(VERTICAL, through)])
+    monkeypatch.setattr(collapsed_cones, "_coarse_settings", collapsed_cones._core.dose.DoseSettings.full)
+    whole = engine.fluence_dose([(VERTICAL, through)])
+    assert np.abs(split - whole).max() < 0.003 * whole.max()
+    assert split.sum() == pytest.approx(whole.sum(), rel=0.01)
+
+
 def test_closed_leaves_let_their_share_through_everywhere_between_the_jaws():
     model = read_beam_model("Kernels_6MV")
     sides, jaws = np.array([(-200.0, 0.0), (0.0, 200.0)]), (-50.0, 50.0)
