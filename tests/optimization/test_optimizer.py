@@ -239,7 +239,7 @@ def test_a_structure_without_dose_is_refused():
     plan = random_plan(0)
     influence = plan.dose_influence
     matrix = influence.matrix.tolil()
-    matrix[plan.structures["organ"].mask.ravel(), :] = 0
+    matrix[plan.structures["organ"].touched.ravel(), :] = 0
     silent_influence = pb.DoseInfluence(matrix.tocsc(), influence.grid, influence.layout)
     silent = pb.Plan.from_influence(silent_influence, plan.structures)
     optimizer = pb.PlanOptimizer(silent)
