@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gradients import assert_gradient, central_difference
 from problems import add_objectives, random_plan
 
 import opentps_brimstone as pb
 from opentps_brimstone import _core
 from opentps_brimstone.optimization.core_plan import assemble
 from opentps_brimstone.optimization.core_settings import bin_settings, level_settings
-
-
-def central_difference(function, x: np.ndarray, along: np.ndarray, step: float) -> float:
-    """Fourth-order central difference along a direction."""
-    near = function(x + step * along) - function(x - step * along)
-    far = function(x + 2 * step * along) - function(x - 2 * step * along)
-    return (8 * near - far) / (12 * step)
 
 
 @pytest.mark.parametrize("direction", ["calc_target", "target_calc"])
@@ -50,19 +44,7 @@ def test_gradient_agrees_with_central_differences(
             assert np.ptp(objective.variance) > 0
         # ŵ up to 0.7, so that the slope variance lies inside its bounds for many beamlets.
         x = objective.parameter(limit * rng.uniform(0.05, 0.7, n))
-        cost, gradient = objective.cost_and_gradient(x)
-        assert cost == objective.cost(x)
-        # Along single beamlets and along random directions, with a step that stays inside one histogram bin for
-        # nearly every voxel; the histogram is piecewise linear in dose.
-        errors = []
-        for _ in range(12):
-            along = rng.normal(size=n)
-            along /= np.linalg.norm(along)
-            estimates = [central_difference(objective.cost, x, along, h) for h in (1e-5, 3e-6, 1e-6)]
-            exact = gradient @ along
-            errors.append(min(abs(e - exact) for e in estimates) / np.linalg.norm(gradient))
-        assert np.median(errors) < 1e-7
-        assert max(errors) < 1e-6
+        assert_gradient(objective, x, rng, directions=12)
 
 
 def test_prescription_gradient_is_per_mu_of_a_fraction():
