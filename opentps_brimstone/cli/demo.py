@@ -8,8 +8,8 @@ from opentps_brimstone.cli import options
 
 HELP = "plan a phantom, check the plan with OpenTPS's dose engine, and write a report"
 DESCRIPTION = (
-    "Plan a phantom with Brimstone on beamlets of OpenTPS's dose engine, recalculate the plan with the "
-    "engine from the segments of an MLC alone, compare it with its goals, and write report, DVHs, pictures of the "
+    "Plan a phantom with Brimstone, recalculate the plan from the segments of an MLC alone, check the dose with "
+    "OpenTPS's dose engine, compare it with its goals, and write report, DVHs, pictures of the "
     "apertures, RT Plan and RT Dose (DICOM) and plan (OpenTPS) into a folder."
 )
 

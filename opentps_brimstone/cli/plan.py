@@ -8,8 +8,8 @@ from opentps_brimstone.cli import options
 
 HELP = "plan on the CT and structures of a DICOM folder, and write RT Plan, RT Dose and report"
 DESCRIPTION = (
-    "Plan on CT and RT Structure Set of a folder as a prescription file says, make segments of an MLC, "
-    "recalculate them with OpenTPS's dose engine, and write RT Plan, RT Dose, DVHs, goals and report. All files "
+    "Plan on CT and RT Structure Set of a folder as a prescription file says, make segments of an MLC, recalculate "
+    "them, check their dose with OpenTPS's dose engine, and write RT Plan, RT Dose, DVHs, goals and report. All files "
     "appear once everything is computed, or none does."
 )
 

@@ -9,7 +9,8 @@ from opentps_brimstone.cli import options
 HELP = "plan the five cases of AAPM Task Group 119 to their goals, and tabulate the plans"
 DESCRIPTION = (
     "Plan multi-target, mock prostate, mock head and neck and both C-shapes to their published goals, "
-    "recalculate each plan with OpenTPS's dose engine, and write a table of all beside a folder for each case."
+    "recalculate each plan, check it with OpenTPS's dose engine, and write a table of all beside a folder for each "
+    "case."
 )
 
 
