@@ -59,7 +59,13 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
     if (matrix->columns() == 0) {
         throw std::invalid_argument("a plan needs at least one beamlet");
     }
-    std::vector<double> base = to_amounts(base_dose, base_dose.size() == 0 ? 0 : matrix->rows(), "base_dose");
+    std::vector<double> base =
+        to_vector_of(base_dose, base_dose.size() == 0 ? 0 : matrix->rows(), "base_dose");
+    if (biology != nullptr) {
+        check_each(
+            base, "base_dose", [](double value) { return value >= 0.0; },
+            "at least 0 beside matrices of biology");
+    }
     for (const TermSpecification& term : terms) {
         if (term.quantity >= quantities.size()) {
             throw std::invalid_argument("a term names quantity " + std::to_string(term.quantity) + " of " +

@@ -350,6 +350,7 @@ class GoalPlanner:
             level = min(self.settings.later_level, settings.number_of_levels - 1)
             settings = replace(settings, start_level=level)
             start = best.weights
+        self._with_far_parts.set_intermediate_dose(self.plan.intermediate_dose)
         optimizer = PlanOptimizer(self._with_far_parts, settings)
         for ask in self._asks:
             for term in ask.terms():
@@ -376,7 +377,7 @@ class GoalPlanner:
     def _judged(self, weights: FloatArray, dose: FloatArray) -> _Candidate:
         """Normalize a plan to the targets' lower goals, and rank it."""
         factor = self._normalization(dose)
-        dose = dose * factor
+        dose = self._scaled(dose, factor)
         goals = self._evaluated(dose)
         violations = tuple(self._violation(result.goal, result.value) for result in goals)
         hot_spot = float(dose[self._outside].max(initial=0.0))
@@ -386,6 +387,14 @@ class GoalPlanner:
         }
         rank = self._rank(goals, violations, hot_spot, means)
         return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
+
+    def _scaled(self, dose: FloatArray, factor: float) -> FloatArray:
+        """Dose of weights times a factor; the intermediate dose stays as it is."""
+        more = self.plan.intermediate_dose
+        if more is None:
+            return dose * factor
+        scaled: FloatArray = np.maximum((dose - np.asarray(more)) * factor + np.asarray(more), 0.0)
+        return scaled
 
     def _rank(
         self, goals: GoalTable, violations: Sequence[float], hot_spot_gy: float, means: dict[str, float]
@@ -437,15 +446,17 @@ class GoalPlanner:
         return min(factor, _HIGHEST_FACTOR)
 
     def _factor_to_meet(self, result: GoalResult, dose: FloatArray) -> float:
-        """Factor of the dose that brings a metric in Gy to its goal; only dose itself is in proportion to it."""
+        """Factor of the dose that brings a metric in Gy to its goal; only beamlets are in proportion to it."""
         goal = result.goal
         factor = goal.value / result.value
-        if goal.quantity == "physical_dose":
+        if goal.quantity == "physical_dose" and self.plan.intermediate_dose is None:
             return factor
 
         def too_much(trial: float) -> float:
             structure, fractions = self.plan.structures[goal.structure], self.plan.number_of_fractions
-            return goal.value_of(trial * dose, structure, voxel_volume_cc(self._grid), fractions) - goal.value
+            return (
+                goal.value_of(self._scaled(dose, trial), structure, voxel_volume_cc(self._grid), fractions) - goal.value
+            )
 
         low, high = min(1.0, factor) / 2, max(1.0, factor) * 2
         if too_much(low) >= 0 or too_much(high) <= 0:  # met, or missed, by what was given before

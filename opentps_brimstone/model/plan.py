@@ -115,6 +115,7 @@ class Plan:
         self.alphax: Any = None
         self.betax: Any = None
         self._previous: PreviousCourse | None = None
+        self._intermediate: DoseArray | None = None
         self._opentps_plan: Any = None  # what the plan was made from, to give it back without loss
 
     # --------------------------------------------------------------------------------------------- other origins
@@ -536,6 +537,7 @@ class Plan:
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
         self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options)
         self._weights = None
+        self._intermediate = None
         return self._influence
 
     def _own_targets(self, target: Targets | None) -> list[Structure]:
@@ -561,6 +563,7 @@ class Plan:
     def _forget_influence(self) -> None:
         self._influence = None
         self._weights = None
+        self._intermediate = None
 
     # --------------------------------------------------------------------------------------------- structures
 
@@ -643,12 +646,72 @@ class Plan:
         """
         if self._weights is None:
             raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
-        dose = self.dose_influence.dose(self._weights, self.number_of_fractions)
+        dose = self.dose_of(self._weights)
         if quantity != "physical_dose":
             from opentps_brimstone.quantities.of_plan import plan_quantity
 
             dose = plan_quantity(self, dose, quantity, alpha_beta=alpha_beta, with_previous=with_previous)
         return DoseArray(dose, self._grid)
+
+    def dose_of(self, weights: npt.ArrayLike) -> FloatArray:
+        """Dose that beamlet weights would give, with the intermediate dose.
+
+        Parameters
+        ----------
+        weights : array_like, shape (n_beamlets,)
+            MU per fraction; the plan keeps its own.
+
+        Returns
+        -------
+        ndarray, shape (nx, ny, nz)
+            Gy over all fractions.
+        """
+        dose = self.dose_influence.dose(weights, self.number_of_fractions)
+        return dose if self._intermediate is None else np.maximum(dose + np.asarray(self._intermediate), 0.0)
+
+    @property
+    def intermediate_dose(self) -> DoseArray | None:
+        """Dose that `set_intermediate_dose` was told of, shape (nx, ny, nz); None if there is none."""
+        return self._intermediate
+
+    def set_intermediate_dose(self, dose: npt.ArrayLike | None) -> None:
+        """Tell what to add to the dose of the beamlet weights, whatever they are.
+
+        Optimization, `get_dose`, DVHs and results are then of the sum, before any quantity such as EQD2 follows from
+        it. It stands for what the dose influence cannot hold, such as scatter from far away, of weights near those
+        that it was computed for. It is forgotten with the dose influence, and not scaled by anything.
+
+        Parameters
+        ----------
+        dose : array_like of shape (nx, ny, nz), or None
+            Gy over all fractions on the plan's dose grid. It may be negative where the dose influence gives too much; a
+            sum below 0 is 0. None: nothing is added.
+
+        Raises
+        ------
+        ValueError
+            If its shape is not that of the dose grid, or a dose is not finite.
+
+        Examples
+        --------
+        >>> from opentps_brimstone.model.example import three_voxel_plan
+        >>> plan = three_voxel_plan()
+        >>> plan.beamlet_weights = [10.0, 10.0]
+        >>> plan.set_intermediate_dose(np.reshape([1.0, 0.5, -5.0], (3, 1, 1)))
+        >>> plan.get_dose().round(3).ravel().tolist()
+        [7.0, 6.5, 0.0]
+        """
+        if dose is None:
+            self._intermediate = None
+            return
+        values = np.asarray(dose, dtype=np.float64)
+        if values.shape != self._grid.shape:
+            raise ValueError(f"the intermediate dose has the shape {values.shape}; the dose grid is {self._grid.shape}")
+        if not np.isfinite(values).all():
+            at = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
+            raise ValueError(f"the intermediate dose is {values[at]} in voxel {at}; it must be finite")
+        self._intermediate = DoseArray(values, self._grid)
+        self._intermediate.flags.writeable = False
 
     @property
     def previous_dose(self) -> PreviousCourse | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
-from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
+from opentps_brimstone.model.influence import BeamletLayout
 from opentps_brimstone.optimization.biology import Biology
 from opentps_brimstone.optimization.coarse_grids import coarsen
 from opentps_brimstone.optimization.python_terms import checked_evaluate
@@ -45,7 +45,7 @@ class AssembledPlan:
     beamlets : ndarray of int
         The plan's beamlets that are optimized.
     of_interest : ndarray of bool
-        Whether each voxel of the dose grid, in C order, is in a structure with a term and reached by a beamlet.
+        Whether each voxel of the dose grid, in C order, is in a structure with a term and gets a dose.
     rows : ndarray of int
         Rows of the voxels of interest in the core. Other rows get no dose.
     reference_dose : float
@@ -108,7 +108,7 @@ def assemble(
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
     quantities, quantity_of_term = quantities_of(objectives, plan)
     target_quantities = [quantities[quantity_of_term[_position(objectives, term)]] for term in targets]
-    of_interest = _of_interest(influence, structures)
+    of_interest = _of_interest(plan, structures)
     voxel_ijk = _grid_index(of_interest, grid.shape)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
     # Voxels without any dose are alike: one row stands for all of them.
@@ -117,7 +117,7 @@ def assemble(
     row_map[of_interest] = rows
 
     threads = settings.threads or int(_core.build_info()["threads"])
-    mean_dose = _mean_doses(matrix, structures, threads)
+    mean_dose = _mean_doses(plan, structures, threads)
     number = {id(s): i for i, s in enumerate(structures)}
     target_numbers = [number[id(term.structure)] for term in targets]
     if include_all:
@@ -125,14 +125,14 @@ def assemble(
     else:
         beamlets = _included(mean_dose[target_numbers], settings.inclusion_threshold)
     channels = {each.channel for each in quantities}
-    biology = Biology(plan, needs_tissue="rbe_dose" in channels) if channels != {"dose"} else None
+    biology = _biology(plan, channels)
     scale = _Scale(mean_dose[:, beamlets].sum(axis=1), number, biology, beamlets)
     asked = [
         (scale.dose_for(quantity, term, float(term.dvh[-1, 0])), scale.dose_for(quantity, term, _mean_asked(term)))
         for quantity, term in zip(target_quantities, targets, strict=True)
     ]
     mean_of_targets = float(mean_dose[target_numbers][:, beamlets].sum())
-    uniform_weight = sum(mean for _, mean in asked) / mean_of_targets
+    uniform_weight = _missing_dose(plan, targets, sum(mean for _, mean in asked)) / mean_of_targets
     scale.set_typical(quantities, uniform_weight)
     core = _core.MultilevelPlan(
         matrix=_core.DoseMatrix(
@@ -146,7 +146,7 @@ def assemble(
             threads,
         ),
         quantities=[each.for_core(row_map, n_rows - _core.BRICK_VOXELS) for each in quantities],
-        base_dose=_base_dose(influence, beamlets, initial_weights, of_interest, rows, n_rows),
+        base_dose=_base_dose(plan, _fixed(initial_weights, beamlets), of_interest, rows, n_rows),
         terms=[_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)],
         cost_offset=settings.cost_offset,
         precision=_core.Precision(settings.precision),
@@ -170,12 +170,43 @@ def assemble(
     return assembled
 
 
-def _of_interest(influence: DoseInfluence, structures: list[Structure]) -> BoolArray:
-    in_any = np.zeros(influence.grid.n_voxels, dtype=bool)
+def _of_interest(plan: Plan, structures: list[Structure]) -> BoolArray:
+    in_any = np.zeros(plan.grid.n_voxels, dtype=bool)
     for structure in structures:
         in_any |= structure.touched.ravel()
-    of_interest: BoolArray = in_any & influence.reached.ravel()
+    dosed = plan.dose_influence.reached
+    if plan.intermediate_dose is not None:
+        dosed |= np.asarray(plan.intermediate_dose) > 0
+    of_interest: BoolArray = in_any & dosed.ravel()
     return of_interest
+
+
+def _biology(plan: Plan, channels: set[str]) -> Biology | None:
+    if channels == {"dose"}:
+        return None
+    if plan.intermediate_dose is not None:
+        raise ValueError(
+            "the plan has an intermediate dose, of which its matrices of alpha_dose and sqrt_beta_dose know nothing: "
+            "set it to None, or leave out terms on effect and rbe_x_dose"
+        )
+    return Biology(plan, needs_tissue="rbe_dose" in channels)
+
+
+def _mean_of(dose: npt.ArrayLike, structure: Structure) -> float:
+    return float(np.vdot(structure.share, np.asarray(dose)) / structure.share.sum())
+
+
+def _missing_dose(plan: Plan, targets: list[KLDivergenceTerm], asked: float) -> float:
+    """Sum of the targets' mean doses that beamlets have to give."""
+    if plan.intermediate_dose is None:
+        return asked
+    given = sum(_mean_of(plan.intermediate_dose, term.structure) for term in targets if term.structure is not None)
+    if given >= asked:
+        raise ValueError(
+            f"the intermediate dose gives the targets {given / len(targets):.2f} Gy on average; their terms ask for "
+            f"{asked / len(targets):.2f} Gy, and leave nothing to the beamlets"
+        )
+    return asked - given
 
 
 def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
@@ -186,14 +217,15 @@ def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDAr
     return ijk
 
 
-def _mean_doses(matrix: Any, structures: list[Structure], threads: int) -> FloatArray:
+def _mean_doses(plan: Plan, structures: list[Structure], threads: int) -> FloatArray:
     """Mean dose of every beamlet in every structure, in Gy/MU, as (structures, beamlets)."""
+    matrix, more = plan.dose_influence.matrix, plan.intermediate_dose
     share = np.stack([s.share.ravel() / s.share.sum() for s in structures], axis=1)
     mean_dose: FloatArray = _core.weighted_column_sums(
         matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices, matrix.data, share, threads
     ).T
     for structure, means in zip(structures, mean_dose, strict=True):
-        if not means.any():
+        if not means.any() and (more is None or structure.is_target or not _mean_of(more, structure) > 0):
             raise ValueError(
                 f"{structure.name!r} gets no dose from any of the {matrix.shape[1]} beamlets; check its mask, the "
                 "isocenter and the beam angles, or remove its objective"
@@ -207,19 +239,17 @@ def _included(mean_dose: FloatArray, threshold: float) -> AnyIntArray:
 
 
 def _base_dose(
-    influence: DoseInfluence,
-    beamlets: AnyIntArray,
-    initial_weights: FloatArray | None,
-    of_interest: BoolArray,
-    rows: npt.NDArray[np.uint32],
-    n_rows: int,
+    plan: Plan, fixed: FloatArray | None, of_interest: BoolArray, rows: npt.NDArray[np.uint32], n_rows: int
 ) -> FloatArray:
-    """Dose of the beamlets that are not optimized, or an empty array."""
-    fixed = _fixed(initial_weights, beamlets)
-    if fixed is None:
+    """Intermediate dose, and dose of the beamlets that are not optimized; an empty array if there is neither."""
+    more = plan.intermediate_dose
+    if fixed is None and more is None:
         return np.empty(0)
     base_dose = np.zeros(n_rows)
-    base_dose[rows] = influence.dose(fixed).ravel()[of_interest]
+    if fixed is not None:
+        base_dose[rows] = plan.dose_influence.dose(fixed).ravel()[of_interest]
+    if more is not None:
+        base_dose[rows] += np.asarray(more).ravel()[of_interest]
     return base_dose
 
 

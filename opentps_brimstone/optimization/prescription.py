@@ -56,8 +56,8 @@ class Prescription:
         self.plan = plan
         self.settings = settings or OptimizerSettings()
         self.objectives: list[ObjectiveTerm] = []
-        # The last evaluation's plan for the core, and the terms it is valid for.
-        self._assembled: tuple[object, AssembledPlan] | None = None
+        # The last evaluation's plan for the core, and the terms and the intermediate dose it is valid for.
+        self._assembled: tuple[object, AssembledPlan, FloatArray | None] | None = None
 
     def add(self, structure: Structure, objective: ObjectiveTerm) -> None:
         """Add an objective.
@@ -129,9 +129,10 @@ class Prescription:
         weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
         settings = self.settings.single_grid()
         terms = [plan.dose_influence, *((id(term), *term.state(), _biology(term, plan)) for term in self.objectives)]
-        if self._assembled is None or self._assembled[0] != terms:
-            self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True)
-        assembled = self._assembled[1]
+        more, known = plan.intermediate_dose, self._assembled
+        if known is None or known[0] != terms or known[2] is not more:
+            known = self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True), more
+        assembled = known[1]
         cost, gradient = assembled.core.evaluate(bin_settings(settings, 0, assembled.reference_dose), weights, 0.5)
         return float(cost), gradient * plan.number_of_fractions
 

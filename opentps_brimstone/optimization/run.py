@@ -162,14 +162,13 @@ class OptimizationRun:
         if self._last is None:
             return None
         weights = self._finest_weights(*self._last)
-        influence = self._plan.dose_influence
         return OptimizationResult(
             success=False,
             message=f"ended by {type(error).__name__} after {len(self.history['iteration'])} iterations",
             final_cost=float(self.history["cost"][-1]),
             iterations=len(self.history["iteration"]),
             beamlet_weights=weights,
-            dose=DoseArray(influence.dose(weights, self._plan.number_of_fractions), influence.grid),
+            dose=DoseArray(self._plan.dose_of(weights), self._plan.grid),
             convergence_history=self.history,
         )
 
@@ -216,4 +215,6 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
         asdict(replace(settings, threads=None, max_iterations=1)),
     ]
     parts += [matrices] if matrices else []
+    if plan.intermediate_dose is not None:
+        parts.append(hashlib.sha256(np.asarray(plan.intermediate_dose).tobytes()).hexdigest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -154,7 +154,7 @@ def test_what_is_in_order_is_taken():
         (lambda: kl_term().target(NAN), "wide_share is nan; it must be from 0 to 1"),
         (lambda: multilevel_plan(voxel=(1, 0)), "the voxels of a structure must ascend"),
         (lambda: multilevel_plan(voxel=(0, 3)), "voxel 3 of a structure is not among the 3 voxels"),
-        (lambda: multilevel_plan(base_dose=(0, 0, -1)), r"base_dose\[2\] is -1; it must be at least 0"),
+        (lambda: multilevel_plan(base_dose=(0, -1, NAN)), r"base_dose\[2\] is nan; it must be finite"),
         (lambda: multilevel_plan(base_dose=(0, 0)), "base_dose must have 3 entries, not 2"),
         (lambda: multilevel_plan(matrix=dose_matrix(columns=[])), "a plan needs at least one beamlet"),
         (lambda: multilevel_plan(terms=[specification(quantity=1)]), "a term names quantity 1 of 1"),

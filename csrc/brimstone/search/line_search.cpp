@@ -33,13 +33,13 @@ public:
     static constexpr std::size_t nodes = LineNodes::count;
     static constexpr int n_rhs = 2 * (static_cast<int>(nodes) - 1);
 
-    /// Doses at the start of a line, where the objective was evaluated last.
+    /// Linear doses at the start of a line, where the objective was evaluated last.
     class Start {
     public:
         Start(const PlanState& state, bool with_biology)
             : dose_(2 * state.voxels()), biology_(with_biology ? 2 * state.voxels() : 0) {
             const std::size_t voxels = state.voxels();
-            std::copy(state.dose(), state.dose() + 2 * voxels, dose_.data());
+            std::copy(state.linear(), state.linear() + 2 * voxels, dose_.data());
             if (with_biology) {
                 std::copy(state.biology.a(), state.biology.a() + voxels, biology_.data());
                 std::copy(state.biology.b(), state.biology.b() + voxels, biology_.data() + voxels);

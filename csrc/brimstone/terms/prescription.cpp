@@ -16,6 +16,27 @@ void add(const std::vector<double>& base, double* to) {
     }
 }
 
+bool any_negative(const std::vector<double>& values) {
+    return std::any_of(values.begin(), values.end(), [](double value) { return value < 0.0; });
+}
+
+/// Turns derivatives with respect to clamped doses into those with respect to doses before that.
+void chain_through_clamp(const PlanState& state, std::size_t begin, std::size_t end, double* along_dose,
+                         double* along_wide) {
+    const double* const dose = state.unclamped.data();
+    const double* const wide_dose = dose + state.voxels();
+    for (std::size_t j = begin; j < end; ++j) {
+        double& of_dose = along_dose[j - begin];
+        double& of_wide = along_wide[j - begin];
+        if (!(dose[j] > 0.0)) {
+            of_dose = of_wide = 0.0;
+        } else if (wide_dose[j] > dose[j]) {
+            of_dose += of_wide;
+            of_wide = 0.0;
+        }
+    }
+}
+
 } // namespace
 
 Prescription::Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
@@ -24,8 +45,8 @@ Prescription::Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector
                            std::shared_ptr<const LinearQuadratic> biology, double offset, Precision precision,
                            int threads)
     : matrix_(std::move(matrix)), terms_(std::move(terms)), channels_(std::move(channels)),
-      base_dose_(std::move(base_dose)), biology_(std::move(biology)), offset_(offset), precision_(precision),
-      threads_(threads) {
+      base_dose_(std::move(base_dose)), biology_(std::move(biology)), offset_(offset),
+      clamps_(any_negative(*base_dose_)), precision_(precision), threads_(threads) {
     for (const auto& term : terms_) {
         term_list_.push_back(term.get());
     }
@@ -42,6 +63,9 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
     state.resize(voxels);
     matrix_->multiply(pair.data(), 2, state.data(), precision_, threads_);
     add(*base_dose_, state.dose());
+    if (clamps_) {
+        clamp(state);
+    }
     state.find_maximum(threads_);
     if (biology_) {
         state.biology.resize(voxels);
@@ -51,6 +75,22 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
         add(biology_->base_b, state.biology.b());
         update(state);
     }
+}
+
+void Prescription::clamp(PlanState& state) const {
+    constexpr std::size_t voxels_per_piece = 4096;
+    const std::size_t voxels = state.voxels();
+    state.unclamped.resize(2 * voxels);
+    parallel_pieces(voxels, voxels_per_piece, threads_, [&](std::size_t, std::size_t begin, std::size_t end) {
+        for (std::size_t j = begin; j < end; ++j) {
+            double& dose = state.dose()[j];
+            double& wide_dose = state.wide_dose()[j];
+            state.unclamped[j] = dose;
+            state.unclamped[voxels + j] = wide_dose;
+            dose = dose < 0.0 ? 0.0 : dose;
+            wide_dose = wide_dose > dose ? dose : wide_dose;
+        }
+    });
 }
 
 void Prescription::update(PlanState& state) const {
@@ -85,6 +125,9 @@ double Prescription::cost_and_gradient(const PlanState& state, const std::vector
         matrix_->multiply_transposed(
             [&](std::size_t begin, std::size_t end, double* const* rows) {
                 sum.residual(state, {begin, rows[0], rows[1]}, end);
+                if (clamps_) {
+                    chain_through_clamp(state, begin, end, rows[0], rows[1]);
+                }
             },
             2, pair.data(), precision, threads_);
     };

@@ -14,12 +14,18 @@ namespace brimstone {
 class PlanState : public DoseState {
 public:
     BiologicalState biology; ///< empty without such matrices
+    /// Doses and wide doses as sums gave them; empty unless a base dose may lower some below 0.
+    std::vector<double> unclamped;
+
+    /// Doses and wide doses that are linear in what beamlets give.
+    const double* linear() const { return unclamped.empty() ? dose() : unclamped.data(); }
 };
 
 /// The cost of beamlet weights on one grid: the sum of its terms and a constant.
 class Prescription {
 public:
-    /// @param base_dose  dose in Gy that no weight here changes, per voxel of the matrix; empty: none
+    /// @param base_dose  dose in Gy that no weight here changes, per voxel of the matrix; empty: none.
+    ///                   Where it is negative, doses end at 0, and wide doses at the dose.
     /// @param offset     constant added to the cost, so that relative changes keep a meaning near zero
     /// @param channels   what each term looks at
     /// @param biology    matrices of other channels than dose, or null
@@ -54,6 +60,7 @@ private:
     TermSum sum(const PlanState& state, bool with_residual) const;
     std::vector<double> multiply_biology(const TermSum& sum, const PlanState& state,
                                          std::vector<double>& pair, Precision precision) const;
+    void clamp(PlanState& state) const;
 
     std::shared_ptr<const DoseMatrix> matrix_;
     std::vector<std::unique_ptr<Term>> terms_;
@@ -62,6 +69,7 @@ private:
     std::shared_ptr<const std::vector<double>> base_dose_;
     std::shared_ptr<const LinearQuadratic> biology_;
     double offset_;
+    bool clamps_; ///< whether the base dose may lower a dose below 0
     Precision precision_;
     int threads_;
 };

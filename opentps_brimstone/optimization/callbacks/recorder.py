@@ -120,7 +120,7 @@ class Recorder(OptimizationCallback):
         if not (self._keeps["doses"] or self._keeps["dvhs"]):
             return
         plan = self._plan
-        whole = dose if plan is None else plan.dose_influence.dose(weights, plan.number_of_fractions)
+        whole = dose if plan is None else plan.dose_of(weights)
         if self._keeps["doses"]:
             self.history["doses"].append(np.array(whole, dtype=np.float32))
         if self._keeps["dvhs"] and plan is not None:

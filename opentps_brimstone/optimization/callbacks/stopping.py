@@ -91,10 +91,9 @@ class StopWhenGoalsMet(OptimizationCallback):
             return True
         if self._plan is None:
             raise ValueError("StopWhenGoalsMet was not told what is optimized: call on_start(plan, prescription) first")
-        influence = self._plan.dose_influence
-        fractions = self._plan.number_of_fractions
-        whole = influence.dose(beamlet_weights, fractions)
-        self.table = evaluate(whole, self._structures, self.goals, grid=influence.grid, number_of_fractions=fractions)
+        grid, fractions = self._plan.grid, self._plan.number_of_fractions
+        whole = self._plan.dose_of(beamlet_weights)
+        self.table = evaluate(whole, self._structures, self.goals, grid=grid, number_of_fractions=fractions)
         return not self.table.all_met
 
 
