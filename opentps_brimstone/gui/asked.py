@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
-from opentps_brimstone._typing import BoolArray
-from opentps_brimstone.model.influence import VoxelGrid
-from opentps_brimstone.model.structure import Structure
-from opentps_brimstone.optimization.terms import (
-    KLDivergenceTerm,
-    MaximumDoseTerm,
-    MinimumDoseTerm,
-    ObjectiveTerm,
-    check_target_dvh,
-)
+from opentps_brimstone.gui.limits import Limit, maximum, minimum
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm, check_target_dvh
 
-__all__ = ["Asked", "falling_body", "organ", "ring_around", "target"]
+__all__ = ["Asked", "falling_body", "organ", "target"]
 
 Point = tuple[float, float]
 
 # Neighboring points of a drawn DVH keep at least this far apart.
 _LEAST_STEP_GY = 0.1
 _LEAST_STEP_SHARE = 1e-3
-_LIMIT_WEIGHT = 1000.0  # as that of an organ's limit taken from OpenTPS's objectives
+_LIMIT_WEIGHT = 1000.0  # of a preset's limits, in units of its DVH's weight
 _FALL_STEPS = 4
+_MOST_POINTS_IN_WORDS = 6
 
 
 @dataclass(frozen=True)
@@ -42,11 +33,11 @@ class Asked:
     is_target : bool
     points : tuple of (float, float)
         Target DVH: dose in Gy and share of the volume that gets at least this dose; doses rise, shares fall from 1
-        to 0.
+        to 0. Empty if only limits are asked of an organ.
     weight : float
         Of the DVH in the cost.
-    maximum_gy, minimum_gy : float or None
-        Limits beside the DVH, which hardly sees a few hot or cold voxels.
+    limits : tuple of Limit
+        Beside the DVH, which hardly sees a few hot or cold voxels.
     prescription_gy : float or None
         Dose prescribed to a target; None is that which all of it is asked to get.
 
@@ -60,21 +51,29 @@ class Asked:
     is_target: bool
     points: tuple[Point, ...]
     weight: float = 1.0
-    maximum_gy: float | None = None
-    minimum_gy: float | None = None
+    limits: tuple[Limit, ...] = ()
     prescription_gy: float | None = None
 
     def __post_init__(self) -> None:
-        try:
-            check_target_dvh(self.points)
-        except ValueError as error:
-            raise ValueError(f"target DVH of {self.structure!r}: {error}") from None
+        if self.points:
+            try:
+                check_target_dvh(self.points)
+            except ValueError as error:
+                raise ValueError(f"target DVH of {self.structure!r}: {error}") from None
+        elif self.is_target:
+            raise ValueError(f"the target {self.structure!r} has no target DVH; choose the preset 'target' for it")
+        elif not self.limits:
+            raise ValueError(f"nothing is asked of {self.structure!r}: it has neither a target DVH nor limits")
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise ValueError(f"weight of {self.structure!r} is {self.weight:g}; it must be positive")
-        doses = {"maximum": self.maximum_gy, "minimum": self.minimum_gy, "prescribed": self.prescription_gy}
-        for name, value in doses.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} dose of {self.structure!r} is {value:g} Gy; it must be positive")
+        for limit in self.limits:
+            try:
+                limit.check()
+            except ValueError as error:
+                raise ValueError(f"limit of {self.structure!r}: {error}") from None
+        dose = self.prescription_gy
+        if dose is not None and not (math.isfinite(dose) and dose > 0):
+            raise ValueError(f"prescribed dose of {self.structure!r} is {dose:g} Gy; it must be positive")
 
     @property
     def prescribed_gy(self) -> float:
@@ -84,7 +83,17 @@ class Asked:
     @property
     def highest_gy(self) -> float:
         """Highest dose that is asked for."""
-        return max(self.points[-1][0], self.maximum_gy or 0.0)
+        return max([dose for dose, _ in self.points[-1:]] + [limit.dose_gy for limit in self.limits])
+
+    @property
+    def maximum_gy(self) -> float | None:
+        """Dose that no voxel is to exceed, if there is such a limit."""
+        return min((limit.dose_gy for limit in self.limits if limit.kind == "maximum"), default=None)
+
+    @property
+    def minimum_gy(self) -> float | None:
+        """Dose that every voxel is to get, if there is such a limit."""
+        return max((limit.dose_gy for limit in self.limits if limit.kind == "minimum"), default=None)
 
     def terms(self) -> list[ObjectiveTerm]:
         """Make the terms of the cost.
@@ -93,12 +102,43 @@ class Asked:
         -------
         list of ObjectiveTerm
         """
-        terms: list[ObjectiveTerm] = [KLDivergenceTerm(dvh=self.points, weight=self.weight)]
-        if self.maximum_gy is not None:
-            terms.append(MaximumDoseTerm(self.maximum_gy, weight=_LIMIT_WEIGHT * self.weight))
-        if self.minimum_gy is not None:
-            terms.append(MinimumDoseTerm(self.minimum_gy, weight=_LIMIT_WEIGHT * self.weight))
-        return terms
+        dvh = [KLDivergenceTerm(dvh=self.points, weight=self.weight)] if self.points else []
+        return [*dvh, *(limit.term() for limit in self.limits)]
+
+    def weighted(self, weight: float) -> Asked:
+        """Give everything that is asked of the structure another weight, its limits in proportion.
+
+        Parameters
+        ----------
+        weight : float
+            Of the DVH.
+
+        Returns
+        -------
+        Asked
+        """
+        if not (math.isfinite(weight) and weight > 0):
+            raise ValueError(f"weight of {self.structure!r} is {weight:g}; it must be positive")
+        factor = weight / self.weight
+        limits = tuple(replace(limit, weight=limit.weight * factor) for limit in self.limits)
+        return replace(self, weight=weight, limits=limits)
+
+    def with_limit(self, number: int, limit: Limit | None) -> Asked:
+        """Put a limit in the place of another one, or behind all.
+
+        Parameters
+        ----------
+        number : int
+            Of the limit that is replaced; their count adds one.
+        limit : Limit or None
+            None takes it away.
+
+        Returns
+        -------
+        Asked
+        """
+        new = () if limit is None else (limit,)
+        return replace(self, limits=(*self.limits[:number], *new, *self.limits[number + 1 :]))
 
     def with_point(self, number: int, dose_gy: float, share: float) -> Asked:
         """Move a point of the target DVH as far toward a place as its neighbors let it.
@@ -141,6 +181,8 @@ class Asked:
         Asked
             The same if there is no room between its neighbors.
         """
+        if not self.points:
+            return self
         doses = [point[0] for point in self.points]
         number = int(np.clip(np.searchsorted(doses, dose_gy), 1, len(doses) - 1))
         if doses[number] - doses[number - 1] < 2 * _LEAST_STEP_GY:
@@ -167,22 +209,6 @@ class Asked:
             return self
         return replace(self, points=self.points[:number] + self.points[number + 1 :])
 
-    def scaled_to(self, highest_gy: float) -> Asked:
-        """Stretch the doses so that the DVH ends at another dose.
-
-        Parameters
-        ----------
-        highest_gy : float
-
-        Returns
-        -------
-        Asked
-        """
-        factor = max(highest_gy, _LEAST_STEP_GY) / self.points[-1][0]
-        prescription = None if self.prescription_gy is None else self.prescription_gy * factor
-        points = tuple((dose * factor, share) for dose, share in self.points)
-        return replace(self, points=points, prescription_gy=prescription)
-
     def describe(self) -> str:
         """Say in words what is asked.
 
@@ -190,18 +216,19 @@ class Asked:
         -------
         str
         """
+        limits = "; ".join(limit.describe() for limit in self.limits)
+        if not self.points:
+            return limits
+        return f"{self._describe_dvh()}; {limits}" if limits else self._describe_dvh()
+
+    def _describe_dvh(self) -> str:
         (low, _), (high, _) = self.points[0], self.points[-1]
         if len(self.points) == 2:
-            text = f"all of it between {low:g} and {high:g} Gy, evenly"
-        else:
-            inner = ", ".join(f"{100 * share:.3g} % above {dose:.4g} Gy" for dose, share in self.points[1:-1])
-            text = f"nothing below {low:.4g} Gy, {inner}, nothing above {high:.4g} Gy"
-        limits = [
-            f"{word} {value:.4g} Gy"
-            for word, value in (("at most", self.maximum_gy), ("at least", self.minimum_gy))
-            if value is not None
-        ]
-        return f"{text}; every voxel {' and '.join(limits)}" if limits else text
+            return f"all of it between {low:.4g} and {high:.4g} Gy, evenly"
+        inner = self.points[1:-1]
+        shown = inner[:: math.ceil(len(inner) / _MOST_POINTS_IN_WORDS)]
+        words = ", ".join(f"{100 * share:.3g} % above {dose:.4g} Gy" for dose, share in shown)
+        return f"nothing below {low:.4g} Gy, {words}, nothing above {high:.4g} Gy"
 
 
 # ------------------------------------------------------------------------------------------------- presets
@@ -222,7 +249,8 @@ def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked
     """
     _check_dose("prescription", structure, prescription_gy)
     p = float(prescription_gy)
-    return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, 1.07 * p, 0.95 * p, p)
+    limits = (maximum(1.07 * p, _LIMIT_WEIGHT * weight), minimum(0.95 * p, _LIMIT_WEIGHT * weight))
+    return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, limits, p)
 
 
 def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
@@ -239,7 +267,8 @@ def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
     (40.0, 0.0)
     """
     _check_dose("limit", structure, limit_gy)
-    return Asked(structure, False, _falling(limit_gy), weight, maximum_gy=float(limit_gy))
+    limits = (maximum(float(limit_gy), _LIMIT_WEIGHT * weight),)
+    return Asked(structure, False, _falling(limit_gy), weight, limits)
 
 
 def falling_body(structure: str, prescription_gy: float, weight: float = 0.3) -> Asked:
@@ -247,7 +276,8 @@ def falling_body(structure: str, prescription_gy: float, weight: float = 0.3) ->
 
     Parameters are those of `target`.
     """
-    return replace(organ(structure, prescription_gy, weight), maximum_gy=1.05 * prescription_gy)
+    limits = (maximum(1.05 * prescription_gy, _LIMIT_WEIGHT * weight),)
+    return replace(organ(structure, prescription_gy, weight), limits=limits)
 
 
 def _falling(highest_gy: float) -> tuple[Point, ...]:
@@ -263,43 +293,3 @@ def _falling(highest_gy: float) -> tuple[Point, ...]:
 def _check_dose(what: str, structure: str, dose_gy: float) -> None:
     if not (math.isfinite(dose_gy) and dose_gy > 0):
         raise ValueError(f"{what} of {structure!r} is {dose_gy:g} Gy; it must be positive")
-
-
-def ring_around(
-    targets: Sequence[Structure], body: Structure | None, grid: VoxelGrid, inner_mm: float = 5.0, outer_mm: float = 25.0
-) -> Structure:
-    """Make a ring of tissue around targets, in which dose is made to fall.
-
-    Parameters
-    ----------
-    targets : sequence of Structure
-    body : Structure or None
-        What the ring is part of.
-    grid : VoxelGrid
-        That the structures are on.
-    inner_mm, outer_mm : float
-        Distances from the targets where it begins and ends.
-
-    Returns
-    -------
-    Structure
-        Named after the distances.
-
-    Raises
-    ------
-    ValueError
-        If there is no target, the distances do not rise, or nothing is left of the ring.
-    """
-    if not targets:
-        raise ValueError("a ring needs a target to lie around; give a structure the role of a target first")
-    if not 0 <= inner_mm < outer_mm:
-        raise ValueError(f"a ring from {inner_mm:g} to {outer_mm:g} mm is empty; the second must be larger")
-    inside: BoolArray = np.logical_or.reduce([each.touched for each in targets])
-    distance = distance_transform_edt(~inside, sampling=grid.spacing_mm)
-    ring = (distance > inner_mm) & (distance <= outer_mm)
-    if body is not None:
-        ring &= body.touched
-    name = f"ring {inner_mm:g}-{outer_mm:g} mm"
-    if not ring.any():
-        raise ValueError(f"the {name} around {', '.join(each.name for each in targets)} holds no voxel")
-    return Structure(name, ring, grid=grid)

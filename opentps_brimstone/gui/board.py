@@ -148,7 +148,7 @@ class Board(QWidget):
             self.dvh.show_dvhs(
                 {
                     each.name: dvh_on(each, np.asarray(planned.result.dose), highest)
-                    for each in planned.plan.structures.values()
+                    for each in planned.structures
                     if each.is_on_grid
                 }
             )
@@ -186,33 +186,22 @@ class Board(QWidget):
     def _prescription_gy(self) -> float:
         return self._planner.request.prescription_gy or 1.0
 
-    def _grid_owner(self) -> tuple[Any, Any]:
-        """Grid that doses are on, and the CT on it."""
-        session = self._planner.session
-        if session.planned is not None:
-            grid = session.planned.plan.dose_influence.grid
-        elif session.series is not None:
-            grid = session.series.dose_grid(self._planner.request.dose_grid_mm)
-        else:
-            return None, None
-        return grid, None if session.series is None else session.series.on_grid(grid).ct_hu
-
     def _show_background(self) -> None:
-        grid, ct = self._grid_owner()
-        if grid is None:
+        view = self._planner.session.on_dose_grid()
+        if view is None:
             return
-        structures = [each.on_grid(grid) for each in self._planner.session.structures().values()]
-        structures = [each for each in structures if each.is_on_grid]
+        request, grid = self._planner.request, view.grid
+        structures = [each for each in self._planner.session.structures().values() if each.is_on_grid]
         shown = self._planner.plane
         if shown is None or not 0 <= shown < grid.shape[2]:
-            targets = [each for each in structures if each.name in self._planner.request.targets]
+            targets = [each for each in structures if each.name in request.targets]
             shown = middle_plane(targets or structures)
         with quiet(self.plane):
             self.plane.setRange(0, grid.shape[2] - 1)
             self.plane.setValue(shown)
         outlines = {each.name: (each.share[:, :, shown] >= 0.5, self.dvh.color(each.name)) for each in structures}
         self.slice.show_background(
-            None if ct is None else ct[:, :, shown],
+            None if view.ct_hu is None else view.ct_hu[:, :, shown],
             grid.shape[:2],
             grid.spacing_mm[:2],
             grid.origin_mm[:2],

@@ -13,6 +13,7 @@ from PyQt5.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
+    QHBoxLayout,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -24,7 +25,7 @@ from PyQt5.QtWidgets import (
 if TYPE_CHECKING:
     from opentps_brimstone.gui.watch import Watch
 
-__all__ = ["button", "narrow", "quiet", "set_cell", "show_progress", "spin", "table"]
+__all__ = ["button", "narrow", "number_in", "quiet", "row_of", "set_cell", "show_progress", "spin", "table"]
 
 
 @contextlib.contextmanager
@@ -160,3 +161,44 @@ def set_cell(made: QTableWidget, row: int, column: int, text: str, *, editable: 
         item.setFlags(item.flags() & ~Qt.ItemIsEditable)
     made.setItem(row, column, item)
     return item
+
+
+def row_of(*widgets: QWidget) -> QHBoxLayout:
+    """Lay widgets side by side.
+
+    Parameters
+    ----------
+    *widgets : QWidget
+
+    Returns
+    -------
+    QHBoxLayout
+    """
+    layout = QHBoxLayout()
+    for widget in widgets:
+        layout.addWidget(widget)
+    return layout
+
+
+def number_in(text: str, where: str) -> float:
+    """Read a number that was typed into the tab "Objectives"; a decimal comma is understood.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        What the error names.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is not a number.
+    """
+    try:
+        return float(text.strip().replace(",", "."))
+    except ValueError:
+        raise ValueError(f"Objectives, {where}: {text!r} is not a number") from None

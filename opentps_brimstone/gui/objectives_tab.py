@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PyQt5.QtGui import QColor
 from PyQt5.QtWidgets import (
     QComboBox,
     QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
     QLabel,
     QPlainTextEdit,
     QVBoxLayout,
@@ -21,7 +18,9 @@ from PyQt5.QtWidgets import (
 
 from opentps_brimstone.gui import asked as presets
 from opentps_brimstone.gui.asked import Asked
-from opentps_brimstone.gui.fields import button, quiet, set_cell, spin, table
+from opentps_brimstone.gui.fields import button, number_in, quiet, row_of, set_cell, spin, table
+from opentps_brimstone.gui.limits import Limit
+from opentps_brimstone.gui.limits_table import LimitsTable
 from opentps_brimstone.gui.messages import shows_errors
 from opentps_brimstone.gui.planner import Planner
 from opentps_brimstone.gui.plots import Color
@@ -36,6 +35,7 @@ _PRESETS: dict[str, Callable[[str, float], Asked]] = {
     "falling body": presets.falling_body,
 }
 _RING = "ring around targets"
+_FIRST_LIMIT_WEIGHT = 1000.0
 
 
 class ObjectivesTab(QWidget):
@@ -69,10 +69,7 @@ class ObjectivesTab(QWidget):
         self.points = table(["dose (Gy)", "volume (%)"])
         self.points.setMaximumHeight(120)
         self.points.cellChanged.connect(self._type_point)
-        self.maximum_gy, self.minimum_gy = (spin(0, 0, 300, 1, " Gy") for _ in range(2))
-        for field, name in ((self.maximum_gy, "maximum_gy"), (self.minimum_gy, "minimum_gy")):
-            field.setSpecialValueText("none")
-            field.valueChanged.connect(lambda value, name=name: self._change(**{name: float(value) or None}))
+        self.limits = LimitsTable(self._limit_changed)
         self.goals = QPlainTextEdit()
         self.goals.setPlaceholderText("a goal in each line, such as\nPTV D95 >= 50 Gy\ncord Dmax <= 45 Gy")
         self.goals.setMaximumHeight(70)
@@ -94,20 +91,17 @@ class ObjectivesTab(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.structures, 2)
-        layout.addLayout(_row(self.preset, self.dose_gy))
-        layout.addLayout(_row(self.apply_button, self.remove_button))
+        layout.addLayout(row_of(self.preset, self.dose_gy))
+        layout.addLayout(row_of(self.apply_button, self.remove_button))
         layout.addWidget(self.words)
         layout.addWidget(self.points, 1)
-        form = QFormLayout()
-        form.addRow("No voxel above", self.maximum_gy)
-        form.addRow("No voxel below", self.minimum_gy)
-        layout.addLayout(form)
+        layout.addWidget(self.limits)
         layout.addWidget(QLabel("<b>Goals</b>"))
         layout.addWidget(self.goals)
         layout.addWidget(self.goals_button)
         layout.addWidget(self.goal_table)
         layout.addWidget(self.from_opentps_button)
-        layout.addLayout(_row(self.save_button, self.load_button))
+        layout.addLayout(row_of(self.save_button, self.load_button))
 
     # --------------------------------------------------------------------------------------------- showing
 
@@ -140,7 +134,8 @@ class ObjectivesTab(QWidget):
                 item.setForeground(QColor(*self._colors.get(name, (60, 60, 60))))
                 role = "" if each is None else "target" if each.is_target else "organ"
                 set_cell(self.structures, row, 1, role)
-                set_cell(self.structures, row, 2, "" if each is None else f"{each.weight:g}", editable=each is not None)
+                weighs = each is not None and bool(each.points)  # limits have weights of their own
+                set_cell(self.structures, row, 2, f"{each.weight:.3g}" if each and weighs else "", editable=weighs)
                 set_cell(self.structures, row, 3, "")
         with quiet(self.goals):
             if not self.goals.hasFocus():
@@ -152,17 +147,14 @@ class ObjectivesTab(QWidget):
 
     def _show_chosen(self) -> None:
         each = None if self.chosen is None else self._planner.request.of(self.chosen)
-        with quiet(self.points, self.maximum_gy, self.minimum_gy):
+        with quiet(self.points):
             self.points.setRowCount(0 if each is None else len(each.points))
             for row, (dose, share) in enumerate(() if each is None else each.points):
                 set_cell(self.points, row, 0, f"{dose:.4g}", editable=True)
                 set_cell(self.points, row, 1, f"{100 * share:.4g}", editable=True)
-            for field, value in (
-                (self.maximum_gy, each and each.maximum_gy),
-                (self.minimum_gy, each and each.minimum_gy),
-            ):
-                field.setEnabled(each is not None)
-                field.setValue(value or 0.0)
+        of_all = [limit for asked in self._planner.request.asked for limit in asked.limits]
+        heaviest = max((limit.weight for limit in of_all), default=_FIRST_LIMIT_WEIGHT)
+        self.limits.show_limits(() if each is None else each.limits, heaviest)
         if self.chosen is None:
             self.words.setText("choose a structure above")
         else:
@@ -200,12 +192,20 @@ class ObjectivesTab(QWidget):
         return each
 
     @shows_errors(_NOT_TAKEN)
-    def _change(self, **values: Any) -> None:
+    def _limit_changed(self, number: int, limit: Limit | None) -> None:
+        if self.chosen is None:
+            raise ValueError("Objectives: choose a structure in the table first")
+        request = self._planner.request
+        each = request.of(self.chosen)
         try:
-            self._planner.ask(self._planner.request.asking(replace(self._chosen_asked(), **values)))
-        except ValueError:
+            if each is None:
+                self._planner.ask(request.asking(Asked(self.chosen, False, (), limits=(limit,) if limit else ())))
+            elif limit is None and not each.points and len(each.limits) == 1:
+                self._planner.ask(request.without(each.structure))
+            else:
+                self._planner.ask(request.asking(each.with_limit(number, limit)))
+        finally:
             self._show_chosen()
-            raise
 
     @shows_errors(_NOT_TAKEN)
     def _apply_preset(self) -> None:
@@ -218,8 +218,7 @@ class ObjectivesTab(QWidget):
         self._planner.ask(self._planner.request.asking(_PRESETS[kind](self.chosen, dose)))
 
     def _add_ring(self, dose_gy: float) -> None:
-        ring = self._planner.add_ring()
-        self.refresh()
+        ring = self._planner.session.ring()
         self._planner.ask(self._planner.request.asking(presets.organ(ring, dose_gy, weight=0.3)))
         self.choose(ring)
 
@@ -234,7 +233,7 @@ class ObjectivesTab(QWidget):
         if column != 2 or each is None:
             return
         try:
-            self._planner.ask(self._planner.request.asking(replace(each, weight=_number(text, f"{name}, weight"))))
+            self._planner.ask(self._planner.request.asking(each.weighted(number_in(text, f"{name}, weight"))))
         finally:
             self.refresh()
 
@@ -243,7 +242,7 @@ class ObjectivesTab(QWidget):
         each = self._chosen_asked()
         dose, share = each.points[row]
         try:
-            value = _number(self.points.item(row, column).text(), f"{each.structure}, point {row + 1}")
+            value = number_in(self.points.item(row, column).text(), f"{each.structure}, point {row + 1}")
             dose, share = (value, share) if column == 0 else (dose, value / 100)
             self._planner.ask(self._planner.request.asking(each.with_point(row, dose, share)))
         finally:
@@ -253,7 +252,7 @@ class ObjectivesTab(QWidget):
     def _type_goals(self) -> None:
         lines = tuple(line.strip() for line in self.goals.toPlainText().splitlines() if line.strip())
         changed = replace(self._planner.request, goals=lines)
-        known = self._planner.session.structures()
+        known = self._planner.session.structures_for(changed)
         for goal in changed.parsed_goals():
             if goal.structure not in known:
                 raise ValueError(
@@ -275,19 +274,5 @@ class ObjectivesTab(QWidget):
         name, _ = QFileDialog.getOpenFileName(self, "Load request", "", "Prescription (*.toml)")
         if name:
             request = read_request(Path(name))
-            request.check(self._planner.session.structures())
+            self._planner.session.check(request)
             self._planner.ask(request)
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    layout = QHBoxLayout()
-    for widget in widgets:
-        layout.addWidget(widget)
-    return layout
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text.strip().replace(",", "."))
-    except ValueError:
-        raise ValueError(f"Objectives, {where}: {text!r} is not a number") from None

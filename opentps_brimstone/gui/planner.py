@@ -121,20 +121,6 @@ class Planner(QObject):
         if self.session.change(request):
             self._changed()
 
-    def add_ring(self) -> str:
-        """Add a ring of tissue around the targets to the structures.
-
-        Returns
-        -------
-        str
-            Its name.
-        """
-        if self.is_busy:
-            raise ValueError("Objectives: a run is going on; stop it before a structure is added")
-        name = self.session.add_ring()
-        self.series_changed.emit()
-        return name
-
     def undo(self) -> None:
         """Undo the last change."""
         self.session.undo()

@@ -13,6 +13,7 @@ from PyQt5.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.gui.asked import Asked
+from opentps_brimstone.model.derived import base_of
 
 __all__ = ["Color", "CostPlot", "DVHPlot", "DoseSlice"]
 
@@ -20,6 +21,7 @@ Color = tuple[int, int, int]
 
 _GRAY: Color = (200, 200, 200)
 _GHOST_ALPHA = 80
+_HANDLES_APART = 0.05  # of the doses and of the volume that a target DVH spans
 # Percent of the prescription, and the color its isodose is drawn in.
 ISODOSES: tuple[tuple[float, Color], ...] = (
     (107.0, (255, 0, 160)),
@@ -78,7 +80,7 @@ class DVHPlot(pg.PlotWidget):
 
     def color(self, structure: str) -> Color:
         """Color of a structure."""
-        return self._colors.get(structure, _GRAY)
+        return self._colors.get(structure, self._colors.get(base_of(structure) or "", _GRAY))
 
     def set_colors(self, colors: Mapping[str, Color]) -> None:
         """Draw structures in these colors from now on."""
@@ -111,7 +113,7 @@ class DVHPlot(pg.PlotWidget):
         movable : bool
             Whether the points can be dragged.
         """
-        self._asked = tuple(asked)
+        self._asked = tuple(each for each in asked if each.points)
         dvhs = {each.structure: _curve_of(each) for each in self._asked}
         _draw(
             self,
@@ -122,9 +124,7 @@ class DVHPlot(pg.PlotWidget):
         )
         for handle in self._handles:
             self.removeItem(handle)
-        self._handles = [
-            self._handle(each, number) for each in self._asked for number in range(len(each.points)) if movable
-        ]
+        self._handles = [self._handle(each, number) for each in self._asked for number in _apart(each) if movable]
 
     def _handle(self, asked: Asked, number: int) -> Any:
         dose, share = asked.points[number]
@@ -159,6 +159,17 @@ class DVHPlot(pg.PlotWidget):
             hit = next((each for each in self._handles if each.contains(each.mapFromScene(event.scenePos()))), None)
             if hit is not None:
                 self.point_unwanted.emit(hit.structure, hit.number)
+
+
+def _apart(asked: Asked) -> list[int]:
+    """Choose the points of a target DVH that can be told apart with a mouse; the ends are among them."""
+    points = np.array(asked.points) / (asked.points[-1][0], 1.0)
+    last = len(points) - 1
+    shown = [0]
+    for number in range(1, last):
+        if min(np.linalg.norm(points[number] - points[other]) for other in (shown[-1], last)) >= _HANDLES_APART:
+            shown.append(number)
+    return [*shown, last]
 
 
 def _curve_of(asked: Asked) -> tuple[FloatArray, FloatArray]:

@@ -38,7 +38,7 @@ def plan_report(delivered: Delivered, request: Request) -> PlanReport:
     """
     planned, made = delivered.planned, delivered.deliverable
     plan = planned.plan
-    structures, goals = list(plan.structures.values()), request.parsed_goals()
+    structures, goals = planned.structures, request.parsed_goals()
     assert plan.ct_hu is not None
     x, y, z = (plan.beams[0].isocenter.round(2) + 0.0).tolist()
     return PlanReport(

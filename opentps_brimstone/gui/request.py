@@ -131,6 +131,18 @@ class Request:
         return tuple(each.structure for each in self.asked if each.is_target)
 
     @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the structures that something is asked of, or that a goal judges."""
+        judged = [goal.structure for goal in self._understood_goals()]
+        return tuple(dict.fromkeys([*(each.structure for each in self.asked), *judged]))
+
+    def _understood_goals(self) -> list[DVHGoal]:
+        try:
+            return self.parsed_goals()
+        except ValueError:
+            return []
+
+    @property
     def doses_depend_on(self) -> tuple[object, ...]:
         """What the doses of the beamlets depend on beside the CT; equal values have equal beamlets."""
         return (self.beams, self.isocenter_mm, self.beamlet_mm, self.margin_mm, self.dose_grid_mm, self.targets)

@@ -7,13 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opentps_brimstone.gui.asked import Asked
+from opentps_brimstone.gui.limits import Limit, limit_of_term
 from opentps_brimstone.gui.request import BeamRow, Request
-from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, MinimumDoseTerm
+from opentps_brimstone.optimization.objectives import DVHLimitTerm
+from opentps_brimstone.optimization.terms import (
+    DoseLimitTerm,
+    KLDivergenceTerm,
+    MaximumDoseTerm,
+    MeanDoseTerm,
+    MinimumDoseTerm,
+    ObjectiveTerm,
+)
 
 if TYPE_CHECKING:
     from opentps_brimstone.request.prescription_file import PrescriptionFile
 
 __all__ = ["read_request", "request_of", "request_text", "write_request"]
+
+
+_KINDS: dict[type[DoseLimitTerm], str] = {
+    MaximumDoseTerm: "maximum-dose",
+    MinimumDoseTerm: "minimum-dose",
+    MeanDoseTerm: "mean-dose",
+}
 
 
 def request_text(request: Request) -> str:
@@ -54,15 +70,22 @@ def _text(value: str) -> str:
 def _term_lines(asked: Asked) -> list[str]:
     lines = []
     for term in asked.terms():
-        lines += ["", "[[terms]]", f"structure = {_text(asked.structure)}"]
-        if isinstance(term, KLDivergenceTerm):
-            lines += ['kind = "kl"', f"dvh = {[list(point) for point in asked.points]}"]
-        elif isinstance(term, MaximumDoseTerm):
-            lines += ['kind = "maximum-dose"', f"limit_gy = {term.limit_gy!r}"]
-        elif isinstance(term, MinimumDoseTerm):
-            lines += ['kind = "minimum-dose"', f"limit_gy = {term.limit_gy!r}"]
+        kind, keys = _kind_and_keys(term)
+        lines += ["", "[[terms]]", f"structure = {_text(asked.structure)}", f'kind = "{kind}"']
+        lines += [f"{key} = {value}" for key, value in keys.items()]
         lines.append(f"weight = {term.weight!r}")
     return lines
+
+
+def _kind_and_keys(term: ObjectiveTerm) -> tuple[str, dict[str, str]]:
+    """Give the name of a term's kind in files, and its keys as TOML."""
+    if isinstance(term, KLDivergenceTerm):
+        return "kl", {"dvh": str([[float(dose), float(share)] for dose, share in term.dvh])}
+    if isinstance(term, DVHLimitTerm):
+        minimum = {"minimum": "true"} if term.minimum else {}
+        return "dvh-limit", {"dose_gy": repr(term.dose_gy), "volume": repr(term.volume), **minimum}
+    assert isinstance(term, DoseLimitTerm)
+    return _KINDS[type(term)], {"limit_gy": repr(term.limit_gy)}
 
 
 def write_request(request: Request, path: Path) -> None:
@@ -138,20 +161,22 @@ def request_of(file: PrescriptionFile) -> Request:
 
 
 def _asked(name: str, file: PrescriptionFile) -> Asked:
-    points, weight = None, 1.0
-    limits: dict[str, float] = {}
+    points: tuple[tuple[float, float], ...] = ()
+    weight = 1.0
+    limits: list[Limit] = []
     for term in (term for structure, term in file.terms if structure == name):
-        if isinstance(term, KLDivergenceTerm) and points is None:
+        limit = limit_of_term(term)
+        if limit is not None:
+            limits.append(limit)
+        elif _can_be_drawn(term) and not points:
+            assert isinstance(term, KLDivergenceTerm)
             points, weight = tuple((float(dose), float(share)) for dose, share in term.dvh), term.weight
-        elif isinstance(term, MaximumDoseTerm) and "maximum_gy" not in limits:
-            limits["maximum_gy"] = term.limit_gy
-        elif isinstance(term, MinimumDoseTerm) and "minimum_gy" not in limits:
-            limits["minimum_gy"] = term.limit_gy
         else:
             raise ValueError(f"{file.source}: {term!r} on {name!r} cannot be drawn beside the others; leave it out")
-    if points is None:
-        raise ValueError(f"{file.source}: {name!r} has limits and no target DVH to draw; give it a term of kind 'kl'")
     prescribed = file.targets.get(name)
-    if prescribed is not None and prescribed != points[0][0]:
-        limits["prescription_gy"] = prescribed
-    return Asked(name, name in file.targets, points, weight, **limits)
+    own = prescribed if prescribed is not None and points and prescribed != points[0][0] else None
+    return Asked(name, name in file.targets, points, weight, tuple(limits), own)
+
+
+def _can_be_drawn(term: ObjectiveTerm) -> bool:
+    return isinstance(term, KLDivergenceTerm) and term.quantity == "physical_dose" and term.direction is None

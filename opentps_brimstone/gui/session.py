@@ -8,7 +8,7 @@ Nothing of a run that failed or was stopped before it had a plan stays.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +16,20 @@ import numpy as np
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.engine.errors import DoseCanceledError
-from opentps_brimstone.gui.asked import ring_around
+from opentps_brimstone.gui.dose_grid import DoseGridView
 from opentps_brimstone.gui.history import History
 from opentps_brimstone.gui.request import Request
 from opentps_brimstone.gui.watch import Watch
+from opentps_brimstone.integration.worst_voxels import optimize_guarded
+from opentps_brimstone.model.derived import derived_structure, is_derived, ring_name
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
-from opentps_brimstone.optimization.for_terms import settings_for
-from opentps_brimstone.optimization.optimizer import PlanOptimizer
+from opentps_brimstone.optimization.for_terms import optimizer_of, settings_for
 
 if TYPE_CHECKING:
     from opentps_brimstone.evaluation import GoalTable
     from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.optimizer import PlanOptimizer
     from opentps_brimstone.optimization.result import OptimizationResult
     from opentps_brimstone.optimization.terms import ObjectiveTerm
 
@@ -36,7 +38,7 @@ __all__ = ["Planned", "Run", "Session", "State"]
 # From weights that are nearly right the coarse levels lead away first.
 _WARM_START_LEVEL = 1
 _DOSE_BEYOND_ASKED = 1.2
-_BODY_NAMES = ("body", "external", "skin", "outline", "patient")
+_RING_MM = (5.0, 25.0)
 
 
 class State(enum.Enum):
@@ -70,6 +72,12 @@ class Planned:
     result: OptimizationResult
     course: Watch
     dvhs: dict[str, tuple[FloatArray, FloatArray]]
+
+    @property
+    def structures(self) -> list[Structure]:
+        """Those of the plan; of those that follow from others, such as rings, the ones that something was asked of."""
+        asked = self.request.structures
+        return [each for each in self.plan.structures if not is_derived(each.name) or each.name in asked]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +115,7 @@ class Session:
         self.ghost: Planned | None = None
         self._history = History(Request())
         self._doses: tuple[tuple[object, ...], Plan] | None = None
+        self._kept: tuple[tuple[object, ...], DoseGridView] | None = None
         self._run: Run | None = None
         self._changed_while_running = False
 
@@ -157,36 +166,23 @@ class Session:
         self.planned = self.ghost = None
         self._doses = (request.doses_depend_on, plan)
 
-    def add_ring(self) -> str:
-        """Add a ring of tissue around the targets to the structures; beamlets' doses are then computed again.
+    def ring(self) -> str:
+        """Name the ring of tissue around the targets.
 
         Returns
         -------
         str
-            Its name.
+            A structure of this name is there as soon as something is asked of it.
 
         Raises
         ------
         ValueError
-            If there is no target, or the plan has no CT.
+            If there is no target.
         """
-        series = self.series
-        if series is None:
-            raise ValueError("Objectives, ring: the plan has no CT, so structures cannot be added")
-        by_name = {each.name: each for each in series.structures}
-        body = next((each for name, each in by_name.items() if name.casefold() in _BODY_NAMES), None)
-        ring = ring_around([by_name[name] for name in self.request.targets], body, series.grid)
-        if ring.name not in by_name:
-            wider = Series(
-                series.ct_hu,
-                series.grid.spacing_mm,
-                series.grid.origin_mm,
-                [*series.structures, ring],
-                name=series.name,
-            )
-            wider.dicom = dict(series.dicom)
-            self.series, self._doses = wider, None
-        return ring.name
+        name = ring_name(*_RING_MM)
+        if self._view is not None and name not in self.structures():
+            self._view.derived(name, self.request.targets)
+        return name
 
     def change(self, request: Request) -> bool:
         """Ask for something else.
@@ -223,16 +219,78 @@ class Session:
             self._changed_while_running = True
             self._run.watch.stop()
 
+    @property
+    def _view(self) -> DoseGridView | None:
+        """CT and structures on the dose grid: those of the plan where there is one."""
+        if self._doses is not None and self._doses[1].series is self.series:
+            source: tuple[object, ...] = (self._doses[1],)
+            grid, ct_hu = self._doses[1].grid, self._doses[1].ct_hu
+            known = [each for name, each in self._doses[1].structures.items() if self._is_own(name)]
+        elif self.series is not None:
+            source = (self.series, self.request.dose_grid_mm)
+            if self._kept is not None and self._kept[0] == source:
+                return self._kept[1]
+            grid = self.series.dose_grid(self.request.dose_grid_mm)
+            ct_hu = self.series.on_grid(grid).ct_hu
+            known = [each.on_grid(grid) for each in self.series.structures]
+        else:
+            return None
+        if self._kept is None or self._kept[0] != source:
+            self._kept = source, DoseGridView(grid, ct_hu, known)
+        return self._kept[1]
+
+    def _is_own(self, name: str) -> bool:
+        return not is_derived(name) or (self.series is not None and name in self.series.structures)
+
+    def on_dose_grid(self) -> DoseGridView | None:
+        """Give CT and structures as doses see them.
+
+        Returns
+        -------
+        DoseGridView or None
+            None if nothing is loaded.
+        """
+        return self._view
+
     def structures(self) -> dict[str, Structure]:
-        """Structures by name, those of the plan where there is one.
+        """Structures by name, on the dose grid; those that follow from others, such as rings, if something is asked.
 
         Returns
         -------
         dict of str to Structure
         """
-        if self._doses is not None and self._doses[1].series is self.series:
-            return dict(self._doses[1].structures.items())
-        return {} if self.series is None else {each.name: each for each in self.series.structures}
+        return self.structures_for(self.request)
+
+    def structures_for(self, request: Request) -> dict[str, Structure]:
+        """Structures by name that there would be if something else were asked.
+
+        Parameters
+        ----------
+        request : Request
+
+        Returns
+        -------
+        dict of str to Structure
+        """
+        view = self._view
+        return {} if view is None else view.with_derived(request.structures, request.targets)
+
+    def check(self, request: Request) -> None:
+        """Check what a run for a request needs, before any long work.
+
+        Parameters
+        ----------
+        request : Request
+
+        Raises
+        ------
+        ValueError
+            Naming the field that is wrong and what would be right.
+        """
+        structures = self.structures_for(request)
+        if not structures:
+            raise ValueError("Plan, CT: choose a CT that has structures")
+        request.check(structures)
 
     # --------------------------------------------------------------------------------------------- how far it is
 
@@ -243,7 +301,8 @@ class Session:
             return State.STOPPING if self._run.watch.is_stopping else State.RUNNING
         if self.planned is not None:
             return State.PLANNED
-        return State.NOT_PLANNED if self.structures() else State.NOTHING_LOADED
+        is_loaded = self.series is not None or self._doses is not None
+        return State.NOT_PLANNED if is_loaded else State.NOTHING_LOADED
 
     @property
     def is_stale(self) -> bool:
@@ -335,9 +394,7 @@ class Session:
         if self._run is not None:
             raise RuntimeError("a run is going on already")
         request = self.request
-        if not self.structures():
-            raise ValueError("Plan, CT: choose a CT that has structures")
-        request.check(self.structures())
+        self.check(request)
         watch = Watch(_DOSE_BEYOND_ASKED * max(each.highest_gy for each in request.asked), plane)
         known = self._doses[1] if self._doses is not None and self.beamlets_are_known else None
         weights = None if known is None or self.planned is None else known.beamlet_weights
@@ -426,16 +483,29 @@ def _with_doses(series: Series | None, request: Request, watch: Watch) -> Plan:
 
 def _optimized(plan: Plan, request: Request, watch: Watch, weights: FloatArray | None) -> Planned:
     plan.number_of_fractions = request.fractions
+    _derive(plan, request)
     asked = [(plan.structures[each.structure], term) for each in request.asked for term in each.terms()]
-    settings = settings_for(asked)
-    if weights is not None:
-        settings = replace(settings, start_level=min(_WARM_START_LEVEL, settings.number_of_levels - 1))
-    optimizer = PlanOptimizer(plan, settings)
-    for structure, term in asked:
-        optimizer.add_objective(structure, term)
-    result = optimizer.optimize(initial_weights=weights, callback=watch)
+
+    def optimizer(terms: Sequence[tuple[Structure, ObjectiveTerm]]) -> PlanOptimizer:
+        settings = settings_for(terms)
+        if weights is not None:
+            settings = replace(settings, start_level=min(_WARM_START_LEVEL, settings.number_of_levels - 1))
+        return optimizer_of(plan, terms, settings)
+
+    result = optimize_guarded(optimizer, asked, initial_weights=weights, callback=watch)
     dvhs = {name: structure.get_dvh() for name, structure in plan.structures.items() if structure.histogram is not None}
     return Planned(request, plan, result, watch, dvhs)
+
+
+def _derive(plan: Plan, request: Request) -> None:
+    """Make the structures of a request that follow from others; they are the same for all requests of one plan."""
+    known = list(plan.structures)
+    targets = [each for each in known if each.name in request.targets]
+    for name in request.structures:
+        if name not in plan.structures:
+            made = derived_structure(name, known, targets, plan.grid)
+            if made is not None:
+                plan.structures[name] = made
 
 
 def _cost(term: ObjectiveTerm, structure: Structure, dose: Any, request: Request) -> float:

@@ -167,7 +167,7 @@ class Watch(OptimizationCallback):
 
     def on_iteration(
         self,
-        iteration: int,
+        iteration: int,  # noqa: ARG002  # begins anew where worst voxels are guarded
         level: int,
         cost: float,
         gradient_norm: float,  # noqa: ARG002
@@ -185,13 +185,13 @@ class Watch(OptimizationCallback):
         now = time.perf_counter()
         if now - self._last_s >= self._interval_s and len(self.frames) < _MOST_FRAMES:
             self._last_s = now
-            self._keep(iteration, level, float(cost), np.asarray(dose))
+            self._keep(len(self.costs), level, float(cost), np.asarray(dose))
         return not self.is_stopping
 
     def on_end(self, result: Any) -> None:
         """Keep the result as the last moment."""
         level, cost = self.costs[-1] if self.costs else (0, float(result.final_cost))
-        self._keep(int(result.iterations), level, cost, np.asarray(result.dose))
+        self._keep(len(self.costs), level, cost, np.asarray(result.dose))
 
     def _keep(self, iteration: int, level: int, cost: float, dose: FloatArray) -> None:
         assert self._plane is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from opentps_brimstone._typing import FloatArray
     from opentps_brimstone.model.influence import DoseInfluence
     from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.optimizer import PlanOptimizer
     from opentps_brimstone.optimization.result import OptimizationResult
     from opentps_brimstone.optimization.settings import OptimizerSettings
     from opentps_brimstone.optimization.terms import ObjectiveTerm
 
-__all__ = ["guards_of_worst_voxels", "optimize_terms"]
+__all__ = ["guards_of_worst_voxels", "optimize_guarded", "optimize_terms"]
 
 Terms = Sequence[tuple["Structure", "ObjectiveTerm"]]
 
@@ -67,17 +68,37 @@ def optimize_terms(
     OptimizationResult
         Iterations, times and history are those of both runs.
     """
-    optimizer = plan_with_terms(influence, terms, number_of_fractions, settings)
+    if settings is not None:
+        return plan_with_terms(influence, terms, number_of_fractions, settings).optimize(**run)
+    return optimize_guarded(lambda each: plan_with_terms(influence, each, number_of_fractions), terms, **run)
+
+
+def optimize_guarded(make: Callable[[Terms], PlanOptimizer], terms: Terms, **run: Any) -> OptimizationResult:
+    """Optimize terms, and once more with guards of worst voxels if limits decide and are missed.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the optimizer of given terms, with settings that suit these.
+    terms : sequence of (Structure, ObjectiveTerm)
+    **run
+        As for `PlanOptimizer.optimize`.
+
+    Returns
+    -------
+    OptimizationResult
+        As that of `optimize_terms`.
+    """
+    optimizer = make(terms)
     first = optimizer.optimize(**run)
     most = run.get("max_iterations") or optimizer.settings.max_iterations
     was_stopped = not first.success and first.iterations < most
-    if settings is not None or was_stopped or not limits_decide([term for _, term in terms]):
+    if was_stopped or not limits_decide([term for _, term in terms]):
         return first
     guards = guards_of_worst_voxels(terms, first.dose)
     if not guards:
         return first
-    optimizer = plan_with_terms(influence, [*terms, *guards], number_of_fractions)
-    return _joined(first, optimizer.optimize(**{**run, "initial_weights": first.beamlet_weights}))
+    return _joined(first, make([*terms, *guards]).optimize(**{**run, "initial_weights": first.beamlet_weights}))
 
 
 def guards_of_worst_voxels(terms: Terms, dose: FloatArray) -> list[tuple[Structure, ObjectiveTerm]]:

@@ -16,7 +16,7 @@ from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 
-__all__ = ["limits_decide", "plan_with_terms", "settings_for"]
+__all__ = ["limits_decide", "optimizer_of", "plan_with_terms", "settings_for"]
 
 # The finest level's kernel fits this many times into the narrowest target DVH.
 _KERNELS_IN_TARGET = 1.0
@@ -83,7 +83,14 @@ def plan_with_terms(
     terms = list(terms)
     structures = list({id(structure): structure for structure, _ in terms}.values())
     plan = Plan.from_influence(influence, structures, number_of_fractions=number_of_fractions)
-    optimizer = PlanOptimizer(plan, settings or settings_for(terms))
+    return optimizer_of(plan, terms, settings or settings_for(terms))
+
+
+def optimizer_of(
+    plan: Plan, terms: Iterable[tuple[Structure, ObjectiveTerm]], settings: OptimizerSettings
+) -> PlanOptimizer:
+    """Make the optimizer of a plan for copies of some terms on its structures."""
+    optimizer = PlanOptimizer(plan, settings)
     for structure, term in terms:
         own_term = copy.copy(term)
         own_term.structure = None

@@ -14,6 +14,7 @@ from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.model.derived import OUTSIDE_TARGETS, base_of, is_derived
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.sequencing import SequencingSettings
@@ -190,7 +191,7 @@ class PrescriptionFile:
 
         def spelled(name: str, path: KeyPath) -> str:
             try:
-                return structures[name].name
+                return _spelled(name, structures)
             except KeyError as error:
                 complaints.append(complaint(self.source, self.lines, path, error))
                 return name
@@ -263,6 +264,14 @@ class PrescriptionFile:
                 message = f"nothing asks for dose in the target {name!r}; add {wanted}"
                 complaints.append(complaint(self.source, self.lines, ("targets", number, "structure"), message))
         return complaints
+
+
+def _spelled(name: str, structures: StructureSet) -> str:
+    """Spell a name as a structure set does; that of a structure which follows from others, as far as they are in it."""
+    if name in structures or not is_derived(name):
+        return structures[name].name
+    base = base_of(name)
+    return name if base is None else f"{structures[base].name}{OUTSIDE_TARGETS}"
 
 
 # ----------------------------------------------------------------------------------------------------------- messages

@@ -21,6 +21,7 @@ from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.goal_planning.from_goals import prescription_from_goals
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.beam import beamlets_on_target
+from opentps_brimstone.model.derived import OUTSIDE_TARGETS, derived_structure
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure
@@ -43,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 # Structures without goals or terms are planned with if they fill some voxel outside the targets to this share.
 _INSIDE = 0.5
-_OUTSIDE = " outside targets"
 
 
 def plan_folder(
@@ -234,6 +234,7 @@ def _plan(asked: PrescriptionFile, series: Series) -> tuple[Plan, list[Structure
     except ValueError as error:
         raise asked.problem(("plan", "dose_grid_mm"), error) from None
     shown = _on_grid(asked, series, grid)
+    shown += _derived(asked, shown, grid)
     used = _to_plan_with(asked, shown, grid, was_target)
     own = Series(
         series.ct_hu,
@@ -279,6 +280,22 @@ def _on_grid(asked: PrescriptionFile, series: Series, grid: VoxelGrid) -> list[S
     return found
 
 
+def _derived(asked: PrescriptionFile, known: Sequence[Structure], grid: VoxelGrid) -> list[Structure]:
+    """Make the structures of the prescription that follow from others."""
+    there = {structure.name for structure in known}
+    targets = [structure for structure in known if structure.is_target]
+    found = []
+    for name in dict.fromkeys([*(goal.structure for goal in asked.goals), *(name for name, _ in asked.terms)]):
+        if name not in there:
+            try:
+                made = derived_structure(name, known, targets, grid)
+            except ValueError as error:
+                raise asked.problem(next(_named_at(asked, name)), error) from None
+            if made is not None:
+                found.append(made)
+    return found
+
+
 def _named_at(asked: PrescriptionFile, name: str) -> Iterator[tuple[str | int, ...]]:
     """Find the keys of the prescription that name a structure."""
     yield from (("targets", i, "structure") for i, each in enumerate(asked.targets) if each == name)
@@ -306,7 +323,7 @@ def _to_plan_with(
             outside = np.clip(structure.share - targets, 0.0, 1.0)
             if outside.max() >= _INSIDE:
                 overlaps = bool((structure.share * targets).any())
-                name = f"{structure.name}{_OUTSIDE}" if overlaps else structure.name
+                name = f"{structure.name}{OUTSIDE_TARGETS}" if overlaps else structure.name
                 used.append(Structure(name, outside, grid=grid) if overlaps else structure)
     return used
 
@@ -318,7 +335,7 @@ def _tell_history(asked: PrescriptionFile, plan: Plan, shown: Sequence[Structure
     """Tell the tissue of structures, and what they were given before; the same to those that are only shown."""
     for tissue in asked.tissues:
         for structure in (*shown, *plan.structures):
-            if structure.name in (tissue.structure, f"{tissue.structure}{_OUTSIDE}"):
+            if structure.name in (tissue.structure, f"{tissue.structure}{OUTSIDE_TARGETS}"):
                 structure.alpha_beta, structure.alpha = tissue.alpha_beta, tissue.alpha
     # What is for all comes first, in whichever order the file has them.
     in_order = sorted(enumerate(asked.previous_doses), key=lambda each: each[1].structures is not None)

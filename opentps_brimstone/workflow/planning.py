@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -23,7 +22,9 @@ from opentps_brimstone.goal_planning.held_dose import terms_of_dose
 from opentps_brimstone.goal_planning.planner import GoalPlanner
 from opentps_brimstone.integration.deliverable import make_deliverable
 from opentps_brimstone.integration.engine_check import check_engine
-from opentps_brimstone.optimization.optimizer import PlanOptimizer
+from opentps_brimstone.integration.worst_voxels import optimize_guarded
+from opentps_brimstone.optimization.for_terms import limits_decide, optimizer_of, settings_for
+from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.report.plan_report import PlanReport
 from opentps_brimstone.workflow.notes import noted_warnings
 
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.integration.engine_check import EngineCheck
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.optimizer import PlanOptimizer
     from opentps_brimstone.optimization.result import OptimizationResult
-    from opentps_brimstone.optimization.settings import OptimizerSettings
     from opentps_brimstone.optimization.terms import ObjectiveTerm
     from opentps_brimstone.workflow.case import Case
 
@@ -86,7 +87,10 @@ def plan_case(case: Case, options: RunOptions | None = None) -> PlanningResult:
     """Plan a case: compute its beamlets, optimize, make segments unless fluence alone is asked for, and recalculate.
 
     Goals alone are planned for by `GoalPlanner`; if there are terms, `PlanOptimizer` optimizes these, and goals are
-    only evaluated. What each stage found is logged at level INFO. So are warnings, which become notes of the result.
+    only evaluated. If limits decide, as those of OpenTPS's objectives do, and the file sets nothing of the optimizer,
+    its settings are those that suit them, and worst voxels are guarded.
+
+    What each stage found is logged at level INFO. So are warnings, which become notes of the result.
 
     Parameters
     ----------
@@ -138,11 +142,15 @@ def _settings(case: Case, options: RunOptions) -> OptimizerSettings:
 def _optimize(case: Case, plan: Plan, options: RunOptions) -> _Optimized:
     settings = _settings(case, options)
     if case.terms:
-        optimizer = PlanOptimizer(plan, settings)
-        terms = [(plan.structures[name], copy.copy(term)) for name, term in case.terms if name in plan.structures]
-        for structure, term in terms:
-            optimizer.add_objective(structure, term)
-        return _Optimized(optimizer.optimize(progress=bool(options.progress)), terms, terms)
+        terms = [(plan.structures[name], term) for name, term in case.terms if name in plan.structures]
+        progress = bool(options.progress)
+        if case.optimizer != OptimizerSettings() or not limits_decide([term for _, term in terms]):
+            return _Optimized(optimizer_of(plan, terms, settings).optimize(progress=progress), terms, terms)
+
+        def suited(each: Sequence[tuple[Structure, ObjectiveTerm]]) -> PlanOptimizer:
+            return optimizer_of(plan, each, replace(settings_for(each), threads=settings.threads))
+
+        return _Optimized(optimize_guarded(suited, terms, progress=progress), terms, terms)
     goals = [goal for goal in case.goals if goal.structure in plan.structures]
     planner = GoalPlanner(plan, goals, case.planner, settings)
     found = planner.optimize(on_round=lambda each: _log.info("%s", each), progress=bool(options.progress))

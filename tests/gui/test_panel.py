@@ -18,7 +18,13 @@ from PyQt5.QtGui import QDesktopServices, QMouseEvent  # noqa: E402
 from PyQt5.QtTest import QTest  # noqa: E402
 from PyQt5.QtWidgets import QApplication, QFileDialog  # noqa: E402
 
-from opentps_brimstone.gui.asked import organ  # noqa: E402
+from opentps_brimstone.adapters.plan import voxel_grid  # noqa: E402
+from opentps_brimstone.gui.asked import Asked, organ  # noqa: E402
+from opentps_brimstone.gui.limits import Limit  # noqa: E402
+from opentps_brimstone.gui.request_file import write_request  # noqa: E402
+from opentps_brimstone.integration.photon_plan import plan_terms  # noqa: E402
+from opentps_brimstone.request.reader import read_prescription  # noqa: E402
+from opentps_brimstone.workflow.patient_case import patient_case  # noqa: E402
 
 
 @pytest.fixture
@@ -140,29 +146,92 @@ def test_objectives_in_numbers_and_words(planner, panel):
     assert panel.planner.request.of("ring 5-25 mm") is None
 
 
-def test_objectives_of_opentps_are_taken_and_explained(planner, panel):
-    planner.objectives({"OAR": {"mean": "8"}})
+def terms_by_structure(terms) -> dict[str, set]:
+    """What terms ask of structures, to be compared."""
+    found: dict[str, set] = {}
+    for structure, term in terms:
+        asks = getattr(term, "limit_gy", None) or tuple(map(tuple, term.dvh))
+        found.setdefault(structure.name, set()).add((type(term).__name__, term.weight, asks))
+    return found
+
+
+def test_objectives_of_opentps_are_read_as_by_the_registered_method(planner, panel, tmp_path, monkeypatch):
+    panel.tabs.setCurrentIndex(1)
+    before = panel.planner.request
+    planner.objectives({"BODY": {"max": "63"}, "OAR": {"mean": "8"}})
+    optimization = planner.open("Plan optimization")
+    planner.type(optimization._planNameEdit, "registered")
+    optimization._algoBox.setCurrentText("Brimstone (KL-DVH)")
+    planner.click(optimization._runButton)
+    registered = planner.controller.currentPatient.plans[-1]
     planner.open("Brimstone")
     said = planner.message_of(lambda: planner.click(panel.objectives_tab.from_opentps_button))
-    planner.objectives({"OAR": {"mean": "None"}})
-    assert "PTV: you typed at least 60 Gy (weight 100); at most 63 Gy (weight 100)." in said
-    assert "OAR: you typed at most 20 Gy (weight 10); on average at most 8 Gy (weight 1)." in said
-    assert panel.planner.request.of("PTV").is_target
-    assert panel.planner.request.of("PTV").points[0][0] == pytest.approx(60.0, abs=0.5)
-    assert not panel.planner.request.of("OAR").is_target
+    planner.objectives({"OAR": {"mean": "None"}, "BODY": {"max": "None"}})
+    planner.open("Brimstone")
 
-
-def test_opentps_objectives_are_taken_with_words_on_each(planner, panel):
-    planner.objectives({"BODY": {"max": "63"}})
-    panel.tabs.setCurrentIndex(1)
-    said = planner.message_of(lambda: planner.click(panel.objectives_tab.from_opentps_button))
-    assert "BODY: you typed at most 63 Gy (weight 1). Asked: " in said
-    assert "every voxel at most 63 Gy" in said
-    request = panel.planner.request
-    request.check(panel.planner.session.structures())
+    theirs = plan_terms(registered, None, voxel_grid(planner.ct))
+    request, structures = panel.planner.request, panel.planner.session.structures()
+    ours = [(structures[each.structure], term) for each in request.asked for term in each.terms()]
+    assert terms_by_structure(ours) == terms_by_structure(theirs)
+    volumes = {structure.name: structure.share.sum() for structure, _ in theirs}
+    assert {name: structures[name].share.sum() for name in volumes} == pytest.approx(
+        volumes, rel=0.06
+    )  # voxels of 6 mm
     assert request.targets == ("PTV",)
-    assert request.of("BODY").maximum_gy == 63.0
-    assert request.of("PTV").minimum_gy == 60.0
+    assert request.of("PTV").prescribed_gy == 60
+
+    assert "PTV: you typed at least 60 Gy (weight 100); at most 63 Gy (weight 100). Asked: PTV: all of it" in said
+    assert "OAR: you typed at most 20 Gy (weight 10); on average at most 8 Gy (weight 1)." in said
+    assert "BODY: you typed at most 63 Gy (weight 1). Asked: BODY outside targets: nothing below 0 Gy" in said
+    assert "BODY: every voxel at most 62.97 Gy (limit, weight 1e+07)" in said
+    panel.objectives_tab.choose("BODY")
+    assert panel.objectives_tab.words.text().startswith("BODY: every voxel at most 62.97 Gy")
+
+    path = tmp_path / "opentps.toml"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(path), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
+    planner.click(panel.objectives_tab.save_button)
+    panel.planner.undo()
+    assert panel.planner.request == before
+    planner.click(panel.objectives_tab.load_button)
+    assert panel.planner.request == request
+
+
+def test_what_the_panel_saves_is_what_the_command_plans(planner, panel, patient_folder, tmp_path):
+    ask_all(planner, panel)
+    ask(planner, panel, "PTV", "ring around targets", 30)
+    outside = Asked("BODY outside targets", False, ((0.0, 1.0), (40.0, 0.0)), limits=(Limit("mean", 9.0, 5.0),))
+    panel.planner.ask(panel.planner.request.asking(outside))
+    request = panel.planner.request
+    write_request(request, tmp_path / "asked.toml")
+    case = patient_case(patient_folder, read_prescription(tmp_path / "asked.toml"))
+    assert {name for name, _ in case.terms} == {"PTV", "OAR", "BODY", "ring 5-25 mm", "BODY outside targets"}
+    there = {structure.name: structure.share.sum() for structure in case.structures}
+    shown = panel.planner.session.structures()
+    for name in ("ring 5-25 mm", "BODY outside targets"):
+        assert there[name] == pytest.approx(shown[name].share.sum(), rel=0.05)
+
+
+def test_limits_are_added_changed_and_taken_away(planner, panel):
+    ask_all(planner, panel)
+    tab, limits = panel.objectives_tab, panel.objectives_tab.limits
+    tab.choose("OAR")
+    limits.kind.setCurrentText("volume at most")
+    limits.dose_gy.setValue(12)
+    planner.click(limits.add_button)
+    assert panel.planner.request.of("OAR").limits[1] == Limit("volume maximum", 12.0, 1000.0, 0.1)
+    limits.table.item(1, 1).setText("11")
+    limits.table.item(1, 2).setText("5")
+    limits.table.item(1, 3).setText("200")
+    assert panel.planner.request.of("OAR").limits[1] == Limit("volume maximum", 11.0, 200.0, 0.05)
+    said = planner.message_of(lambda: limits.table.item(1, 2).setText("150"))
+    assert "limit of 'OAR': volume is 150 %; it must be from 0 to 100" in said
+    assert limits.table.item(1, 2).text() == "5"
+    limits.table.selectRow(1)
+    planner.click(limits.remove_button)
+    assert [each.kind for each in panel.planner.request.of("OAR").limits] == ["maximum"]
+    panel.planner.undo()
+    assert len(panel.planner.request.of("OAR").limits) == 2
 
 
 def test_a_request_is_saved_and_loaded(planner, panel, tmp_path, monkeypatch):

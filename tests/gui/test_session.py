@@ -10,11 +10,14 @@ import pytest
 from problems import random_plan
 
 from opentps_brimstone.engine.errors import DoseCanceledError
-from opentps_brimstone.gui.asked import Asked, falling_body, organ, ring_around, target
+from opentps_brimstone.gui.asked import Asked, falling_body, organ, target
 from opentps_brimstone.gui.history import History
+from opentps_brimstone.gui.limits import Limit, limit_of_term, maximum
 from opentps_brimstone.gui.request import BEAM_SETS, BeamRow, Request, beam_set, side_of_entry
 from opentps_brimstone.gui.session import Session, State
 from opentps_brimstone.gui.watch import Watch, dvh_on
+from opentps_brimstone.integration.worst_voxels import optimize_terms
+from opentps_brimstone.model.derived import ring_around
 from opentps_brimstone.model.influence import VoxelGrid
 from opentps_brimstone.model.structure import Structure
 
@@ -68,7 +71,10 @@ def test_points_come_and_go():
     [
         ({"points": ((0.0, 1.0), (10.0, 0.5))}, "target DVH of 'x'"),
         ({"weight": 0.0}, "weight of 'x' is 0"),
-        ({"maximum_gy": -3.0}, "maximum dose of 'x' is -3 Gy"),
+        ({"limits": (maximum(-3.0, 1.0),)}, "limit of 'x': maximum dose is -3 Gy"),
+        ({"limits": (Limit("volume maximum", 3.0, 1.0, 1.2),)}, "limit of 'x': volume is 120 %"),
+        ({"points": (), "limits": ()}, "nothing is asked of 'x'"),
+        ({"points": (), "is_target": True, "limits": (maximum(3.0, 1.0),)}, "target 'x' has no target DVH"),
     ],
 )
 def test_what_is_wrong_names_the_structure(values, names):
@@ -79,9 +85,29 @@ def test_what_is_wrong_names_the_structure(values, names):
 def test_words_say_what_is_asked():
     assert (
         target("PTV", 50.0).describe()
-        == "all of it between 49.5 and 52 Gy, evenly; every voxel at most 53.5 Gy and at least 47.5 Gy"
+        == "all of it between 49.5 and 52 Gy, evenly; every voxel at most 53.5 Gy (limit, weight 1e+03); "
+        "every voxel at least 47.5 Gy (limit, weight 1e+03)"
     )
     assert "28.2 % above 10 Gy" in organ("organ", 40.0).describe()
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Limit("maximum", 60.0, 1e9),
+        Limit("minimum", 50.0, 2.0),
+        Limit("mean", 9.0, 3.0),
+        Limit("volume maximum", 20.0, 4.0, 0.3),
+        Limit("volume minimum", 40.0, 5.0, 0.95),
+    ],
+)
+def test_a_limit_is_its_term(limit):
+    assert limit_of_term(limit.term()) == limit
+
+
+def test_a_weight_is_that_of_limits_as_well():
+    asked = organ("organ", 40.0, weight=0.5).weighted(1.0)
+    assert [term.weight for term in asked.terms()] == [1.0, 1000.0]
 
 
 def test_a_ring_lies_around_the_target_inside_the_body():
@@ -157,6 +183,31 @@ def test_history_forgets_what_was_undone_when_something_new_comes():
 
 
 # ------------------------------------------------------------------------------------------------- runs
+
+
+def test_limits_that_decide_are_optimized_as_in_scripts(session):
+    limits = (maximum(40.0, 1e9),)
+    asked = [
+        Asked("PTV", True, ((50.0, 1.0), (52.0, 0.0)), 1.0, (Limit("minimum", 50.0, 1e9), maximum(52.0, 1e9))),
+        Asked("organ", False, (), limits=(maximum(10.0, 1e9),)),
+        Asked("body outside targets", False, ((0.0, 1.0), (40.0, 0.0)), 0.02, limits),
+    ]
+    session.change(wanted(asked=tuple(asked)))
+    run(session)
+    planned = session.planned
+    plan = random_plan(1)
+    body, ptv = plan.structures["body"], plan.structures["PTV"]
+    outside = Structure("body outside targets", np.clip(body.share - ptv.share, 0, 1))
+    structures = {"PTV": ptv, "organ": plan.structures["organ"], outside.name: outside}
+    terms = [(structures[each.structure], term) for each in asked for term in each.terms()]
+    result = optimize_terms(plan.dose_influence, terms, 1)
+    np.testing.assert_allclose(planned.result.beamlet_weights, result.beamlet_weights, rtol=1e-6)
+    assert planned.result.iterations == result.iterations
+    assert [frame.iteration for frame in planned.course.frames][-1] == result.iterations
+    assert session.structures()[outside.name].share.sum() == outside.share.sum()
+    session.undo()
+    assert outside.name not in session.structures()
+    assert set(session.costs()) == {"PTV", "organ", outside.name}
 
 
 def test_a_run_gives_a_plan_its_course_and_its_dvhs(session):

@@ -77,6 +77,7 @@ def write_patient(folder: Path) -> Path:
     structures.SeriesInstanceUID = generate_uid()
     structures.SeriesDescription = "structures"
     structures.PatientID, structures.PatientName = head.PatientID, head.PatientName
+    structures.StudyInstanceUID = head.StudyInstanceUID
     colors = ([120, 180, 120], [230, 40, 40], [60, 120, 255])
     for item, color in zip(structures.ROIContourSequence, colors, strict=True):
         item.ROIDisplayColor = color
