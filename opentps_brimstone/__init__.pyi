@@ -5,6 +5,7 @@ from . import (
     cli as cli,
     dicom as dicom,
     engine as engine,
+    ensembles as ensembles,
     evaluation as evaluation,
     goal_planning as goal_planning,
     gui as gui,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "bindings/bindings.hpp"
 #include "bindings/compressed_columns.hpp"
@@ -46,6 +47,68 @@ std::shared_ptr<DoseMatrix> make_dose_matrix(std::size_t rows, const Array<std::
     }
     const py::gil_scoped_release release;
     return std::make_shared<DoseMatrix>(DoseMatrix::from_columns(source, map, kept_rows, kept, threads));
+}
+
+/// How an array of the matrix looks in NumPy: a row for each record.
+template <class T>
+struct Numbers {
+    using type = T;
+};
+template <>
+struct Numbers<Run> {
+    using type = std::uint32_t;
+};
+template <>
+struct Numbers<LooseEntry> {
+    using type = std::uint16_t;
+};
+template <class T>
+using NumbersOf = typename Numbers<T>::type;
+template <class T>
+constexpr std::size_t record_size = sizeof(T) / sizeof(NumbersOf<T>);
+
+py::dict arrays_of(const std::shared_ptr<DoseMatrix>& matrix) {
+    const py::object owner = py::cast(matrix);
+    py::dict arrays;
+    matrix->for_each_array([&](const char* name, const auto& buffer) {
+        using Record = std::decay_t<decltype(buffer[0])>;
+        std::vector<std::size_t> shape{buffer.size()};
+        if (record_size<Record> > 1) {
+            shape.push_back(record_size<Record>);
+        }
+        py::array_t<NumbersOf<Record>> view(shape, reinterpret_cast<const NumbersOf<Record>*>(buffer.data()),
+                                            owner);
+        py::detail::array_proxy(view.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+        arrays[name] = std::move(view);
+    });
+    return arrays;
+}
+
+/// Holds an array in memory; it may be let go of where the interpreter is not held.
+std::shared_ptr<const void> keeper_of(py::array array) {
+    return {new py::array(std::move(array)), [](py::array* held) {
+                const py::gil_scoped_acquire acquired;
+                delete held;
+            }};
+}
+
+std::shared_ptr<DoseMatrix> from_arrays(std::size_t rows, std::size_t columns, std::size_t nonzeros,
+                                        const py::dict& arrays) {
+    const auto take = [&](const char* name, auto& buffer) {
+        using Record = std::decay_t<decltype(buffer[0])>;
+        using Array = py::array_t<NumbersOf<Record>, py::array::c_style>;
+        const bool there = arrays.contains(name) && py::isinstance<Array>(arrays[name]);
+        const auto given = there ? py::reinterpret_borrow<Array>(arrays[name]) : Array();
+        const py::ssize_t dimensions = record_size<Record> > 1 ? 2 : 1;
+        if (!there || given.ndim() != dimensions ||
+            (dimensions == 2 && static_cast<std::size_t>(given.shape(1)) != record_size<Record>)) {
+            throw std::invalid_argument(std::string("the dose matrix has no array '") + name +
+                                        "' of the right shape and type");
+        }
+        buffer = std::decay_t<decltype(buffer)>(reinterpret_cast<const Record*>(given.data()),
+                                                static_cast<std::size_t>(given.shape(0)), keeper_of(given));
+    };
+    return std::make_shared<DoseMatrix>(rows, columns, nonzeros, take);
 }
 
 /// The numbers of right-hand sides in a factor of a product; its rows are checked.
@@ -118,6 +181,9 @@ void bind_dose_matrix(py::module_& module) {
                                [](const DoseMatrix& m) { return py::make_tuple(m.rows(), m.columns()); })
         .def_property_readonly("nonzeros", &DoseMatrix::nonzeros)
         .def_property_readonly("nbytes", &DoseMatrix::bytes)
+        .def("arrays", &arrays_of)
+        .def_static("from_arrays", &from_arrays, py::kw_only(), py::arg("rows"), py::arg("columns"),
+                    py::arg("nonzeros"), py::arg("arrays"))
         .def("multiply", &multiply, py::arg("weight"), py::arg("precision") = Precision::reference,
              py::arg("threads") = 1)
         .def("multiply_transposed", &multiply_transposed, py::arg("residual"),

@@ -80,10 +80,14 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
 
 void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, std::size_t n_voxels,
                       const Array<std::int64_t>& row_start, const Array<std::uint32_t>& beamlet,
-                      const Array<double>& share, std::size_t n_beamlets) {
+                      const Array<double>& share, std::size_t n_beamlets,
+                      std::shared_ptr<DoseMatrix> matrix) {
     const DoseMatrix& finest = *plan.matrix(plan.n_grids() - 1);
     if (n_voxels == 0 || n_voxels >= Coarsening::none || n_beamlets == 0) {
         throw std::invalid_argument("a coarser grid needs at least one voxel and one beamlet");
+    }
+    if (matrix != nullptr && (matrix->rows() != n_voxels || matrix->columns() != n_beamlets)) {
+        throw std::invalid_argument("the coarser grid's matrix has another shape than the grid");
     }
     Coarsening coarsening;
     coarsening.voxel = to_vector_of(voxel, finest.rows(), "voxel");
@@ -108,7 +112,7 @@ void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, s
         }
     }
     const py::gil_scoped_release release;
-    plan.add_coarser_grid(std::move(coarsening));
+    plan.add_coarser_grid(std::move(coarsening), std::move(matrix));
 }
 
 void penalize_roughness(MultilevelPlan& plan, std::size_t grid, const Array<std::uint32_t>& neighbors,
@@ -178,7 +182,14 @@ void bind_multilevel_plan(py::module_& module) {
              py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("precision"),
              py::arg("threads"), py::arg("biology") = nullptr)
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
-             py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"))
+             py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"),
+             py::arg("matrix") = nullptr)
+        .def(
+            "matrix",
+            [](const MultilevelPlan& plan, std::size_t grid) {
+                return std::const_pointer_cast<DoseMatrix>(plan.matrix(grid));
+            },
+            py::arg("grid"))
         .def("penalize_roughness", &penalize_roughness, py::kw_only(), py::arg("grid"), py::arg("neighbors"),
              py::arg("weight"), py::arg("unit"))
         .def_property_readonly("n_grids", &MultilevelPlan::n_grids)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,14 @@ class DoseInfluence:
     grid : VoxelGrid
     layout : BeamletLayout
 
+    Attributes
+    ----------
+    matrix : scipy csc_matrix of float32
+    grid : VoxelGrid
+    layout : BeamletLayout
+    core_folder : Path or None
+        Where the optimizer keeps the matrix in its own form, in files that processes map together; None: in memory.
+
     Raises
     ------
     ValueError
@@ -179,6 +189,7 @@ class DoseInfluence:
         self.matrix = matrix
         self.grid = grid
         self.layout = layout
+        self.core_folder: Path | None = None
 
     def __repr__(self) -> str:
         return (
@@ -189,10 +200,27 @@ class DoseInfluence:
     @property
     def reached(self) -> BoolArray:
         """Voxels that any beamlet gives a dose, shape (nx, ny, nz)."""
+        return self.reached_by(range(self.layout.n_beams))
+
+    def reached_by(self, beams: Iterable[int]) -> BoolArray:
+        """Voxels that any beamlet of some beams gives a dose.
+
+        Parameters
+        ----------
+        beams : iterable of int
+            Their numbers, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape (nx, ny, nz)
+        """
         rows = np.zeros(self.grid.n_voxels, dtype=bool)
-        indices = self.matrix.indices
-        for begin in range(0, len(indices), _ENTRIES_AT_ONCE):  # other threads wait within one assignment
-            rows[indices[begin : begin + _ENTRIES_AT_ONCE]] = True
+        matrix = self.matrix
+        for beam in beams:
+            columns = np.searchsorted(self.layout.beam_index, (beam, beam + 1))
+            first, last = (int(matrix.indptr[column]) for column in columns)
+            for begin in range(first, last, _ENTRIES_AT_ONCE):  # other threads wait within one assignment
+                rows[matrix.indices[begin : min(begin + _ENTRIES_AT_ONCE, last)]] = True
         return rows.reshape(self.grid.shape)
 
     def check_weights(self, weights: npt.ArrayLike) -> FloatArray:

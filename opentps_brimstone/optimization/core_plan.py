@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
 from opentps_brimstone.model.influence import BeamletLayout
 from opentps_brimstone.optimization.biology import Biology
 from opentps_brimstone.optimization.coarse_grids import coarsen
+from opentps_brimstone.optimization.matrix_files import MatrixFiles
 from opentps_brimstone.optimization.python_terms import checked_evaluate
 from opentps_brimstone.optimization.term_quantities import TermQuantity, quantities_of
 from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
@@ -94,21 +96,22 @@ def assemble(
     *,
     initial_weights: FloatArray | None = None,
     include_all: bool = False,
+    beams: Collection[int] | None = None,
 ) -> AssembledPlan:
     """Convert a plan and its terms for the core.
 
     Initial weights are MU over all fractions, 0 by default; beamlets that are not optimized keep theirs. With
-    `include_all` every beamlet is optimized. A structure with a term that gets no dose from any beamlet is a
-    ValueError.
+    `include_all` every beamlet is optimized; with `beams` only those of these. A structure with a term that gets no
+    dose from any beamlet is a ValueError.
     """
     targets = target_terms(objectives)
     influence = plan.dose_influence
     grid = influence.grid
-    matrix = influence.matrix
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
     quantities, quantity_of_term = quantities_of(objectives, plan)
     target_quantities = [quantities[quantity_of_term[_position(objectives, term)]] for term in targets]
-    of_interest = _of_interest(plan, structures)
+    allowed = _allowed(influence.layout, beams)
+    of_interest = _of_interest(plan, structures, beams)
     voxel_ijk = _grid_index(of_interest, grid.shape)
     rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
     # Voxels without any dose are alike: one row stands for all of them.
@@ -117,13 +120,14 @@ def assemble(
     row_map[of_interest] = rows
 
     threads = settings.threads or int(_core.build_info()["threads"])
-    mean_dose = _mean_doses(plan, structures, threads)
+    mean_dose = _mean_doses(plan, structures, allowed, threads)
     number = {id(s): i for i, s in enumerate(structures)}
     target_numbers = [number[id(term.structure)] for term in targets]
     if include_all:
-        beamlets = np.arange(matrix.shape[1])
+        beamlets: AnyIntArray = np.flatnonzero(allowed)
     else:
         beamlets = _included(mean_dose[target_numbers], settings.inclusion_threshold)
+    kept = MatrixFiles.of(influence)
     channels = {each.channel for each in quantities}
     biology = _biology(plan, channels)
     scale = _Scale(mean_dose[:, beamlets].sum(axis=1), number, biology, beamlets)
@@ -135,16 +139,7 @@ def assemble(
     uniform_weight = _missing_dose(plan, targets, sum(mean for _, mean in asked)) / mean_of_targets
     scale.set_typical(quantities, uniform_weight)
     core = _core.MultilevelPlan(
-        matrix=_core.DoseMatrix(
-            matrix.shape[0],
-            matrix.indptr.astype(np.int64),
-            matrix.indices,
-            matrix.data,
-            row_map,
-            n_rows,
-            beamlets,
-            threads,
-        ),
+        matrix=_finest_matrix(kept, plan, row_map, n_rows, beamlets, threads),
         quantities=[each.for_core(row_map, n_rows - _core.BRICK_VOXELS) for each in quantities],
         base_dose=_base_dose(plan, _fixed(initial_weights, beamlets), of_interest, rows, n_rows),
         terms=[_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)],
@@ -164,17 +159,38 @@ def assemble(
         uniform_weight=uniform_weight,
     )
     del row_map  # large, and coarser grids need much memory while they are made
-    layouts = _add_grids(assembled, plan, targets, voxel_ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    wanted = max(settings.grid_of_level[: settings.number_of_levels])
+    layouts = _add_grids(assembled, plan, targets, voxel_ijk, wanted, kept)
     if settings.roughness_weight:
         _penalize_roughness(assembled, layouts, settings.roughness_weight)
     return assembled
 
 
-def _of_interest(plan: Plan, structures: list[Structure]) -> BoolArray:
+def _finest_matrix(
+    kept: MatrixFiles, plan: Plan, row_map: npt.NDArray[np.int32], n_rows: int, beamlets: AnyIntArray, threads: int
+) -> _core.DoseMatrix:
+    matrix = plan.dose_influence.matrix
+
+    def make() -> _core.DoseMatrix:
+        start = matrix.indptr.astype(np.int64)
+        return _core.DoseMatrix(matrix.shape[0], start, matrix.indices, matrix.data, row_map, n_rows, beamlets, threads)
+
+    return kept.get(("finest", row_map, n_rows, beamlets), make)
+
+
+def _allowed(layout: BeamletLayout, beams: Collection[int] | None) -> BoolArray:
+    """Beamlets of some beams; of all, if none are named."""
+    if beams is None:
+        return np.ones(layout.n_beamlets, dtype=bool)
+    return np.isin(layout.beam_index, list(beams))
+
+
+def _of_interest(plan: Plan, structures: list[Structure], beams: Collection[int] | None) -> BoolArray:
     in_any = np.zeros(plan.grid.n_voxels, dtype=bool)
     for structure in structures:
         in_any |= structure.touched.ravel()
-    dosed = plan.dose_influence.reached
+    influence = plan.dose_influence
+    dosed = influence.reached if beams is None else influence.reached_by(beams)
     if plan.intermediate_dose is not None:
         dosed |= np.asarray(plan.intermediate_dose) > 0
     of_interest: BoolArray = in_any & dosed.ravel()
@@ -217,18 +233,19 @@ def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDAr
     return ijk
 
 
-def _mean_doses(plan: Plan, structures: list[Structure], threads: int) -> FloatArray:
-    """Mean dose of every beamlet in every structure, in Gy/MU, as (structures, beamlets)."""
+def _mean_doses(plan: Plan, structures: list[Structure], allowed: BoolArray, threads: int) -> FloatArray:
+    """Mean dose of every beamlet in every structure, in Gy/MU, as (structures, beamlets); 0 of those not allowed."""
     matrix, more = plan.dose_influence.matrix, plan.intermediate_dose
     share = np.stack([s.share.ravel() / s.share.sum() for s in structures], axis=1)
     mean_dose: FloatArray = _core.weighted_column_sums(
         matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices, matrix.data, share, threads
     ).T
+    mean_dose[:, ~allowed] = 0.0
     for structure, means in zip(structures, mean_dose, strict=True):
         if not means.any() and (more is None or structure.is_target or not _mean_of(more, structure) > 0):
             raise ValueError(
-                f"{structure.name!r} gets no dose from any of the {matrix.shape[1]} beamlets; check its mask, the "
-                "isocenter and the beam angles, or remove its objective"
+                f"{structure.name!r} gets no dose from any of the {np.count_nonzero(allowed)} beamlets; check its "
+                "mask, the isocenter and the beam angles, or remove its objective"
             )
     return mean_dose
 
@@ -350,6 +367,7 @@ def _add_grids(
     targets: list[KLDivergenceTerm],
     ijk: AnyIntArray,
     wanted: int,
+    kept: MatrixFiles,
 ) -> list[BeamletLayout]:
     """Add coarser grids that can represent the targets; return the beamlet layouts of all grids.
 
@@ -380,7 +398,8 @@ def _add_grids(
         layouts.append(layout)
         interpolation = coarser.interpolation
         del coarser  # large, and the core needs much memory now
-        assembled.core.add_coarser_grid(
+        kept.add_grid(
+            assembled.core,
             voxel=row_of,
             n_voxels=n_rows,
             row_start=interpolation.indptr.astype(np.int64),

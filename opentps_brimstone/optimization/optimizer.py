@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone import _core
@@ -76,6 +77,8 @@ class PlanOptimizer:
         tolerance: float | Sequence[float] | None = None,
         progress: bool = False,
         resume_from: str | os.PathLike[str] | None = None,
+        *,
+        beams: Iterable[int] | None = None,
     ) -> OptimizationResult:
         """Find beamlet weights and set them in the plan.
 
@@ -94,6 +97,9 @@ class PlanOptimizer:
         resume_from : path, optional
             A file of `Checkpoint` to resume, with its start weights. The result is bitwise that of an uninterrupted
             optimization.
+        beams : iterable of int, optional
+            Numbers of the beams to use, from 0; beamlets of the others get no weight. The plan is bitwise that of a
+            plan with these beams alone. Default: all.
 
         Returns
         -------
@@ -114,8 +120,9 @@ class PlanOptimizer:
         self.plan.prepare([term.structure for term in targets if term.structure is not None])
         watch = as_callback(callback) if callback is not None else None
         started = time.perf_counter()
-        start, resumed = self._start(initial_weights, resume_from, settings)
-        assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start)
+        used = None if beams is None else self.checked_beams(beams)
+        start, resumed = self._start(initial_weights, resume_from, settings, used)
+        assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start, beams=used)
         run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, watch)
         if watch is not None:
             watch.on_start(self.plan, self.prescription)
@@ -157,16 +164,34 @@ class PlanOptimizer:
         initial_weights: npt.ArrayLike | None,
         resume_from: str | os.PathLike[str] | None,
         settings: OptimizerSettings,
+        beams: tuple[int, ...] | None,
     ) -> tuple[FloatArray | None, dict[str, AnyArray] | None]:
         """Start weights in MU over all fractions, and the arrays of a checkpoint to resume, if any."""
         if resume_from is not None:
+            if beams is not None:
+                raise ValueError("give beams or resume_from, not both: checkpoints are of all beams")
             if initial_weights is not None:
                 raise ValueError("give initial_weights or resume_from, not both: a checkpoint has its start weights")
             resumed = load_checkpoint(resume_from, fingerprint(self.plan, self.prescription.objectives, settings))
             return resumed.get("start"), resumed
         if initial_weights is None:
             return None, None
-        return self.plan.dose_influence.check_weights(initial_weights) * self.plan.number_of_fractions, None
+        influence = self.plan.dose_influence
+        start = influence.check_weights(initial_weights) * self.plan.number_of_fractions
+        if beams is not None:
+            start[~np.isin(influence.layout.beam_index, beams)] = 0.0
+        return start, None
+
+    def checked_beams(self, beams: Iterable[int]) -> tuple[int, ...]:
+        """Sort numbers of beams; a ValueError names one that the plan does not have."""
+        chosen = tuple(sorted(set(beams)))
+        count = self.plan.dose_influence.layout.n_beams
+        if not chosen:
+            raise ValueError("beams is empty; name at least one beam")
+        for beam in chosen:
+            if not isinstance(beam, int | np.integer) or not 0 <= beam < count:
+                raise ValueError(f"beam {beam!r} is not one of the plan's {count}, counted from 0")
+        return tuple(map(int, chosen))
 
     def __repr__(self) -> str:
         return f"PlanOptimizer({self.plan!r}, {self.prescription.objectives!r}, {self.settings!r})"

@@ -13,11 +13,6 @@ namespace {
 constexpr int most_rhs = 8;
 constexpr int most_transposed_rhs = 2;
 
-template <class T>
-std::size_t vector_bytes(const std::vector<T>& v) {
-    return v.size() * sizeof(T);
-}
-
 using AddRuns = void (*)(const TileData&, std::size_t, std::size_t, const float*, float*);
 
 AddRuns add_runs_of(int n_rhs) {
@@ -80,9 +75,9 @@ DoseMatrix DoseMatrix::from_columns(const CompressedColumns<Index>& source,
 }
 
 std::size_t DoseMatrix::bytes() const {
-    return value_.bytes() + tile_row_.bytes() + loose_.bytes() + vector_bytes(run_) +
-           vector_bytes(block_start_) + vector_bytes(pair_start_) + vector_bytes(pair_run_) +
-           vector_bytes(pair_block_) + vector_bytes(slot_) + vector_bytes(step_);
+    std::size_t total = 0;
+    for_each_array([&](const char*, const auto& array) { total += array.bytes(); });
+    return total;
 }
 
 template <class Real>

@@ -47,6 +47,22 @@ public:
                                    const std::vector<std::int32_t>& row_map, std::size_t kept_rows,
                                    const std::vector<std::uint32_t>& columns, int threads);
 
+    /// A matrix of arrays that another one had, such as those of a mapped file, without copying them.
+    /// @param take  called as `take(name, Buffer<T>& array)` for each of them
+    /// @throws std::invalid_argument  when they do not describe a matrix
+    template <class Take>
+    DoseMatrix(std::size_t rows, std::size_t columns, std::size_t nonzeros, Take&& take)
+        : rows_(rows), columns_(columns), nonzeros_(nonzeros) {
+        visit_arrays(*this, take);
+        check_arrays();
+    }
+
+    /// Calls `visit(name, const Buffer<T>&)` for each array that the matrix consists of.
+    template <class Visit>
+    void for_each_array(Visit&& visit) const {
+        visit_arrays(*this, visit);
+    }
+
     std::size_t rows() const { return rows_; }
     std::size_t columns() const { return columns_; }
     /// Entries that are not zero once they are rounded to 16 bits.
@@ -88,6 +104,21 @@ public:
 
 private:
     class Builder;
+
+    template <class Matrix, class Visit>
+    static void visit_arrays(Matrix& matrix, Visit& visit) {
+        visit("value", matrix.value_);
+        visit("tile_row", matrix.tile_row_);
+        visit("loose", matrix.loose_);
+        visit("run", matrix.run_);
+        visit("block_start", matrix.block_start_);
+        visit("pair_start", matrix.pair_start_);
+        visit("pair_run", matrix.pair_run_);
+        visit("pair_block", matrix.pair_block_);
+        visit("slot", matrix.slot_);
+        visit("step", matrix.step_);
+    }
+    void check_arrays() const;
 
     std::size_t n_blocks() const { return block_start_.size() - 1; }
     TileData tiles() const {
@@ -141,13 +172,13 @@ private:
     Buffer<std::uint16_t> value_;
     Buffer<std::uint8_t> tile_row_;
     Buffer<LooseEntry> loose_;
-    std::vector<Run> run_;                  ///< by block, then by column pair; and the end
-    std::vector<std::size_t> block_start_;  ///< first run of each block, and the end
-    std::vector<std::size_t> pair_start_;   ///< of each column pair in the two lists below, and the end
-    std::vector<std::uint32_t> pair_run_;   ///< the runs of each column pair, by ascending block
-    std::vector<std::uint32_t> pair_block_; ///< their blocks
-    std::vector<std::uint32_t> slot_;       ///< of each run in the two lists above
-    std::vector<float> step_;               ///< Gy/MU of a value of 1, per column, of whole pairs
+    Buffer<Run> run_;                   ///< by block, then by column pair; and the end
+    Buffer<std::uint64_t> block_start_; ///< first run of each block, and the end
+    Buffer<std::uint64_t> pair_start_;  ///< of each column pair in the two lists below, and the end
+    Buffer<std::uint32_t> pair_run_;    ///< the runs of each column pair, by ascending block
+    Buffer<std::uint32_t> pair_block_;  ///< their blocks
+    Buffer<std::uint32_t> slot_;        ///< of each run in the two lists above
+    Buffer<float> step_;                ///< Gy/MU of a value of 1, per column, of whole pairs
 };
 
 } // namespace brimstone

@@ -32,7 +32,7 @@ struct DoseMatrix::Builder::Desk {
 DoseMatrix::Builder::Builder(DoseMatrix& matrix, const ColumnSource& source, int threads)
     : matrix_(matrix), source_(source), threads_(threads),
       pairs_((matrix.columns_ + tile_columns - 1) / tile_columns) {
-    matrix_.step_.assign(pairs_.size() * tile_columns, 0.0F);
+    matrix_.step_ = Buffer<float>(pairs_.size() * tile_columns, 0.0F);
 }
 
 template <class Work>
@@ -141,12 +141,12 @@ void DoseMatrix::Builder::lay_out_runs() {
     for (std::size_t pair = 0; pair < n_pairs(); ++pair) {
         for_each_run(pair, [&](std::size_t block, std::size_t, std::size_t) { ++runs[block]; });
     }
-    matrix_.block_start_.assign(blocks + 1, 0);
+    matrix_.block_start_ = Buffer<std::uint64_t>(blocks + 1, 0);
     for (std::size_t block = 0; block < blocks; ++block) {
         matrix_.block_start_[block + 1] = matrix_.block_start_[block] + runs[block];
     }
     const std::size_t n_runs = matrix_.block_start_[blocks];
-    matrix_.run_.resize(n_runs + 1);
+    matrix_.run_ = Buffer<Run>(n_runs + 1, Run{});
     std::vector<std::size_t> next(matrix_.block_start_.begin(), matrix_.block_start_.end() - 1);
     for (std::size_t pair = 0; pair < n_pairs(); ++pair) {
         for_each_run(pair, [&](std::size_t block, std::size_t dense, std::size_t loose) {
@@ -174,7 +174,7 @@ void DoseMatrix::Builder::lay_out_runs() {
 }
 
 void DoseMatrix::Builder::index_pairs() {
-    matrix_.pair_start_.assign(n_pairs() + 1, 0);
+    matrix_.pair_start_ = Buffer<std::uint64_t>(n_pairs() + 1, 0);
     const std::size_t n_runs = matrix_.run_.size() - 1;
     for (std::size_t run = 0; run < n_runs; ++run) {
         ++matrix_.pair_start_[matrix_.run_[run].column_pair + 1];
@@ -182,9 +182,9 @@ void DoseMatrix::Builder::index_pairs() {
     for (std::size_t pair = 0; pair < n_pairs(); ++pair) {
         matrix_.pair_start_[pair + 1] += matrix_.pair_start_[pair];
     }
-    matrix_.pair_run_.resize(n_runs);
-    matrix_.pair_block_.resize(n_runs);
-    matrix_.slot_.resize(n_runs);
+    matrix_.pair_run_ = Buffer<std::uint32_t>(n_runs);
+    matrix_.pair_block_ = Buffer<std::uint32_t>(n_runs);
+    matrix_.slot_ = Buffer<std::uint32_t>(n_runs);
     std::vector<std::size_t> next(matrix_.pair_start_.begin(), matrix_.pair_start_.end() - 1);
     for (std::size_t block = 0; block + 1 < matrix_.block_start_.size(); ++block) {
         for (std::size_t run = matrix_.block_start_[block]; run < matrix_.block_start_[block + 1]; ++run) {

@@ -12,8 +12,8 @@ MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> t
     grids_.push_back(std::move(finest));
 }
 
-void MultilevelPlan::add_coarser_grid(Coarsening coarsening) {
-    grids_.push_back(coarsen(grids_.back(), std::move(coarsening), threads_));
+void MultilevelPlan::add_coarser_grid(Coarsening coarsening, std::shared_ptr<const DoseMatrix> known) {
+    grids_.push_back(coarsen(grids_.back(), std::move(coarsening), std::move(known), threads_));
 }
 
 void MultilevelPlan::penalize_roughness(std::size_t index, FluenceRoughness roughness) {

@@ -51,9 +51,10 @@ std::vector<double> block_means(const std::vector<double>& finer, const Coarseni
 
 } // namespace
 
-PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads) {
+PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, std::shared_ptr<const DoseMatrix> known,
+                 int threads) {
     PlanGrid result;
-    result.matrix = coarsen_matrix(*finer.matrix, coarsening, threads);
+    result.matrix = known ? std::move(known) : coarsen_matrix(*finer.matrix, coarsening, threads);
     // Structures keep their shares for all of their quantities.
     std::map<const VoxelShares*, SharedShares> summed;
     for (const auto& [shares, map, channel] : finer.quantities) {

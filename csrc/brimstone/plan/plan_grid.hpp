@@ -22,6 +22,8 @@ struct PlanGrid {
 
 /// D_coarse = R D P, with the structures' shares summed, their maps averaged with these, and the base dose
 /// averaged over each block.
-PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, int threads);
+/// @param known  D_coarse, if somebody has it already; or null
+PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, std::shared_ptr<const DoseMatrix> known,
+                 int threads);
 
 } // namespace brimstone

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -12,6 +14,7 @@ namespace brimstone {
 
 /// A large array of plain numbers that nobody has written yet: each page is placed where the thread that
 /// first writes it runs. Aligned for vector loads; on Linux in huge pages, as the prefetchers end at a page.
+/// Or one that somebody else has written and keeps, such as a mapped file; that must not be written.
 template <class T>
 class Buffer {
 public:
@@ -27,17 +30,23 @@ public:
         }
 #endif
     }
+    Buffer(std::size_t size, const T& value) : Buffer(size) { std::fill_n(data_, size, value); }
+    /// @param keeper  holds `data` in memory
+    Buffer(const T* data, std::size_t size, std::shared_ptr<const void> keeper)
+        : data_(const_cast<T*>(data)), size_(size), keeper_(std::move(keeper)) {}
     Buffer(Buffer&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)),
+          keeper_(std::move(other.keeper_)) {}
     Buffer& operator=(Buffer&& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
+        std::swap(keeper_, other.keeper_);
         return *this;
     }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() {
-        if (data_ != nullptr) {
+        if (data_ != nullptr && keeper_ == nullptr) {
             ::operator delete(data_, std::align_val_t{alignment(size_)});
         }
     }
@@ -46,6 +55,11 @@ public:
     const T* data() const { return data_; }
     std::size_t size() const { return size_; }
     std::size_t bytes() const { return size_ * sizeof(T); }
+    T* begin() { return data_; }
+    T* end() { return data_ + size_; }
+    const T* begin() const { return data_; }
+    const T* end() const { return data_ + size_; }
+    const T& back() const { return data_[size_ - 1]; }
     T& operator[](std::size_t i) { return data_[i]; }
     const T& operator[](std::size_t i) const { return data_[i]; }
 
@@ -58,6 +72,7 @@ private:
 
     T* data_ = nullptr;
     std::size_t size_ = 0;
+    std::shared_ptr<const void> keeper_; ///< null if the memory is this one's own
 };
 
 } // namespace brimstone
