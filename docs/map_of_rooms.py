@@ -20,7 +20,6 @@ FOR = {
     "optimization": "from objectives to weights",
     "sequencing": "from fluence to apertures",
     "goal_planning": "from goals to objectives",
-    "ensembles": "many plans at once",
     "phantoms": "TG-119 and test geometries",
     "visualization": "plots and live pictures",
     "adapters": "OpenTPS's data and ours",
