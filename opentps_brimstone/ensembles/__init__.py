@@ -3,7 +3,6 @@
 from opentps_brimstone.ensembles.memory import EnsembleMemory, EnsembleMemoryError
 from opentps_brimstone.ensembles.results import EnsembleError, EnsembleResult, VariantResult
 from opentps_brimstone.ensembles.run import Ensemble, run_ensemble
-from opentps_brimstone.ensembles.shared_plan import PlanFiles, share_plan
 
 __all__ = [
     "Ensemble",
@@ -11,8 +10,6 @@ __all__ = [
     "EnsembleMemory",
     "EnsembleMemoryError",
     "EnsembleResult",
-    "PlanFiles",
     "VariantResult",
     "run_ensemble",
-    "share_plan",
 ]

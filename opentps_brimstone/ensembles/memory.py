@@ -27,7 +27,13 @@ _NONZERO_BYTES = 5
 
 
 class EnsembleMemoryError(BrimstoneError, MemoryError):
-    """So many workers would not fit into memory."""
+    """So many workers would not fit into memory.
+
+    Examples
+    --------
+    >>> issubclass(EnsembleMemoryError, MemoryError)
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,12 @@ class EnsembleMemory:
         Bytes that all workers map together: the plan's files, and the optimizer's form of the matrix.
     each : int
         Bytes that a search takes besides, at most.
+
+    Examples
+    --------
+    >>> memory = EnsembleMemory(workers=4, shared=4 * 2**30, each=2**29)
+    >>> print(memory)
+    4 workers share 4 GiB and take up to 512 MiB each, 6 GiB in all
     """
 
     workers: int

@@ -21,7 +21,14 @@ __all__ = ["EnsembleError", "EnsembleResult", "VariantResult"]
 
 
 class EnsembleError(BrimstoneError, RuntimeError):
-    """A variant of a plan could not be computed, or the workers could not be started."""
+    """A variant of a plan could not be computed, or the workers could not be started.
+
+    Examples
+    --------
+    >>> import opentps_brimstone as pb
+    >>> issubclass(EnsembleError, pb.BrimstoneError)
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,13 @@ class VariantResult:
         Where in the worker that came up.
     attempts : int
         1, and one more for every worker that ended while at it; 0 if it came from the checkpoint.
+
+    Examples
+    --------
+    >>> from opentps_brimstone.ensembles.example import three_voxel_results
+    >>> result = three_voxel_results()[0]
+    >>> result.name, result.failed, result.beamlet_weights.shape
+    ('3 Gy', False, (2,))
     """
 
     number: int
@@ -100,6 +114,15 @@ class EnsembleResult(Sequence[VariantResult]):
     ----------
     plan : Plan
     time_s : float
+
+    Examples
+    --------
+    >>> from opentps_brimstone.ensembles.example import three_voxel_results
+    >>> results = three_voxel_results()  # limits of 3, 4 and 5 Gy for the cord
+    >>> results.beamlet_weights.shape, results.dose(2).shape, results.failed
+    ((3, 2), (3, 1, 1), [])
+    >>> results.best.final_cost == min(result.final_cost for result in results)
+    True
     """
 
     COLUMNS = ("variant", "cost", "iterations", "time (s)", "")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
-__all__ = ["Ensemble", "run_ensemble"]
+__all__ = ["Ensemble", "result_of", "run_ensemble"]
 
 _log = logging.getLogger(__name__)
 
@@ -98,12 +98,12 @@ def run_ensemble(
     --------
     >>> import opentps_brimstone as pb
     >>> from opentps_brimstone.model.example import three_voxel_plan
-    >>> def compare():  # in a script, called below: if __name__ == "__main__":
-    ...     variants = [
-    ...         {"objectives": [("PTV", pb.KLDivergenceTerm(dose_range=(9, 11))), ("Cord", pb.MaximumDoseTerm(limit))]}
-    ...         for limit in (3.0, 4.0, 5.0)
-    ...     ]
-    ...     return pb.ensembles.run_ensemble(three_voxel_plan(), variants, workers=2)
+    >>> def objectives(limit):
+    ...     return [("PTV", pb.KLDivergenceTerm(dose_range=(9, 11))), ("Cord", pb.MaximumDoseTerm(limit))]
+    >>> variants = [{"objectives": objectives(limit), "name": f"{limit} Gy"} for limit in (3.0, 4.0, 5.0)]
+    >>> results = run_ensemble(three_voxel_plan(), variants, workers=1, progress=False)
+    >>> results.summary, results[2].name, results[2].beamlet_weights.shape
+    ('3 of 3 variants', '5.0 Gy', (2,))
     """
     with Ensemble(
         plan, client, objectives=objectives, settings=settings, workers=workers, threads=threads, folder=folder
@@ -186,13 +186,13 @@ class Ensemble:
         results: dict[int, VariantResult] = {}
         with following(progress, len(asked), "plans", "plan") as report:
             for number, outcome, attempts in self._outcomes(asked, files, digests, finished):
-                results[number] = _result(number, asked[number], outcome, attempts)
+                results[number] = result_of(number, asked[number], outcome, attempts)
                 if callback is not None:
                     callback(results[number])
                 if not report(len(results)):
                     break
         stopped = Outcome(error="it was not computed: the ensemble was stopped before")
-        every = (results.get(number) or _result(number, each, stopped, 0) for number, each in enumerate(asked))
+        every = (results.get(number) or result_of(number, each, stopped, 0) for number, each in enumerate(asked))
         return EnsembleResult(self.plan, every, time.perf_counter() - started)
 
     def _outcomes(
@@ -227,6 +227,7 @@ def _outcome(answer: Answer) -> Outcome:
     return answer.value if isinstance(answer.value, Outcome) else Outcome.failed(answer.value)
 
 
-def _result(number: int, variant: Variant, outcome: Outcome, attempts: int) -> VariantResult:
+def result_of(number: int, variant: Variant, outcome: Outcome, attempts: int) -> VariantResult:
+    """Make the result of a variant of its outcome."""
     told = {each.name: getattr(outcome, each.name) for each in fields(outcome) if each.name != "beamlet_weights"}
     return VariantResult(number=number, name=variant.name, attempts=attempts, _weights=outcome.beamlet_weights, **told)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.ensembles.variants import Task
+from opentps_brimstone.ensembles.variants import Task, Variant
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
 
-__all__ = ["Outcome", "solve"]
+if TYPE_CHECKING:
+    from opentps_brimstone.model.plan import Plan
+
+__all__ = ["Outcome", "outcome_of", "solve"]
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,20 @@ def solve(task: Task) -> Outcome:
     Outcome
         Of an error, too; only the end of the process loses it.
     """
-    started = time.perf_counter()
-    variant = task.variant
     try:
-        plan = task.files.plan(variant.structures, share_core=task.share_core)
-        optimizer = PlanOptimizer(plan, variant.settings)
-        for name, term in variant.objectives:
-            optimizer.add_objective(plan.structures[name], term)
-        found = optimizer.optimize(variant.initial_weights, beams=variant.beams)
+        plan = task.files.plan(task.variant.structures, share_core=task.share_core)
+        return outcome_of(plan, task.variant)
     except Exception as error:  # whatever it is, it concerns this variant alone
         return Outcome.failed(error)
+
+
+def outcome_of(plan: Plan, variant: Variant) -> Outcome:
+    """Optimize a variant of a plan, whose beamlet weights are set."""
+    started = time.perf_counter()
+    optimizer = PlanOptimizer(plan, variant.settings)
+    for name, term in variant.objectives:
+        optimizer.add_objective(plan.structures[name], term)
+    found = optimizer.optimize(variant.initial_weights, beams=variant.beams)
     return Outcome(
         beamlet_weights=found.beamlet_weights,
         success=found.success,

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import matplotlib as mpl
@@ -22,6 +23,7 @@ import pytest
 import opentps_brimstone as pb
 
 NAMES = [name for name in pb.__all__ if not inspect.ismodule(getattr(pb, name))]
+NAMES += [f"ensembles.{name}" for name in pb.ensembles.__all__]
 DOCS = Path(__file__).parents[2] / "docs"
 REQUIRED = os.environ.get("OPENTPS_BRIMSTONE_REQUIRE_DOCS") == "1"
 # What is needed to build it, by the names of its modules.
@@ -49,7 +51,7 @@ def quiet_opentps():
 
 def examples_of(name: str) -> list[doctest.DocTest]:
     """Examples of a public name and its methods."""
-    thing = getattr(pb, name)
+    thing = attrgetter(name)(pb)
     variables = dict(vars(sys.modules[thing.__module__]))
     found = doctest.DocTestFinder(exclude_empty=True).find(thing, name, globs=variables)
     return [test for test in found if test.examples]
@@ -73,7 +75,7 @@ def test_every_public_name_has_an_example_that_runs(name, common_cache, quiet_op
 
 def documented(name: str) -> list[tuple[str, object]]:
     """Give a public name, and the methods and properties that its class has itself."""
-    thing = getattr(pb, name)
+    thing = attrgetter(name)(pb)
     if not inspect.isclass(thing):
         return [(name, thing)]
     members = {
@@ -104,7 +106,19 @@ def test_docstrings_tell_the_shape_of_every_array(name):
 
 # -------------------------------------------------------------------------------------------------------- documentation
 
-PAGES = ("getting_started", "workflow", "objectives", "callbacks", "dose", "quantities", "reirradiation", "patients")
+PAGES = (
+    "getting_started",
+    "workflow",
+    "objectives",
+    "callbacks",
+    "ensembles",
+    "dose",
+    "quantities",
+    "reirradiation",
+    "patients",
+)
+# What these plan on is made on the page of the first steps.
+AFTER_FIRST_STEPS = ("callbacks", "ensembles")
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +137,11 @@ def test_python_of_the_pages_runs(page, patient, monkeypatch):
     """What a page takes from the first steps, it gets from them."""
     monkeypatch.chdir(patient)
     mpl.use("Agg")
-    variables: dict[str, object] = {}
+    variables: dict[str, object] = {"__name__": "__main__"}
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks
-    if page == "callbacks":
+    if page in AFTER_FIRST_STEPS:
         start = (DOCS / "getting_started.md").read_text(encoding="utf-8")
         blocks.insert(0, re.findall(r"^```python\n(.*?)^result = ", start, re.DOTALL | re.MULTILINE)[0])
     for block in blocks:

@@ -1,0 +1,26 @@
+"""A small ensemble, for the examples of the documentation."""
+
+from __future__ import annotations
+
+from opentps_brimstone.ensembles.results import EnsembleResult
+from opentps_brimstone.ensembles.run import result_of
+from opentps_brimstone.ensembles.solving import outcome_of
+from opentps_brimstone.ensembles.variants import checked_variants
+from opentps_brimstone.model.example import three_voxel_plan
+from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, ObjectiveTerm
+
+__all__ = ["three_voxel_results"]
+
+
+def three_voxel_results() -> EnsembleResult:
+    """Optimize three variants of a plan of three voxels, which differ in the cord's limit, in this process."""
+    plan = three_voxel_plan()
+    variants = [{"objectives": _objectives(limit), "name": f"{limit:g} Gy"} for limit in (3.0, 4.0, 5.0)]
+    asked = checked_variants(plan, variants, None, None, threads=1)
+    return EnsembleResult(
+        plan, (result_of(number, each, outcome_of(plan, each), 1) for number, each in enumerate(asked))
+    )
+
+
+def _objectives(limit_gy: float) -> list[tuple[str, ObjectiveTerm]]:
+    return [("PTV", KLDivergenceTerm(dose_range=(9.0, 11.0))), ("Cord", MaximumDoseTerm(limit_gy))]
