@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from opentps_brimstone.ensembles.criteria import checked_criteria
 from opentps_brimstone.ensembles.results import EnsembleResult
 from opentps_brimstone.ensembles.run import result_of
 from opentps_brimstone.ensembles.solving import outcome_of
+from opentps_brimstone.ensembles.tradeoff import Tradeoff
 from opentps_brimstone.ensembles.variants import checked_variants
 from opentps_brimstone.model.example import three_voxel_plan
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, ObjectiveTerm
 
-__all__ = ["three_voxel_results"]
+__all__ = ["three_voxel_results", "three_voxel_tradeoff"]
 
 
 def three_voxel_results() -> EnsembleResult:
@@ -24,3 +28,10 @@ def three_voxel_results() -> EnsembleResult:
 
 def _objectives(limit_gy: float) -> list[tuple[str, ObjectiveTerm]]:
     return [("PTV", KLDivergenceTerm(dose_range=(9.0, 11.0))), ("Cord", MaximumDoseTerm(limit_gy))]
+
+
+def three_voxel_tradeoff() -> Tradeoff:
+    """Compare the plans of `three_voxel_results` by the lowest dose of the target and the highest of the cord."""
+    results = three_voxel_results()
+    criteria = checked_criteria(results.plan, ["PTV Dmin", "Cord Dmax"])
+    return Tradeoff.of(results, criteria, ["PTV", "Cord"], np.ones((len(results), 2)))
