@@ -4,6 +4,8 @@ from opentps_brimstone.ensembles.memory import EnsembleMemory, EnsembleMemoryErr
 from opentps_brimstone.ensembles.results import EnsembleError, EnsembleResult, VariantResult
 from opentps_brimstone.ensembles.run import Ensemble, run_ensemble
 from opentps_brimstone.ensembles.tradeoff import MixedPlan, Tradeoff, explore_tradeoff
+from opentps_brimstone.ensembles.tradeoff_panel import TradeoffPanel
+from opentps_brimstone.ensembles.tradeoff_picture import plot_tradeoff
 
 __all__ = [
     "Ensemble",
@@ -13,7 +15,9 @@ __all__ = [
     "EnsembleResult",
     "MixedPlan",
     "Tradeoff",
+    "TradeoffPanel",
     "VariantResult",
     "explore_tradeoff",
+    "plot_tradeoff",
     "run_ensemble",
 ]

@@ -25,8 +25,6 @@ from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
@@ -319,42 +317,6 @@ class Tradeoff:
         if self.plan.grid.n_voxels * len(self) * 8 > _KEPT_BYTES or self.plan.intermediate_dose is not None:
             return None
         return np.stack([self.plan.dose_of(weights) for weights in self.beamlet_weights])
-
-    # ---------------------------------------------------------------------------------------------------------- views
-
-    def plot(self, figure: Figure | None = None, *, mixed: MixedPlan | None = None) -> Figure:
-        """Draw the criteria against each other.
-
-        Parameters
-        ----------
-        figure : Figure, optional
-            Default: a new one.
-        mixed : MixedPlan, optional
-            Shown as a star.
-
-        Returns
-        -------
-        Figure
-        """
-        from opentps_brimstone.ensembles.tradeoff_picture import draw_tradeoff
-
-        return draw_tradeoff(self, figure, mixed)
-
-    def panel(self) -> Any:
-        """Make a panel for notebooks: sliders for the bounds, and the DVHs of the mixture within them.
-
-        Returns
-        -------
-        ipywidgets.Widget
-
-        Raises
-        ------
-        ImportError
-            Without ipywidgets.
-        """
-        from opentps_brimstone.ensembles.tradeoff_panel import TradeoffPanel
-
-        return TradeoffPanel(self).widget
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ _STEPS = 100
 
 
 class TradeoffPanel:
-    """Sliders, a line of values, and DVHs.
+    """Sliders for the bounds, a line of values, and the DVHs of the mixture within the bounds; shown by notebooks.
 
     Parameters
     ----------
@@ -29,6 +29,18 @@ class TradeoffPanel:
     widget : ipywidgets.VBox
     mixed : MixedPlan
         Within the sliders' bounds; its beamlet weights are those of the plan to keep.
+
+    Raises
+    ------
+    ImportError
+        Without ipywidgets.
+
+    Examples
+    --------
+    >>> from opentps_brimstone.ensembles.example import three_voxel_tradeoff
+    >>> panel = TradeoffPanel(three_voxel_tradeoff())
+    >>> panel.widget.children[0].description, panel.mixed.exceeded
+    ('PTV Dmin ≥', {})
     """
 
     def __init__(self, tradeoff: Tradeoff) -> None:
@@ -44,6 +56,11 @@ class TradeoffPanel:
         for slider in self._sliders:
             slider.observe(lambda _: self._update(), names="value")
         self.widget: Any = ipywidgets.VBox([*self._sliders, self._line, self._image])
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display(self.widget)
 
     def _slider(self, ipywidgets: Any, k: int) -> Any:
         """Make a slider that starts where it bounds nothing."""

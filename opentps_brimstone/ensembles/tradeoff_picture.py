@@ -11,15 +11,35 @@ if TYPE_CHECKING:
 
     from opentps_brimstone.ensembles.tradeoff import MixedPlan, Tradeoff
 
-__all__ = ["draw_tradeoff"]
+__all__ = ["plot_tradeoff"]
 
 _PANEL_INCHES = 2.9
 _LEFT_OUT = "0.8"
 _COLORS = "viridis"
 
 
-def draw_tradeoff(tradeoff: Tradeoff, figure: Figure | None, mixed: MixedPlan | None) -> Figure:
-    """Draw every criterion against every other one, colored by the first; plans that were left out are gray."""
+def plot_tradeoff(tradeoff: Tradeoff, figure: Figure | None = None, *, mixed: MixedPlan | None = None) -> Figure:
+    """Draw every criterion against every other one, colored by the first; plans that were left out are gray.
+
+    Parameters
+    ----------
+    tradeoff : Tradeoff
+    figure : Figure, optional
+        Default: a new one.
+    mixed : MixedPlan, optional
+        Shown as a star.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> from opentps_brimstone.ensembles.example import three_voxel_tradeoff
+    >>> figure = plot_tradeoff(three_voxel_tradeoff())
+    >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
+    ('PTV Dmin (Gy), more is better', 'Cord Dmax (Gy), less is better')
+    """
     from matplotlib.figure import Figure
 
     criteria = tradeoff.criteria

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 import opentps_brimstone as pb
-from opentps_brimstone.ensembles import explore_tradeoff
+from opentps_brimstone.ensembles import TradeoffPanel, explore_tradeoff, plot_tradeoff
 from opentps_brimstone.ensembles.criteria import checked_criteria, non_dominated
 from opentps_brimstone.ensembles.mixing import best_shares
 from opentps_brimstone.evaluation.metrics import cumulative_dvh
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_said_before_work(tradeoff, call, message):
 def test_table_and_picture(tradeoff):
     assert str(tradeoff).splitlines()[0].split()[:3] == ["plan", "PTV", "D95"]
     assert tradeoff.summary in tradeoff._repr_html_()
-    figure = tradeoff.plot(mixed=tradeoff.navigate({}))
+    figure = plot_tradeoff(tradeoff, mixed=tradeoff.navigate({}))
     figure.draw_without_rendering()
     shown = [ax for ax in figure.axes if ax.get_visible() and ax.collections]
     assert len([ax for ax in shown if len(ax.collections) == 3]) == 3
@@ -100,7 +100,7 @@ def test_table_and_picture(tradeoff):
 
 def test_sliders_move_dvhs(tradeoff):
     pytest.importorskip("ipywidgets")
-    widget = tradeoff.panel()
+    widget = TradeoffPanel(tradeoff).widget
     *sliders, line, image = widget.children
     before, first = line.value, image.value
     assert [slider.description for slider in sliders] == ["PTV D95 ≥", "organ Dmean ≤", "body Dmean ≤"]
