@@ -2,6 +2,8 @@
 
     python benchmarks/ensembles.py speed              # 10 million nonzeros, one process and two
     python benchmarks/ensembles.py memory             # 300 million nonzeros, four workers; needs about 20 GB
+    python benchmarks/ensembles.py tradeoff           # target, core and body of the C-shape
+    python benchmarks/ensembles.py angles             # the mock prostate: 5 of 24 directions, beside the report's 7
 
 Memory is the sum of the workers' proportional set sizes: what several processes map is counted once.
 """
@@ -14,6 +16,7 @@ import logging
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +24,8 @@ import numpy as np
 from synthetic import synthetic_plan
 
 import opentps_brimstone as pb
-from opentps_brimstone.ensembles import Ensemble
+from opentps_brimstone.ensembles import Ensemble, choose_beam_angles, explore_tradeoff, plan_of_beams
+from opentps_brimstone.phantoms import make_phantom
 
 _MIB = 2**20
 
@@ -74,6 +78,45 @@ def memory(nonzeros: float, workers: int, iterations: int) -> None:
             print(f"files of {name}: {size / _MIB:.0f} MiB")
 
 
+def tradeoff(count: int) -> None:
+    """Print how many of the C-shape's plans nothing dominates, and how well mixtures are known."""
+    phantom = make_phantom("c-shape", 4.0)
+    plan = phantom.to_plan()
+    plan.compute_dose_influence("PTV", margin_mm=phantom.target_margin_mm, progress=False)
+    criteria = ["PTV D95", "Core D10", "Body Dmean"]
+    found = explore_tradeoff(plan, phantom.objectives, count, criteria=criteria, progress=False)
+    print(f"{found.summary}, in {found.time_s:.0f} s")
+    for low in (49.8, 50.2, 50.6, 51.0):
+        started = time.perf_counter()
+        mixed = found.navigate({"PTV D95": low}, prefer="Core D10")
+        took = time.perf_counter() - started
+        off = np.abs(np.asarray(mixed.dose) - plan.dose_of(mixed.beamlet_weights)).max()
+        values = ", ".join(f"{name} {value:.2f}" for name, value in mixed.values.items())
+        print(f"PTV D95 >= {low}: {values}; {took * 1000:.0f} ms; dose within {off:.1e} Gy of the recalculated one")
+
+
+def angles(candidates: int, count: int) -> None:
+    """Print the goals of chosen directions beside those of the report's."""
+    phantom = make_phantom("prostate", 4.0)
+    report = phantom.to_plan()
+    every = replace(phantom, gantry_angles=tuple(360.0 / candidates * i for i in range(candidates))).to_plan()
+    for plan in (report, every):
+        plan.compute_dose_influence("PTV", margin_mm=phantom.target_margin_mm, progress=False)
+    started = time.perf_counter()
+    chosen = choose_beam_angles(every, phantom.goals, count, progress=False)
+    print(f"{', '.join(chosen.names)}: {chosen.plans_made} plans in {time.perf_counter() - started:.0f} s")
+    print(chosen)
+    even = [round(candidates / count * i) % candidates for i in range(count)]
+    for title, plan in (
+        (f"the report's {len(report.beams)}", report),
+        (f"{count} chosen of {candidates}", plan_of_beams(every, chosen.beams)),
+        (f"{count} spread evenly", plan_of_beams(every, even)),
+    ):
+        result = pb.GoalPlanner(plan, phantom.goals).optimize()
+        body = float(np.average(np.asarray(result.dose), weights=plan.structures["Body"].share))
+        print(f"\n{title}: {result.goals.summary}, Body Dmean {body:.2f} Gy\n{result.goals}", flush=True)
+
+
 class _Watch:
     """Follows the memory of an ensemble's processes while a block runs."""
 
@@ -118,13 +161,18 @@ def _rollup(process: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "memory"))
+    parser.add_argument("what", choices=("speed", "memory", "tradeoff", "angles"))
     parser.add_argument("--nonzeros", type=float)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--count", type=int, help="plans; of angles, beams to choose")
+    parser.add_argument("--candidates", type=int, default=24, help="directions")
     parser.add_argument("--iterations", type=int, default=15, help="of each level, for memory")
     given = parser.parse_args()
     if given.what == "speed":
-        speed(given.nonzeros or 1e7, given.count)
+        speed(given.nonzeros or 1e7, given.count or 16)
+    elif given.what == "tradeoff":
+        tradeoff(given.count or 48)
+    elif given.what == "angles":
+        angles(given.candidates, given.count or 5)
     else:
         memory(given.nonzeros or 3e8, given.workers, given.iterations)

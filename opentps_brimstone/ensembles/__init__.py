@@ -1,5 +1,6 @@
 """Many plans at once: variants, trade-offs and beam angles."""
 
+from opentps_brimstone.ensembles.beam_angles import BeamSelection, SelectionStep, choose_beam_angles, plan_of_beams
 from opentps_brimstone.ensembles.memory import EnsembleMemory, EnsembleMemoryError
 from opentps_brimstone.ensembles.results import EnsembleError, EnsembleResult, VariantResult
 from opentps_brimstone.ensembles.run import Ensemble, run_ensemble
@@ -8,16 +9,20 @@ from opentps_brimstone.ensembles.tradeoff_panel import TradeoffPanel
 from opentps_brimstone.ensembles.tradeoff_picture import plot_tradeoff
 
 __all__ = [
+    "BeamSelection",
     "Ensemble",
     "EnsembleError",
     "EnsembleMemory",
     "EnsembleMemoryError",
     "EnsembleResult",
     "MixedPlan",
+    "SelectionStep",
     "Tradeoff",
     "TradeoffPanel",
     "VariantResult",
+    "choose_beam_angles",
     "explore_tradeoff",
+    "plan_of_beams",
     "plot_tradeoff",
     "run_ensemble",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from opentps_brimstone.ensembles.beam_angles import BeamSelection, SelectionStep
 from opentps_brimstone.ensembles.criteria import checked_criteria
 from opentps_brimstone.ensembles.results import EnsembleResult
 from opentps_brimstone.ensembles.run import result_of
@@ -13,7 +14,7 @@ from opentps_brimstone.ensembles.variants import checked_variants
 from opentps_brimstone.model.example import three_voxel_plan
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, ObjectiveTerm
 
-__all__ = ["three_voxel_results", "three_voxel_tradeoff"]
+__all__ = ["three_voxel_results", "three_voxel_selection", "three_voxel_tradeoff"]
 
 
 def three_voxel_results() -> EnsembleResult:
@@ -35,3 +36,12 @@ def three_voxel_tradeoff() -> Tradeoff:
     results = three_voxel_results()
     criteria = checked_criteria(results.plan, ["PTV Dmin", "Cord Dmax"])
     return Tradeoff.of(results, criteria, ["PTV", "Cord"], np.ones((len(results), 2)))
+
+
+def three_voxel_selection() -> BeamSelection:
+    """Choose the only beam of the plan of three voxels."""
+    results = three_voxel_results()
+    step = SelectionStep(
+        "add", (0,), added=0, removed=None, cost=results[0].final_cost, tried={0: results[0].final_cost}
+    )
+    return BeamSelection(results.plan, (0,), results[0], (step,), plans_made=2)

@@ -20,7 +20,7 @@ __all__ = ["EnsembleMemory", "EnsembleMemoryError"]
 # Python with NumPy, SciPy and this package, without what processes share of it.
 _PROCESS_BYTES = 80 * 2**20
 # Doses and their slopes on all grids, at the nodes of a line and in histograms; measured, see the page on ensembles.
-_VOXEL_BYTES = 380
+_VOXEL_BYTES = 240
 _GRID_VOXEL_BYTES = 16
 # Of the optimizer's form of the matrix, on all grids.
 _NONZERO_BYTES = 5

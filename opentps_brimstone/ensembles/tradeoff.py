@@ -18,9 +18,9 @@ from opentps_brimstone.ensembles.criteria import Criterion, checked_criteria, de
 from opentps_brimstone.ensembles.mixing import best_shares
 from opentps_brimstone.ensembles.results import EnsembleError, EnsembleResult, VariantResult
 from opentps_brimstone.ensembles.run import run_ensemble
+from opentps_brimstone.ensembles.terms import as_terms
 from opentps_brimstone.ensembles.variants import Objectives
 from opentps_brimstone.evaluation import DVHGoal
-from opentps_brimstone.goal_planning.from_goals import prescription_from_goals
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.optimization.terms import ObjectiveTerm
 
@@ -131,7 +131,7 @@ def explore_tradeoff(
         raise ValueError(f"n is {n}; it must be a whole number of plans, from 1")
     if not spread > 1:
         raise ValueError(f"spread is {spread}; it must be above 1")
-    terms = _terms(plan, list(objectives))
+    terms = as_terms(plan, objectives)
     names = list(dict.fromkeys(name for name, _ in terms))
     compared = checked_criteria(plan, default_criteria(plan, names) if criteria is None else criteria)
     factors = _factors(plan, names, int(n), spread)
@@ -349,22 +349,6 @@ class Tradeoff:
 
 def _values(plan: Plan, criteria: Iterable[Criterion], dose: FloatArray) -> list[float]:
     return [criterion.value(plan, dose) for criterion in criteria]
-
-
-def _terms(plan: Plan, given: list[Any]) -> list[tuple[str, ObjectiveTerm]]:
-    if not given:
-        raise ValueError("there are no objectives")
-    if all(isinstance(each, DVHGoal | str) for each in given):
-        made = prescription_from_goals(plan.structures, given, plan.grid, number_of_fractions=plan.number_of_fractions)
-        return [(structure.name, term) for structure, term in made]
-    terms = []
-    for each in given:
-        if not isinstance(each, tuple) or len(each) != 2 or not isinstance(each[1], ObjectiveTerm):
-            raise TypeError(f"{each!r} is not an objective; it must be (structure, term), and all of them, or a goal")
-        structure, term = each
-        own = plan.structures[structure] if isinstance(structure, str) else plan.own_structure(structure)
-        terms.append((own.name, term))
-    return terms
 
 
 def _factors(plan: Plan, names: list[str], n: int, spread: float) -> FloatArray:
