@@ -24,6 +24,7 @@ import opentps_brimstone as pb
 from opentps_brimstone import _core
 from opentps_brimstone.optimization import core_plan
 from opentps_brimstone.optimization.core_settings import level_settings
+from opentps_brimstone.optimization.matrix_files import MatrixFiles
 
 MIB = 2**20
 _STATUS = Path("/proc/self/status")
@@ -154,7 +155,8 @@ def _pyramid_seconds(assembled: core_plan.AssembledPlan, optimizer: pb.PlanOptim
     targets = core_plan.target_terms(optimizer.prescription.objectives)
     ijk = core_plan._grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
     started = time.perf_counter()
-    core_plan._add_grids(assembled, plan, targets, ijk, max(settings.grid_of_level[: settings.number_of_levels]))
+    wanted = max(settings.grid_of_level[: settings.number_of_levels])
+    core_plan._add_grids(assembled, plan, targets, ijk, wanted, MatrixFiles.of(plan.dose_influence))
     return time.perf_counter() - started
 
 

@@ -2,7 +2,7 @@
 # # Comparing with a reference dose
 #
 # Two plans of one case: the first is written as RT Dose and serves as the reference; the second asks for less dose in
-# the core. They are compared by metrics, by goals and by the gamma index, which pymedphys computes. In place of the
+# the core. They are compared by metrics, by goals and by the gamma index. In place of the
 # reference any RT Dose file of the same patient will do, also one on another grid.
 
 # %%

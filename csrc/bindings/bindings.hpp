@@ -18,5 +18,6 @@ void bind_multilevel_plan(py::module_& module);
 void bind_level_objective(py::module_& module);
 void bind_optimize(py::module_& module);
 void bind_dose(py::module_& module);
+void bind_gamma(py::module_& module);
 
 } // namespace brimstone::bindings

@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, module) {
     bindings::bind_build(module);
     bindings::bind_choices(module);
     bindings::bind_dose(module);
+    bindings::bind_gamma(module);
     bindings::bind_dose_matrix(module);
     bindings::bind_column_sums(module);
     bindings::bind_vector_path(module);

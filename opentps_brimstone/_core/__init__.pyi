@@ -13,6 +13,23 @@ _Floats: TypeAlias = npt.NDArray[np.float64]
 
 def build_info() -> dict[str, Any]: ...
 
+# Gamma of every voxel of the reference, NaN below the threshold; lengths in mm, doses in Gy.
+def gamma(
+    *,
+    reference: _Floats,
+    reference_spacing: Sequence[float],
+    reference_origin: Sequence[float],
+    evaluation: _Floats,
+    evaluation_spacing: Sequence[float],
+    evaluation_origin: Sequence[float],
+    dose: float,
+    distance: float,
+    threshold: float,
+    local: bool,
+    highest: float,
+    threads: int,
+) -> _Floats: ...
+
 # Rows of the dose matrix that should be a compact brick of voxels, and those that are worked on at once.
 BRICK_VOXELS: int
 REGION_VOXELS: int

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from opentps_brimstone._util.answers import asks_to_stop
+
 __all__ = ["Progress", "following"]
 
 Progress = bool | Callable[[int, int], Any]
@@ -37,7 +39,7 @@ def following(progress: Progress, total: int, title: str, unit: str) -> Iterator
     True
     """
     if callable(progress):
-        yield lambda done: progress(done, total) is not False
+        yield lambda done: not asks_to_stop(progress(done, total), "progress")
         return
     if not progress:
         yield lambda _: True

@@ -11,9 +11,11 @@ from opentps_brimstone.evaluation.comparison import (
 )
 from opentps_brimstone.evaluation.dvh_metric import DVHMetric
 from opentps_brimstone.evaluation.gamma import gamma_analysis, gamma_pass_rate
-from opentps_brimstone.evaluation.goals import DVHGoal, GoalResult, GoalTable, as_goals, evaluate
+from opentps_brimstone.evaluation.goals import DVHGoal, GoalResult, GoalTable, PrescribedDose, as_goals, evaluate
 from opentps_brimstone.evaluation.metrics import (
     DoseStatistics,
+    SmallStructureError,
+    UndefinedMetricError,
     cumulative_dvh,
     dose_at_volume,
     dose_at_volume_cc,
@@ -38,6 +40,9 @@ __all__ = [
     "GoalTable",
     "MetricComparison",
     "PlanComparison",
+    "PrescribedDose",
+    "SmallStructureError",
+    "UndefinedMetricError",
     "as_goals",
     "compare_plans",
     "cumulative_dvh",

@@ -196,7 +196,7 @@ def compare_plans(
     voxel_cc = None if where is None else voxel_volume_cc(where)
     chosen = [DVHMetric(metric) if isinstance(metric, str) else metric for metric in metrics]
     rows = [
-        MetricComparison(organ.name, metric, *(metric(dose, organ.share, voxel_cc) for dose in doses))
+        MetricComparison(organ.name, metric, *(metric.of_structure(dose, organ, voxel_cc) for dose in doses))
         for organ in organs
         for metric in chosen
     ]

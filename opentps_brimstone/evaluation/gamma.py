@@ -1,30 +1,24 @@
-"""Gamma: agreement of two doses within a dose difference and a distance, computed by pymedphys.
+"""Gamma: agreement of two doses within a dose difference and a distance.
 
-The index is that of D. A. Low et al., Med. Phys. 25, 656-661, 1998; the search that of M. Wendling et al., Med. Phys.
-34, 1647-1654, 2007.
+The index is that of D. A. Low et al., Med. Phys. 25, 656-661, 1998. The evaluated dose is not sampled: its minimum
+distance is computed from the linear interpolation between its voxels, so that gamma is at most what a search in steps,
+such as pymedphys's, finds, and the same up to the steps.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from opentps_brimstone import _core
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.threads import thread_count
 from opentps_brimstone.model.dose import grid_of
 from opentps_brimstone.model.influence import VoxelGrid
 
 __all__ = ["gamma_analysis", "gamma_pass_rate"]
-
-
-_SEARCH_STEPS = 10
-_RAM_BYTES = 2**29
-_USING_PYMEDPHYS = threading.Lock()
 
 
 def gamma_analysis(
@@ -39,6 +33,7 @@ def gamma_analysis(
     evaluation_grid: VoxelGrid | None = None,
     spacing_mm: tuple[float, float, float] | None = None,
     max_gamma: float = 2.0,
+    threads: int | None = None,
 ) -> FloatArray:
     """Gamma of an evaluated dose in every voxel of a reference dose.
 
@@ -63,6 +58,8 @@ def gamma_analysis(
         Instead of both grids: the doses are on the same voxels, that far apart.
     max_gamma : float
         The search ends here; larger gammas are clipped to it.
+    threads : int, optional
+        Default: the cores this process may use. The result does not depend on it.
 
     Returns
     -------
@@ -89,10 +86,23 @@ def gamma_analysis(
     highest = float(doses[0].max())
     if highest <= 0:
         raise ValueError(f"the highest reference dose is {highest:g} Gy; gamma needs a positive one")
-    axes, planes = _shared_axes(grids, doses)
-    gamma = _pymedphys_gamma(axes, planes, dose_percent, distance_mm, dose_threshold, local, max_gamma)
-    judged = doses[0] >= dose_threshold * highest
-    return np.where(judged, np.nan_to_num(gamma.reshape(judged.shape), nan=max_gamma), np.nan)
+    _check_overlap(grids)
+    along_flat = _flat_axes(grids)
+    gamma: FloatArray = _core.gamma(
+        reference=doses[0],
+        reference_spacing=grids[0].spacing_mm,
+        reference_origin=_without(along_flat, grids[0].origin_mm),
+        evaluation=doses[1],
+        evaluation_spacing=grids[1].spacing_mm,
+        evaluation_origin=_without(along_flat, grids[1].origin_mm),
+        dose=dose_percent / 100 * (1.0 if local else highest),
+        distance=distance_mm,
+        threshold=dose_threshold * highest,
+        local=local,
+        highest=max_gamma,
+        threads=thread_count(threads),
+    )
+    return gamma
 
 
 def gamma_pass_rate(gamma: npt.ArrayLike) -> float:
@@ -175,90 +185,30 @@ def _finite(dose: npt.ArrayLike, name: str) -> FloatArray:
     return values
 
 
-def _shared_axes(
-    grids: tuple[VoxelGrid, VoxelGrid], doses: list[FloatArray]
-) -> tuple[list[tuple[FloatArray, ...]], list[FloatArray]]:
-    """Coordinates and doses along the axes on which a dose has several voxels: planes are compared in their plane."""
-    flat = [axis for axis in range(3) if grids[0].shape[axis] == grids[1].shape[axis] == 1]
-    kept = [axis for axis in range(3) if axis not in flat]
-    if not kept:
+def _flat_axes(grids: tuple[VoxelGrid, VoxelGrid]) -> list[bool]:
+    """Axes on which both doses have one voxel: planes are compared in their plane, wherever they lie."""
+    flat = [grids[0].shape[axis] == grids[1].shape[axis] == 1 for axis in range(3)]
+    if all(flat):
         raise ValueError("the doses have one voxel each; gamma needs a plane or a volume")
-    coordinates = [
-        tuple(
-            grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis], dtype=np.float64)
-            for axis in range(3)
-        )
-        for grid in grids
-    ]
-    for axis in range(3):
-        mine, theirs = coordinates[0][axis], coordinates[1][axis]
-        letter = "xyz"[axis]
-        if axis in kept and len(theirs) == 1:
-            raise ValueError(f"the evaluation has one voxel along {letter} and the reference {len(mine)}")
-        if mine[-1] < theirs[0] or theirs[-1] < mine[0]:
+    return flat
+
+
+def _without(flat: list[bool], origin_mm: tuple[float, float, float]) -> list[float]:
+    return [0.0 if ignored else place for ignored, place in zip(flat, origin_mm, strict=True)]
+
+
+def _check_overlap(grids: tuple[VoxelGrid, VoxelGrid]) -> None:
+    for axis, letter in enumerate("xyz"):
+        sizes = [grid.shape[axis] for grid in grids]
+        if sizes[1] == 1 and sizes[0] > 1:
+            raise ValueError(f"the evaluation has one voxel along {letter} and the reference {sizes[0]}")
+        (first, last), (low, high) = ((lie.origin_mm[axis], _last(lie, axis)) for lie in grids)
+        if last < low or high < first:
             raise ValueError(
-                f"the doses do not overlap: along {letter} the reference goes from {mine[0]:g} to {mine[-1]:g} mm and "
-                f"the evaluation from {theirs[0]:g} to {theirs[-1]:g} mm"
+                f"the doses do not overlap: along {letter} the reference goes from {first:g} to {last:g} mm and "
+                f"the evaluation from {low:g} to {high:g} mm"
             )
-    axes = [tuple(places[axis] for axis in kept) for places in coordinates]
-    return axes, [np.squeeze(dose, axis=tuple(flat)) for dose in doses]
 
 
-def _pymedphys_gamma(
-    axes: list[tuple[FloatArray, ...]],
-    doses: list[FloatArray],
-    dose_percent: float,
-    distance_mm: float,
-    dose_threshold: float,
-    local: bool,
-    max_gamma: float,
-) -> FloatArray:
-    import pymedphys
-
-    with _linear_interpolation_by_scipy() as options:
-        gamma: FloatArray = pymedphys.gamma(
-            axes[0],
-            doses[0],
-            axes[1],
-            doses[1],
-            dose_percent,
-            distance_mm,
-            lower_percent_dose_cutoff=100 * dose_threshold,
-            interp_fraction=_SEARCH_STEPS,
-            max_gamma=max_gamma,
-            local_gamma=local,
-            ram_available=_RAM_BYTES,
-            **options,
-        )
-    return gamma
-
-
-@contextlib.contextmanager
-def _linear_interpolation_by_scipy() -> Iterator[dict[str, str]]:
-    """Let pymedphys interpolate with scipy, and keep its logging to itself; gives the options to call it with.
-
-    The first choice of 0.40, the package ``interpolation``, extrapolates beyond the grid; without that package a file
-    that pymedphys looks for in the wrong folder keeps it from using scipy. 0.41 has an option, and logs what cannot be
-    formatted with numpy 2.5.
-    """
-    from pymedphys._gamma.implementation import shell
-
-    def not_this_way(*_: Any) -> None:
-        raise ImportError
-
-    def only_warnings(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-    root = logging.getLogger()
-    with _USING_PYMEDPHYS:
-        handlers, first_choice = root.handlers[:], getattr(shell, "_run_interp_with_econforge", None)
-        root.addFilter(only_warnings)
-        if first_choice is not None:
-            shell._run_interp_with_econforge = not_this_way
-        try:
-            yield {} if first_choice is not None else {"interp_algo": "scipy"}
-        finally:
-            if first_choice is not None:
-                shell._run_interp_with_econforge = first_choice
-            root.removeFilter(only_warnings)
-            root.handlers[:] = handlers
+def _last(grid: VoxelGrid, axis: int) -> float:
+    return grid.origin_mm[axis] + grid.spacing_mm[axis] * (grid.shape[axis] - 1)

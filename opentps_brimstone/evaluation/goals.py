@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from opentps_brimstone._util.tables import Html, format_table, html_table
 from opentps_brimstone.evaluation.dvh_metric import CUBIC_CENTIMETERS, DVHMetric
-from opentps_brimstone.evaluation.metrics import voxel_volume_cc
+from opentps_brimstone.evaluation.metrics import (
+    SmallStructureError,
+    UndefinedMetricError,
+    voxel_volume_cc,
+)
 from opentps_brimstone.model.dose import grid_of
+from opentps_brimstone.model.plausible import warn_of_centigray
 from opentps_brimstone.quantities import checked_quantity, quantity_label, structure_quantity
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.model.structure import Structure
 
-__all__ = ["FAIL_COLOR", "PASS_COLOR", "DVHGoal", "GoalResult", "GoalTable", "as_goals", "evaluate"]
+__all__ = ["FAIL_COLOR", "PASS_COLOR", "DVHGoal", "GoalResult", "GoalTable", "PrescribedDose", "as_goals", "evaluate"]
 
 PASS_COLOR, FAIL_COLOR = "#DDF1E4", "#F8D7CC"
 """Backgrounds of goals that are met, and of goals that are missed."""
+
+PrescribedDose = float | Mapping[str, float]
+"""What 100 % are, in Gy over all fractions: of all structures, or of each target by its name."""
 
 _RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -60,6 +68,10 @@ class DVHGoal:
         What the metric is of, as for `ObjectiveTerm`: dose by default.
     alpha_beta : float or None
         In Gy, in place of the structure's.
+    in_percent : bool
+        Whether the value of a metric in Gy is in percent of the prescribed dose.
+    written : DVHGoal or None
+        The relative goal that `in_gray` made this one of.
 
     Raises
     ------
@@ -76,6 +88,10 @@ class DVHGoal:
     True
     >>> DVHGoal.parse("Cord EQD2(a/b=2) D0.03cc <= 50 Gy")
     DVHGoal('Cord EQD2(a/b=2) D0.03cc <= 50 Gy')
+    >>> DVHGoal.parse("PTV D98 >= 95 %").in_gray(60.0)
+    DVHGoal('PTV D98 >= 57 Gy')
+    >>> DVHGoal.parse("PTV V95% >= 98 %").in_gray(60.0)
+    DVHGoal('PTV V57 >= 98 %')
     """
 
     structure: str
@@ -84,6 +100,8 @@ class DVHGoal:
     value: float
     quantity: str = "physical_dose"
     alpha_beta: float | None = None
+    in_percent: bool = False
+    written: DVHGoal | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.structure:
@@ -96,6 +114,13 @@ class DVHGoal:
         checked_quantity(self.quantity)
         if self.quantity != "physical_dose" and self.metric.kind in ("CI", "GI"):
             raise ValueError(f"{self.metric.name} of {self.structure} is of the whole dose; it has no {self.quantity}")
+        if self.in_percent and self.metric.unit != "Gy":
+            raise ValueError(f"{self.metric.name} of {self.structure} is not a dose; it has no percent of one")
+        if self.is_relative and self.quantity != "physical_dose":
+            raise ValueError(
+                f"the goal of {self.structure} {self.metric.name} is relative to the prescribed dose, "
+                f"which is not a dose in {quantity_label(self.quantity, self.alpha_beta, unit=False)}; write it in Gy"
+            )
         if self.alpha_beta is not None and not (math.isfinite(self.alpha_beta) and self.alpha_beta > 0):
             raise ValueError(f"alpha/beta of the goal of {self.structure} is {self.alpha_beta} Gy; it must be positive")
         if not (math.isfinite(self.value) and self.value >= 0):
@@ -110,7 +135,8 @@ class DVHGoal:
         text : str
             ``<structure> <metric> <relation> <value> <unit>``, such as ``PTV D95% >= 50 Gy``, ``rectum D2cc < 70 Gy``
             or ``lung V20Gy ≤ 300 cc``. The unit may be left out; a volume is then in percent. Before the metric may
-            stand ``EQD2``, ``BED`` or ``effect``, with an α/β in Gy as in ``EQD2(a/b=2)``, or without.
+            stand ``EQD2``, ``BED`` or ``effect``, with an α/β in Gy as in ``EQD2(a/b=2)``, or without. Doses may be in
+            percent of the prescribed one: ``PTV D95 >= 95 %``, ``PTV V95% >= 98 %``.
 
         Returns
         -------
@@ -120,6 +146,11 @@ class DVHGoal:
         ------
         ValueError
             Saying what is wrong in it.
+
+        Warns
+        -----
+        UserWarning
+            If its dose is likely to be in cGy.
         """
         match = _GOAL.fullmatch(text)
         if match is None:
@@ -133,13 +164,18 @@ class DVHGoal:
             structure, quantity, alpha_beta = _structure_and_quantity(match["structure"])
         except ValueError as error:
             raise ValueError(f"goal {text!r}: {error}") from None
-        if unit and unit != metric.unit:
+        in_percent = unit == "%" and metric.unit == "Gy"
+        if unit and unit != metric.unit and not in_percent:
             wanted = f"in {metric.unit}" if metric.unit else "without a unit"
             raise ValueError(f"goal {text!r}: {metric.name} is {wanted}, not in {match['unit']}")
         try:
-            return cls(structure, metric, match["relation"], value, quantity, alpha_beta)
+            goal = cls(structure, metric, match["relation"], value, quantity, alpha_beta, in_percent)
         except ValueError as error:
             raise ValueError(f"goal {text!r}: {error}") from None
+        if quantity == "physical_dose" and not goal.is_relative:
+            dose = metric.number if metric.kind == "V" else value if metric.unit == "Gy" else None
+            warn_of_centigray(dose or 0.0, f"goal {text!r}")
+        return goal
 
     def __str__(self) -> str:
         return f"{self.structure} {self.metric_name} {self.requirement}"
@@ -153,6 +189,37 @@ class DVHGoal:
         if self.quantity == "physical_dose":
             return self.metric.name
         return f"{quantity_label(self.quantity, self.alpha_beta, unit=False)} {self.metric.name}"
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether a dose of it is in percent of the prescribed one."""
+        return self.in_percent or self.metric.is_relative
+
+    def in_gray(self, prescribed_gy: float) -> DVHGoal:
+        """State a goal with doses in Gy in place of percent.
+
+        Parameters
+        ----------
+        prescribed_gy : float
+            What 100 % are, over all fractions.
+
+        Returns
+        -------
+        DVHGoal
+            This one if it is not relative.
+
+        Raises
+        ------
+        ValueError
+            If the prescribed dose is not positive and finite.
+        """
+        if not self.is_relative:
+            return self
+        if not (math.isfinite(prescribed_gy) and prescribed_gy > 0):
+            raise ValueError(f"the prescribed dose of goal '{self}' is {prescribed_gy} Gy; it must be positive")
+        value = round(self.value * prescribed_gy / 100, 9) if self.in_percent else self.value
+        metric = self.metric.in_gray(prescribed_gy)
+        return replace(self, metric=metric, value=value, in_percent=False, written=self)
 
     def value_of(
         self,
@@ -183,12 +250,23 @@ class DVHGoal:
             if number_of_fractions is None:
                 raise ValueError(f"{self.quantity} depends on the number of fractions; give number_of_fractions=")
             dose = structure_quantity(dose, structure, self.quantity, number_of_fractions, alpha_beta=self.alpha_beta)
-        return self.metric(dose, structure.share, voxel_cc)
+            return self.metric(dose, structure.share, voxel_cc)  # what is outside has no quantity of the structure's
+        return self.metric.of_structure(dose, structure, voxel_cc)
 
     @property
     def requirement(self) -> str:
         """Relation, value and unit."""
-        return f"{self.relation} {self.value:g} {self.metric.unit}".rstrip()
+        return f"{self.relation} {self.value:g} {'%' if self.in_percent else self.metric.unit}".rstrip()
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Structure, metric and requirement for tables: as they were written, with doses in Gy behind percents."""
+        metric, requirement = self.metric_name, self.requirement
+        if self.written is not None and self.written.metric.is_relative:
+            metric = f"{self.written.metric_name} ({self.metric.number:g} Gy)"
+        if self.written is not None and self.written.in_percent:
+            requirement = f"{self.written.requirement} ({self.value:g} Gy)"
+        return self.structure, metric, requirement
 
     @property
     def _quantity_record(self) -> dict[str, Any]:
@@ -218,11 +296,22 @@ class DVHGoal:
 
 @dataclass(frozen=True)
 class GoalResult:
-    """A goal and the value that a dose has for it, in the unit of the goal's metric."""
+    """A goal and the value that a dose has for it, in the unit of the goal's metric.
+
+    Attributes
+    ----------
+    goal : DVHGoal
+    value : float
+        NaN where the metric does not exist.
+    met : bool
+    note : str
+        What is special about the value; usually empty.
+    """
 
     goal: DVHGoal
     value: float
     met: bool
+    note: str = ""
 
 
 class GoalTable(Sequence[GoalResult]):
@@ -258,9 +347,7 @@ class GoalTable(Sequence[GoalResult]):
         """Rows of text under `COLUMNS`."""
         return [
             (
-                result.goal.structure,
-                result.goal.metric_name,
-                result.goal.requirement,
+                *result.goal.cells,
                 f"{result.value:.2f} {result.goal.metric.unit}".rstrip(),
                 "yes" if result.met else "NO",
             )
@@ -279,16 +366,23 @@ class GoalTable(Sequence[GoalResult]):
                 "value": result.value,
                 "met": result.met,
                 **result.goal._quantity_record,
+                **({} if result.goal.written is None else {"written": str(result.goal.written)}),
             }
             for result in self._results
         ]
 
+    @property
+    def notes(self) -> list[str]:
+        """What is special about values, with the goals."""
+        return [f"{result.goal}: {result.note}" for result in self._results if result.note]
+
     def __str__(self) -> str:
-        return format_table(self.COLUMNS, self.rows())
+        return "\n".join((format_table(self.COLUMNS, self.rows()), *self.notes))
 
     def _repr_html_(self) -> Html:
         fills = [PASS_COLOR if result.met else FAIL_COLOR for result in self._results]
-        return html_table(self.COLUMNS, self.rows(), fills=fills, caption=self.summary)
+        caption = "; ".join((self.summary, *self.notes))
+        return html_table(self.COLUMNS, self.rows(), fills=fills, caption=caption)
 
     def __repr__(self) -> str:
         return f"GoalTable({self.summary})"
@@ -303,13 +397,31 @@ def _structure_and_quantity(text: str) -> tuple[str, str, float | None]:
     return match["structure"], match["quantity"].lower(), None if alpha_beta is None else float(alpha_beta)
 
 
-def as_goals(goals: Iterable[DVHGoal | str], names: Collection[str] | None = None) -> list[DVHGoal]:
-    """Read goals that are given as text; with names, check that they are for structures of these."""
+def as_goals(
+    goals: Iterable[DVHGoal | str],
+    names: Collection[str] | None = None,
+    prescribed_dose: PrescribedDose | None = None,
+) -> list[DVHGoal]:
+    """Read goals that are given as text, in Gy; with names, check that they are for structures of these.
+
+    Percent are of a target's own prescribed dose, and of the highest one for other structures.
+    """
     read = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
+    read = [goal.in_gray(_prescribed(goal, prescribed_dose)) if goal.is_relative else goal for goal in read]
     for goal in read:
         if names is not None and goal.structure not in names:
             raise ValueError(f"goal '{goal}' is for {goal.structure!r}; the structures are {', '.join(names)}")
     return read
+
+
+def _prescribed(goal: DVHGoal, prescribed_dose: PrescribedDose | None) -> float:
+    if not isinstance(prescribed_dose, Mapping):
+        if prescribed_dose is None:
+            raise ValueError(f"goal '{goal}' is relative to the prescribed dose; give prescribed_dose=, in Gy")
+        return float(prescribed_dose)
+    if not prescribed_dose:
+        raise ValueError(f"goal '{goal}' is relative to the prescribed dose, and no target has one")
+    return float(prescribed_dose.get(goal.structure, max(prescribed_dose.values())))
 
 
 def evaluate(
@@ -320,6 +432,7 @@ def evaluate(
     grid: VoxelGrid | None = None,
     number_of_fractions: int | None = None,
     quantity: str | None = None,
+    prescribed_dose: PrescribedDose | None = None,
 ) -> GoalTable:
     """Judge a dose by goals.
 
@@ -338,6 +451,9 @@ def evaluate(
         these for structures that have some, as those of a plan may.
     quantity : str, optional
         What goals that do not name a quantity are of; dose by default.
+    prescribed_dose : float or mapping of str to float, optional
+        In Gy, for goals in percent of it, such as ``PTV D95 >= 95 %``: of all structures, or of each target by its
+        name; other structures then take the highest one.
 
     Returns
     -------
@@ -346,7 +462,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a goal is not understood, is for an unknown structure, or has no value for its structure.
+        If a goal is not understood, is for an unknown structure, or the dose is not finite in it. A metric that does
+        not exist, such as a homogeneity index without dose, is not an error: its goal is missed, with a note.
 
     Examples
     --------
@@ -362,17 +479,33 @@ def evaluate(
     by_name = {structure.name: structure for structure in structures}
     where = grid_of(dose, grid)
     voxel_cc = None if where is None else voxel_volume_cc(where)
-    asked = as_goals(goals, by_name)
+    asked = as_goals(goals, by_name, prescribed_dose)
     if quantity is not None:
         asked = [replace(goal, quantity=quantity) if goal.quantity == "physical_dose" else goal for goal in asked]
     for goal in asked:
         if goal.metric.needs_voxel_volume and voxel_cc is None:
             raise ValueError(f"goal '{goal}' is in cm³; give grid=, or a DoseArray, which carries its grid")
-    results = []
-    for goal in asked:
+    return GoalTable(_judged(goal, dose, by_name[goal.structure], voxel_cc, number_of_fractions) for goal in asked)
+
+
+def _judged(
+    goal: DVHGoal,
+    dose: npt.ArrayLike,
+    structure: Structure,
+    voxel_cc: float | None,
+    number_of_fractions: int | None,
+) -> GoalResult:
+    note = ""
+    try:
         try:
-            value = goal.value_of(dose, by_name[goal.structure], voxel_cc, number_of_fractions)
-        except ValueError as error:
-            raise ValueError(f"goal '{goal}': {error}") from None
-        results.append(GoalResult(goal, value, goal.is_met(value)))
-    return GoalTable(results)
+            value = goal.value_of(dose, structure, voxel_cc, number_of_fractions)
+        except SmallStructureError as error:
+            # On the safe side: the whole structure is less than the volume asked for.
+            extreme = replace(goal, metric=DVHMetric("Dmin" if goal.is_lower_bound else "Dmax"))
+            value = extreme.value_of(dose, structure, voxel_cc, number_of_fractions)
+            note = f"{error}; judged by its {'lowest' if goal.is_lower_bound else 'highest'} dose"
+    except UndefinedMetricError as error:
+        return GoalResult(goal, math.nan, False, str(error))
+    except ValueError as error:
+        raise ValueError(f"goal '{goal}': {error}") from None
+    return GoalResult(goal, value, goal.is_met(value), note)

@@ -14,10 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.errors import BrimstoneError
+from opentps_brimstone.model.dvh_curve import dvh_curve
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
     from opentps_brimstone.model.structure import Structure
+
+
+class UndefinedMetricError(BrimstoneError, ValueError):
+    """A metric does not exist for a structure and its dose."""
+
+
+class SmallStructureError(UndefinedMetricError):
+    """A structure has less than the volume that a metric asks for."""
 
 
 def _inside(dose: npt.ArrayLike, share: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -82,17 +92,13 @@ def dose_at_volume(dose: npt.ArrayLike, share: npt.ArrayLike, volume_percent: fl
     """
     if not 0 <= volume_percent <= 100:
         raise ValueError(f"the volume of D{volume_percent:g} must be from 0 to 100 %")
-    doses, shares = _inside(dose, share)
-    order = np.argsort(-doses, kind="stable")
-    shares = shares[order]
-    middle = (np.cumsum(shares) - shares / 2) / shares.sum()
-    return float(np.interp(volume_percent / 100, middle, doses[order]))
+    doses, middle = dvh_curve(*_inside(dose, share))
+    return float(np.interp(volume_percent / 100, middle, doses))
 
 
 def volume_at_dose(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float) -> float:
-    """V_x: percentage of a structure's volume that gets at least x Gy."""
-    doses, shares = _inside(dose, share)
-    return float(100 * shares[doses >= dose_gy].sum() / shares.sum())
+    """V_x: percentage of a structure's volume that gets at least x Gy, read off the curve of `dose_at_volume`."""
+    return float(100 * cumulative_dvh(dose, share, [dose_gy])[0])
 
 
 def voxel_volume_cc(grid: VoxelGrid) -> float:
@@ -115,14 +121,14 @@ def dose_at_volume_cc(dose: npt.ArrayLike, share: npt.ArrayLike, volume_cc: floa
             raise ValueError(f"the {name} is {volume:g} cm³; it must be positive")
     whole = float(_inside(dose, share)[1].sum()) * voxel_cc
     if volume_cc > whole * (1 + 1e-9):
-        raise ValueError(f"the structure has {whole:.3g} cm³; its D{volume_cc:g}cc does not exist")
+        raise SmallStructureError(f"the structure has {whole:.3g} cm³; its D{volume_cc:g}cc does not exist")
     return dose_at_volume(dose, share, min(100 * volume_cc / whole, 100.0))
 
 
 def volume_at_dose_cc(dose: npt.ArrayLike, share: npt.ArrayLike, dose_gy: float, voxel_cc: float) -> float:
-    """V_x in cm³: volume of a structure that gets at least x Gy."""
-    doses, shares = _inside(dose, share)
-    return float(shares[doses >= dose_gy].sum()) * voxel_cc
+    """V_x in cm³: volume of a structure that gets at least x Gy, read off the curve of `dose_at_volume`."""
+    whole = float(_inside(dose, share)[1].sum()) * voxel_cc
+    return volume_at_dose(dose, share, dose_gy) / 100 * whole
 
 
 def paddick_conformity_index(dose: npt.ArrayLike, share: npt.ArrayLike, prescription_gy: float) -> float:
@@ -149,7 +155,7 @@ def gradient_index(dose: npt.ArrayLike, prescription_gy: float) -> float:
     doses = np.asarray(dose, dtype=np.float64)
     whole = np.count_nonzero(doses >= prescription_gy)
     if not whole:
-        raise ValueError(
+        raise UndefinedMetricError(
             f"no voxel gets {prescription_gy:g} Gy, the highest dose is {doses.max():g} Gy: there is no gradient index"
         )
     return float(np.count_nonzero(doses >= prescription_gy / 2) / whole)
@@ -164,17 +170,23 @@ def homogeneity_index(dose: npt.ArrayLike, share: npt.ArrayLike) -> float:
     """Homogeneity index (D2 − D98) / D50 of ICRU report 83; 0 is a uniform dose."""
     median = dose_at_volume(dose, share, 50)
     if median <= 0:
-        raise ValueError(f"D50 is {median:g} Gy; the homogeneity index needs a positive one")
+        raise UndefinedMetricError(f"D50 is {median:g} Gy; the homogeneity index needs a positive one")
     return (dose_at_volume(dose, share, 2) - dose_at_volume(dose, share, 98)) / median
 
 
 def cumulative_dvh(dose: npt.ArrayLike, share: npt.ArrayLike, dose_axis_gy: npt.ArrayLike) -> FloatArray:
-    """Cumulative dose-volume histogram: share of the structure's volume that gets at least each dose."""
-    doses, shares = _inside(dose, share)
-    order = np.argsort(doses, kind="stable")
-    below = np.concatenate([[0.0], np.cumsum(shares[order])])
-    index = np.searchsorted(doses[order], np.asarray(dose_axis_gy, dtype=np.float64), side="left")
-    volume: FloatArray = 1.0 - below[index] / below[-1]
+    """Cumulative dose-volume histogram: share of the structure's volume that gets at least each dose.
+
+    It is the curve of `dose_at_volume`, so that the share at D95 is at least 95 %.
+    """
+    doses, middle = dvh_curve(*_inside(dose, share))
+    axis = np.asarray(dose_axis_gy, dtype=np.float64)
+    hot = np.searchsorted(-doses, -axis, side="right")  # voxels of at least the dose
+    above, below = np.maximum(hot - 1, 0), np.minimum(hot, len(doses) - 1)
+    step = doses[above] - doses[below]
+    part = np.divide(doses[above] - axis, step, out=np.zeros_like(axis), where=step > 0)
+    between = middle[above] + part * (middle[below] - middle[above])
+    volume: FloatArray = np.where(hot == 0, 0.0, np.where(hot == len(doses), 1.0, between))
     return volume
 
 
@@ -201,13 +213,14 @@ class DoseStatistics:
 
 def dose_statistics(dose: npt.ArrayLike, structures: Iterable[Structure]) -> list[DoseStatistics]:
     """Dose statistics of every structure on the grid of a dose in Gy, in the order of the structures."""
-    return [
-        DoseStatistics(
-            structure.name,
-            minimum_dose(dose, structure.share),
-            mean_dose(dose, structure.share),
-            maximum_dose(dose, structure.share),
-            *(dose_at_volume(dose, structure.share, volume) for volume in (98, 95, 50, 10, 2)),
-        )
-        for structure in structures
-    ]
+    return [_statistics(structure.name, *structure.sample(dose)) for structure in structures]
+
+
+def _statistics(name: str, dose: FloatArray, share: FloatArray) -> DoseStatistics:
+    return DoseStatistics(
+        name,
+        minimum_dose(dose, share),
+        mean_dose(dose, share),
+        maximum_dose(dose, share),
+        *(dose_at_volume(dose, share, volume) for volume in (98, 95, 50, 10, 2)),
+    )

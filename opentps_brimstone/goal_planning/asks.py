@@ -76,6 +76,8 @@ class TargetAsk:
         Doses from which its guards cost.
     cold_guards : list of (float, float)
         Dose and weight of a guard for each lower goal.
+    limit_gy : float or None
+        For a target without a goal for its highest dose: what 2 % of it may get, beside targets of a higher dose.
     """
 
     structure: Structure
@@ -87,6 +89,7 @@ class TargetAsk:
     guard_weight: float
     cold_guards: list[tuple[float, float]]
     quantity_asks: list[QuantityAsk] = field(default_factory=list)
+    limit_gy: float | None = None
 
     def terms(self) -> list[ObjectiveTerm]:
         """Make new terms to add to a prescription."""

@@ -16,10 +16,11 @@ import numpy as np
 from scipy import ndimage
 
 from opentps_brimstone._typing import FloatArray
-from opentps_brimstone.evaluation import DVHGoal, as_goals
+from opentps_brimstone.evaluation import DVHGoal, PrescribedDose, as_goals
 from opentps_brimstone.goal_planning.asks import VOLUMES, Cap, FarAsk, OrganAsk, TargetAsk, capped
 from opentps_brimstone.goal_planning.quantity_goals import dvh_cap, in_doses
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.model.dvh_curve import dvh_curve
 from opentps_brimstone.model.structure import Structure
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def prescription_from_goals(
     grid: VoxelGrid,
     settings: GoalPlannerSettings | None = None,
     number_of_fractions: int | None = None,
+    prescribed_dose: PrescribedDose | None = None,
 ) -> list[tuple[Structure, ObjectiveTerm]]:
     """Derive a prescription from goals.
 
@@ -65,6 +67,8 @@ def prescription_from_goals(
     settings : GoalPlannerSettings, optional
     number_of_fractions : int, optional
         For goals of EQD2, BED or effect.
+    prescribed_dose : float or mapping of str to float, optional
+        For goals in percent of it, as `evaluate` takes it.
 
     Returns
     -------
@@ -85,7 +89,9 @@ def prescription_from_goals(
     >>> [(structure.name, type(term).__name__) for structure, term in asked][:3]
     [('PTV', 'KLDivergenceTerm'), ('PTV', 'MinimumDoseTerm'), ('PTV', 'MaximumDoseTerm')]
     """
-    targets, organs = asks_from_goals(structures, goals, grid, settings or GoalPlannerSettings(), number_of_fractions)
+    every = list(structures)
+    asked = checked_goals(goals, every, prescribed_dose)
+    targets, organs = asks_from_goals(every, asked, grid, settings or GoalPlannerSettings(), number_of_fractions)
     asks: list[TargetAsk | OrganAsk] = [*targets, *organs]
     return [(ask.structure, term) for ask in asks for term in ask.terms()]
 
@@ -126,9 +132,11 @@ def asks_from_goals(
     return targets, organs
 
 
-def checked_goals(goals: Iterable[DVHGoal | str], structures: Iterable[Structure]) -> list[DVHGoal]:
+def checked_goals(
+    goals: Iterable[DVHGoal | str], structures: Iterable[Structure], prescribed_dose: PrescribedDose | None = None
+) -> list[DVHGoal]:
     """Read goals; ValueError if there are none, or one is for another structure."""
-    asked = as_goals(goals, [structure.name for structure in structures])
+    asked = as_goals(goals, [structure.name for structure in structures], prescribed_dose)
     if not asked:
         raise ValueError("there are no goals; state some, such as 'PTV D95 >= 50 Gy'")
     return asked
@@ -170,7 +178,8 @@ def _target(
     low = prescription * (1 + settings.margin)
     caps, mean_cap = _upper_goals(structure, goals, grid, settings.margin)
     high = min(*(cap.dose_gy for cap in caps), 2 * mean_cap - low, math.inf)
-    if not math.isfinite(high):
+    has_upper_goal = math.isfinite(high)
+    if not has_upper_goal:
         high = _HIGHEST_SHARE * prescription
     if not low < high:
         stated = ", ".join(f"'{goal}'" for goal in goals)
@@ -183,6 +192,7 @@ def _target(
         doses=low + settings.target_width * (high - low) * (1 - VOLUMES),
         low_gy=low,
         high_gy=high,
+        limit_gy=None if has_upper_goal else high,
         weight=settings.target_weight,
         guard_weight=settings.target_guard_weight,
         cold_guards=[
@@ -281,9 +291,6 @@ def _distance_mm(structure: Structure, grid: VoxelGrid) -> FloatArray:
 def dose_quantiles(dose: FloatArray, share: FloatArray) -> FloatArray:
     """Doses that the volume shares `VOLUMES` of a structure get, as `dose_at_volume` defines them."""
     inside = share > 0
-    doses, shares = dose[inside], share[inside]
-    order = np.argsort(-doses, kind="stable")
-    shares = shares[order]
-    middle = (np.cumsum(shares) - shares / 2) / shares.sum()
-    quantiles: FloatArray = np.interp(VOLUMES, middle, doses[order])
+    doses, middle = dvh_curve(dose[inside], share[inside])
+    quantiles: FloatArray = np.interp(VOLUMES, middle, doses)
     return quantiles

@@ -23,8 +23,18 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone._util.answers import asks_to_stop
 from opentps_brimstone._util.tables import html_table
-from opentps_brimstone.evaluation import DVHGoal, GoalResult, GoalTable, evaluate, voxel_volume_cc
+from opentps_brimstone.evaluation import (
+    DVHGoal,
+    GoalResult,
+    GoalTable,
+    PrescribedDose,
+    dose_at_volume,
+    evaluate,
+    mean_dose,
+    voxel_volume_cc,
+)
 from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
 from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
@@ -44,6 +54,8 @@ __all__ = ["GoalPlanner", "GoalPlanningResult", "PlanningRound"]
 
 # Shares of a round's plan to try in its mixture with the best plan so far.
 _MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
+# Volume in percent that stands for the highest dose of a target without a goal for it.
+_NEAR_MAXIMUM = 2.0
 # Highest factor of normalization.
 _HIGHEST_FACTOR = 1.1
 # Exponents of the step, where the pressure changes direction and where it does not.
@@ -115,6 +127,8 @@ class GoalPlanningResult:
         Of the best plan.
     message : str
         Why it ended.
+    notes : tuple of str
+        Those of the last round's `OptimizationResult`.
     beamlet_weights : ndarray, shape (n_beamlets,)
         MU per fraction.
     dose : ndarray, shape (nx, ny, nz)
@@ -146,6 +160,7 @@ class GoalPlanningResult:
     objectives: tuple[tuple[str, ObjectiveTerm], ...] = field(repr=False)
     convergence_history: dict[str, list[Any]] = field(repr=False)
     time_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def success(self) -> bool:
@@ -215,6 +230,8 @@ class GoalPlanner:
     settings : GoalPlannerSettings, optional
     optimizer_settings : OptimizerSettings, optional
         Constants of each optimization.
+    prescribed_dose : float or mapping of str to float, optional
+        For goals in percent of it, as `evaluate` takes it.
 
     Raises
     ------
@@ -236,9 +253,11 @@ class GoalPlanner:
         goals: Iterable[DVHGoal | str],
         settings: GoalPlannerSettings | None = None,
         optimizer_settings: OptimizerSettings | None = None,
+        *,
+        prescribed_dose: PrescribedDose | None = None,
     ) -> None:
         self.plan = plan
-        self.goals = checked_goals(goals, plan.structures)
+        self.goals = checked_goals(goals, plan.structures, prescribed_dose)
         self.settings = settings or GoalPlannerSettings()
         self.optimizer_settings = optimizer_settings or OptimizerSettings()
         targets = [structure for structure in plan.structures if structure.is_target]
@@ -307,7 +326,7 @@ class GoalPlanner:
             rounds.append(
                 PlanningRound(number, share, best.goals, best.mean_doses, best.hot_spot_gy, result.iterations, elapsed)
             )
-            if on_round(rounds[-1]) is False or result.message.startswith("stopped"):
+            if asks_to_stop(on_round(rounds[-1]), "on_round") or result.message.startswith("stopped"):
                 message = f"stopped in round {number}"
                 break
             without_gain = 0 if before is None or self._gains(before, best) else without_gain + 1
@@ -320,6 +339,7 @@ class GoalPlanner:
         return GoalPlanningResult(
             goals=best.goals,
             message=message,
+            notes=result.notes,
             beamlet_weights=best.weights,
             dose=np.asarray(self.plan.update_histograms()),
             rounds=tuple(rounds),
@@ -345,19 +365,18 @@ class GoalPlanner:
         if best is None:
             levels = min(self.settings.first_levels, len(settings.level_sigma))
             settings = replace(settings, number_of_levels=levels)
-            start = initial_weights
         else:
             level = min(self.settings.later_level, settings.number_of_levels - 1)
             settings = replace(settings, start_level=level)
-            start = best.weights
         self._with_far_parts.set_intermediate_dose(self.plan.intermediate_dose)
         optimizer = PlanOptimizer(self._with_far_parts, settings)
         for ask in self._asks:
             for term in ask.terms():
                 optimizer.add_objective(ask.structure, term)
-        return optimizer.optimize(
-            initial_weights=start, callback=callback, tolerance=self.settings.tolerance, progress=progress
-        )
+        tolerance = self.settings.tolerance
+        if best is not None:
+            return optimizer.optimize_from(best.weights, callback=callback, tolerance=tolerance, progress=progress)
+        return optimizer.optimize(initial_weights, callback=callback, tolerance=tolerance, progress=progress)
 
     @cached_property
     def _with_far_parts(self) -> Plan:
@@ -381,11 +400,9 @@ class GoalPlanner:
         goals = self._evaluated(dose)
         violations = tuple(self._violation(result.goal, result.value) for result in goals)
         hot_spot = float(dose[self._outside].max(initial=0.0))
-        means = {
-            organ.structure.name: float(np.vdot(organ.structure.share, dose) / organ.structure.share.sum())
-            for organ in self._organs
-        }
-        rank = self._rank(goals, violations, hot_spot, means)
+        means = {organ.structure.name: mean_dose(*organ.structure.sample(dose)) for organ in self._organs}
+        overdoses = [highest / limit - 1 for highest, limit in self._highest_of_open_targets(dose)]
+        rank = self._rank(goals, violations, overdoses, hot_spot, means)
         return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
 
     def _scaled(self, dose: FloatArray, factor: float) -> FloatArray:
@@ -396,21 +413,42 @@ class GoalPlanner:
         scaled: FloatArray = np.maximum((dose - np.asarray(more)) * factor + np.asarray(more), 0.0)
         return scaled
 
+    @cached_property
+    def _open_targets(self) -> list[tuple[float, FloatArray]]:
+        """Limits of targets without a goal for their highest dose, and their shares outside targets of a higher one."""
+        found = []
+        for target in self._targets:
+            if target.limit_gy is not None:
+                higher = [each for each in self._targets if each.prescription_gy > target.prescription_gy]
+                share = np.where(
+                    np.any([each.structure.share > 0 for each in higher], axis=0), 0.0, target.structure.share
+                )
+                if share.any():
+                    found.append((target.limit_gy, share))
+        return found
+
+    def _highest_of_open_targets(self, dose: FloatArray) -> list[tuple[float, float]]:
+        """Their D2, and its limit, in Gy."""
+        return [(dose_at_volume(dose, share, _NEAR_MAXIMUM), limit) for limit, share in self._open_targets]
+
     def _rank(
-        self, goals: GoalTable, violations: Sequence[float], hot_spot_gy: float, means: dict[str, float]
+        self,
+        goals: GoalTable,
+        violations: Sequence[float],
+        overdoses: Sequence[float],
+        hot_spot_gy: float,
+        means: dict[str, float],
     ) -> _Rank:
         on_target = [self._is_of_target(goal) for goal in self.goals]
         by_targets = [violation for violation, target in zip(violations, on_target, strict=True) if target]
         by_organs = sum(violation for violation, target in zip(violations, on_target, strict=True) if not target)
         missed = sum(
-            abs(result.value / max(result.goal.value, 1e-6) - 1)
-            for result, target in zip(goals, on_target, strict=True)
-            if target and not result.met
+            _distance(result) for result, target in zip(goals, on_target, strict=True) if target and not result.met
         )
         mean = sum(
             self._importance(organ) * math.log(max(means[organ.structure.name], 1e-6)) for organ in self._organs
         ) / max(sum(map(self._importance, self._organs)), 1e-9)
-        worst = max(0.0, *by_targets, hot_spot_gy / self._hot_spot_limit - 1)
+        worst = max(0.0, *by_targets, *overdoses, hot_spot_gy / self._hot_spot_limit - 1)
         spare = self.settings.margin / 2  # half of the margin may be used up
         return _Rank(missed, max(0.0, worst - spare), max(0.0, by_organs - spare), mean)
 
@@ -439,6 +477,7 @@ class GoalPlanner:
             if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
                 factor = self._factor_to_meet(result, dose)
                 (lowest if result.goal.is_lower_bound else highest).append(factor)
+        highest += [limit / near_maximum for near_maximum, limit in self._highest_of_open_targets(dose) if near_maximum]
         raised = max(lowest, default=1.0) * (1 + margin)
         lowered = min(highest) * (1 - margin)
         least = raised * (1 + margin / 2) / (1 + margin)
@@ -465,6 +504,8 @@ class GoalPlanner:
 
     def _violation(self, goal: DVHGoal, value: float) -> float:
         """Relative distance of a value from a goal with its margin; 0 if it meets both."""
+        if math.isnan(value):
+            return 1.0
         margin, scale = self.settings.margin, max(goal.value, 1e-6)
         if goal.is_lower_bound:
             return max(0.0, (scale * (1 + margin) - value) / scale - 1e-9)
@@ -529,6 +570,11 @@ class GoalPlanner:
         """Sum of a structure's violations of goals with their margins."""
         violations = zip(self.goals, plan.violations, strict=True)
         return sum(violation for goal, violation in violations if goal.structure == structure.name)
+
+
+def _distance(result: GoalResult) -> float:
+    """Relative distance of a value from its goal; 1 where there is no value."""
+    return 1.0 if math.isnan(result.value) else abs(result.value / max(result.goal.value, 1e-6) - 1)
 
 
 def _append(history: dict[str, list[Any]], more: dict[str, list[Any]]) -> None:

@@ -61,6 +61,8 @@ def dvh_cap(goal: DVHGoal, structure: Structure, grid: VoxelGrid) -> Cap | None:
         return None
     volume, dose = (metric.number, goal.value) if metric.kind == "D" else (goal.value, metric.number)
     whole = float(structure.share.sum()) * math.prod(grid.spacing_mm) / 1000 if metric.needs_voxel_volume else 100
+    if volume > whole and metric.kind == "D" and not goal.is_lower_bound:
+        return Cap(0.0, dose)  # the whole organ is less than the volume asked for: judged by its highest dose
     return Cap(min(volume / whole, 1.0), dose)
 
 

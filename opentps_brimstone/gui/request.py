@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.evaluation import DVHGoal, as_goals
 from opentps_brimstone.gui.asked import Asked
 
 __all__ = ["BEAM_SETS", "BeamRow", "Request", "beam_set", "side_of_entry"]
@@ -153,10 +153,14 @@ class Request:
         return (self.doses_depend_on, self.name, self.fractions, self.asked)
 
     @property
+    def prescribed_doses(self) -> dict[str, float]:
+        """Dose prescribed to each target, in Gy."""
+        return {each.structure: each.prescribed_gy for each in self.asked if each.is_target}
+
+    @property
     def prescription_gy(self) -> float | None:
         """Highest dose prescribed to a target; that of 100 % isodoses."""
-        doses = [each.prescribed_gy for each in self.asked if each.is_target]
-        return max(doses) if doses else None
+        return max(self.prescribed_doses.values(), default=None)
 
     def of(self, structure: str) -> Asked | None:
         """Find what is asked of a structure, or None."""
@@ -202,7 +206,7 @@ class Request:
         ValueError
             Naming the goal that is not understood.
         """
-        return [DVHGoal.parse(text) for text in self.goals]
+        return as_goals(self.goals, prescribed_dose=self.prescribed_doses)
 
     def check(self, structures: Iterable[str]) -> None:
         """Check what a run needs, before any long work.

@@ -155,7 +155,7 @@ def request_of(file: PrescriptionFile) -> Request:
         margin_mm=file.beamlet_margin_mm,
         dose_grid_mm=grid,
         asked=tuple(_asked(name, file) for name in names),
-        goals=tuple(str(goal) for goal in file.goals),
+        goals=tuple(str(goal.written or goal) for goal in file.goals),
         mlc=file.machine.mlc,
     )
 

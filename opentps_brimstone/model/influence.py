@@ -262,9 +262,18 @@ class DoseInfluence:
         -------
         ndarray, shape (nx, ny, nz)
             Gy over all fractions.
+
+        Raises
+        ------
+        ValueError
+            If the weights are wrong, or so high that a dose is not a number.
         """
-        w = self.check_weights(weights) * number_of_fractions
-        return self._product(w).reshape(self.grid.shape)
+        w = self.check_weights(weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            dose = self._product(w * number_of_fractions)
+        if not np.isfinite(dose.max(initial=0.0)):
+            raise ValueError(f"the weights, up to {w.max():g} MU, are too high for a dose: it would not be finite")
+        return dose.reshape(self.grid.shape)
 
     def _product(self, weights: FloatArray) -> FloatArray:
         """Multiply in double precision, some columns at a time: SciPy copies its operand to that precision."""

@@ -91,7 +91,7 @@ class Plan:
         if not len(series.structures):
             raise ValueError("the series has no structures; a plan needs at least one")
         grid = series.dose_grid(dose_grid_mm)
-        own = [structure._planned_on(grid) for structure in series.structures]
+        own = [structure._copied_for_plan(grid) for structure in series.structures]
         self._set(grid, StructureSet(own, series.structures.left_out), number_of_fractions, series)
 
     def _set(
@@ -131,7 +131,7 @@ class Plan:
         dose_influence : DoseInfluence
             Gy per MU and fraction.
         structures : iterable of Structure
-            On the same grid.
+            The plan has copies of its own; one that lies on another grid is resampled.
         number_of_fractions : int
             Doses are summed over this many.
 
@@ -142,18 +142,12 @@ class Plan:
         Raises
         ------
         ValueError
-            If there are no structures, two have the same name, or a mask has another grid.
+            If there are no structures, two have the same name, or the mask of one without a grid has another shape.
         """
-        own = StructureSet(structures)
-        for structure in own:
-            if structure.share.shape != dose_influence.grid.shape:
-                raise ValueError(
-                    f"the mask of {structure.name!r} has the grid {structure.share.shape}; "
-                    f"the dose grid is {dose_influence.grid.shape}"
-                )
-            structure.grid = structure.grid or dose_influence.grid
-        if not len(own):
+        given = StructureSet(structures)
+        if not len(given):
             raise ValueError("a plan needs at least one structure")
+        own = StructureSet(_own_copy(structure, dose_influence.grid) for structure in given)
         plan = cls.__new__(cls)
         plan._set(dose_influence.grid, own, number_of_fractions)
         plan._influence = dose_influence
@@ -536,8 +530,8 @@ class Plan:
         share = self._target_share(targets)
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
         self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options)
-        self._weights = None
         self._intermediate = None
+        self._forget_weights()
         return self._influence
 
     def _own_targets(self, target: Targets | None) -> list[Structure]:
@@ -562,8 +556,16 @@ class Plan:
 
     def _forget_influence(self) -> None:
         self._influence = None
-        self._weights = None
         self._intermediate = None
+        self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        self._weights = None
+        self._forget_histograms()
+
+    def _forget_histograms(self) -> None:
+        for structure in self.structures:
+            structure._forget_dose()
 
     # --------------------------------------------------------------------------------------------- structures
 
@@ -600,7 +602,9 @@ class Plan:
 
     @beamlet_weights.setter
     def beamlet_weights(self, weights: npt.ArrayLike) -> None:
-        self._weights = self.dose_influence.check_weights(weights).copy()
+        checked = self.dose_influence.check_weights(weights).copy()
+        self._forget_weights()
+        self._weights = checked
         self._weights.flags.writeable = False
 
     @property
@@ -703,6 +707,7 @@ class Plan:
         """
         if dose is None:
             self._intermediate = None
+            self._forget_histograms()
             return
         values = np.asarray(dose, dtype=np.float64)
         if values.shape != self._grid.shape:
@@ -712,6 +717,7 @@ class Plan:
             raise ValueError(f"the intermediate dose is {values[at]} in voxel {at}; it must be finite")
         self._intermediate = DoseArray(values, self._grid)
         self._intermediate.flags.writeable = False
+        self._forget_histograms()
 
     @property
     def previous_dose(self) -> PreviousCourse | None:
@@ -813,6 +819,15 @@ class Plan:
         rows = [beam._html_row(has_beamlets=self._influence is not None) for beam in self._beams]
         beams = html_table(columns, rows, caption=f"Plan, {self._grid.description}, {self._fractions}")
         return f"{beams}<br>{structures_html(self.structures)}"
+
+
+def _own_copy(structure: Structure, grid: VoxelGrid) -> Structure:
+    shape = structure.share.shape
+    if structure.grid is None and shape != grid.shape:
+        raise ValueError(f"the mask of {structure.name!r} has the grid {shape}; the dose grid is {grid.shape}")
+    own = structure._copied_for_plan(grid)
+    own.check_on_grid()
+    return own
 
 
 def _check_length(name: str, value: float, *, positive: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ import numpy.typing as npt
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.tables import Html, html_table, sparkline
+from opentps_brimstone.model.dose_samples import DoseSamples, divided, fine_grid, parts_per_voxel
+from opentps_brimstone.model.dvh_curve import dvh_curve
 from opentps_brimstone.model.grid import same_grid, share_on_grid
+from opentps_brimstone.model.packed_share import PackedShare
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.contours import ContourStack
@@ -34,6 +38,8 @@ HALF_INSIDE = 0.5
 LARGEST_DENSITY = 25.0
 """g/cm³, above every metal in a body."""
 _SPARKLINE_POINTS = 60
+
+Histogram = tuple[FloatArray, FloatArray]
 
 
 class Structure:
@@ -67,7 +73,8 @@ class Structure:
     contours : ContourStack or None
         The outlines it is made of, if any.
     histogram : two ndarrays of shape (n,), or None
-        Dose in Gy and volume share that gets at least this dose, after `Plan.update_histograms`.
+        Dose in Gy and volume share that gets at least this dose, after `Plan.update_histograms`. Every plan has
+        structures of its own; one that plans were made from shows the histogram of the only plan that has one.
 
     Raises
     ------
@@ -94,8 +101,12 @@ class Structure:
         self.name = name
         self.grid = grid
         self.contours: ContourStack | None = None
-        self.histogram: tuple[FloatArray, FloatArray] | None = None
-        self._share = share
+        self._histogram: Histogram | None = None
+        self._mean_gy = 0.0  # with a histogram
+        self._sampled: tuple[DoseSamples | None] | None = None
+        self._kept = None if share is None else PackedShare(share)
+        self._lies_on: VoxelGrid | None = None  # where the voxels of one without a grid are taken to be
+        self._copies: weakref.WeakSet[Structure] = weakref.WeakSet()
         self._is_target = bool(is_target)
         self._kind = ""
         self._density: float | None = None
@@ -138,28 +149,37 @@ class Structure:
     @property
     def share(self) -> FloatArray:
         """Volume share of each voxel, shape (nx, ny, nz); not writeable."""
-        if self._share is None:
+        return self.packed.share
+
+    @property
+    def packed(self) -> PackedShare:
+        """The shares in little memory."""
+        if self._kept is None:
             assert self.grid is not None
-            self._share = _checked_share(self.name, self._computed_share(self.grid), f"the grid {self.grid}")
-        return self._share
+            self._kept = self._computed_share(self.grid)
+        return self._kept
 
     @property
     def _origin(self) -> Structure:
         """The structure that this one was resampled from, or itself."""
         return self._source or self
 
-    def _computed_share(self, grid: VoxelGrid) -> FloatArray:
-        origin = self._origin
-        if origin is not self and origin.grid is not None and same_grid(origin.grid, grid):
-            return origin.share
+    def _computed_share(self, grid: VoxelGrid) -> PackedShare:
+        origin, source_grid = self._origin, self._origin.grid or self._lies_on
+        if origin is not self and source_grid is not None and same_grid(source_grid, grid):
+            return origin.packed
+        return PackedShare(_checked_share(self.name, self._share_of_origin(grid), f"the grid {grid}"))
+
+    def _share_of_origin(self, grid: VoxelGrid) -> FloatArray:
+        origin, source_grid = self._origin, self._origin.grid or self._lies_on
         if origin.contours is not None:
             return origin.contours.share_on(grid)
-        if origin.grid is None:
+        if source_grid is None:
             raise ValueError(
                 f"the structure {self.name!r} does not say where its voxels are, so it cannot be put on another grid: "
                 "make it with grid=VoxelGrid(...)"
             )
-        return share_on_grid(origin.share, origin.grid, grid)
+        return share_on_grid(origin.share, source_grid, grid)
 
     @property
     def mask(self) -> BoolArray:
@@ -303,14 +323,24 @@ class Structure:
         made._set(self.name, grid, False)
         made._source = self._origin
         made._previous = self._previous
+        made._lies_on = self._lies_on
+        return made
+
+    def _copied_for_plan(self, grid: VoxelGrid) -> Structure:
+        """Make a plan's own copy on its grid, where the voxels of a structure without a grid are taken to be."""
+        made = self._planned_on(grid)
+        if self._origin.grid is None and self._lies_on is None:
+            made._lies_on = grid
+        self._origin._copies.add(made)
         return made
 
     def _move_to(self, grid: VoxelGrid) -> None:
         """Move a resampled structure to another grid."""
         if self.grid is None or not same_grid(self.grid, grid):
             self.grid = grid
-            self._share = None
-            self.histogram = None
+            self._kept = None
+            self._sampled = None
+            self._histogram = None
 
     def __repr__(self) -> str:
         return f"Structure({self.name!r}, {self._size}{', target' if self.is_target else ''})"
@@ -329,13 +359,13 @@ class Structure:
     def _html_row(self) -> tuple[str, ...]:
         """Name, kind, volume and, after a dose was set, dose and a small DVH."""
         row = (self.name, "target" if self.is_target else "", self._size)
-        if self.histogram is None:
+        dosed = self._dosed
+        if dosed is None or dosed._histogram is None:
             return row
-        dose, volume = self.histogram
-        mean = float(np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2))
+        dose, volume = dosed._histogram
         axis = np.linspace(0.0, float(dose[-1]), _SPARKLINE_POINTS)
         curve = sparkline(axis, np.interp(axis, dose, volume))
-        return (*row, f"{dose[1]:.2f} … {dose[-1]:.2f}, mean {mean:.2f}", curve)
+        return (*row, f"{dose[1]:.2f} … {dose[-1]:.2f}, mean {dosed._mean_gy:.2f}", curve)
 
     def _repr_html_(self) -> str:
         return structures_html([self])
@@ -362,11 +392,111 @@ class Structure:
         >>> organ.get_dvh()[0]
         array([ 0., 10., 10., 20., 20.])
         """
-        if self.histogram is None:
+        histogram = self.histogram
+        if histogram is None:
+            several = len(self._dosed_copies()) > 1
             raise ValueError(
-                f"{self.name!r} has no DVH yet: the plan has no beamlet weights, or update_histograms was not called"
+                f"{self.name!r} is a structure of several plans: ask each plan's own, "
+                f"plan.structures[{self.name!r}].get_dvh()"
+                if several
+                else f"{self.name!r} has no DVH yet: the plan has no beamlet weights, or update_histograms was not "
+                "called since they were set"
             )
-        return self.histogram
+        return histogram
+
+    @property
+    def histogram(self) -> Histogram | None:
+        """Dose in Gy and volume share that gets at least this dose; None without the dose of one plan."""
+        dosed = self._dosed
+        return None if dosed is None else dosed._histogram
+
+    @property
+    def _dosed(self) -> Structure | None:
+        """The one that has a dose: this structure, or the copy of one plan."""
+        if self._histogram is not None:
+            return self
+        copies = self._dosed_copies()
+        return copies[0] if len(copies) == 1 else None
+
+    def _dosed_copies(self) -> list[Structure]:
+        return [copy for copy in self._copies if copy._histogram is not None]
+
+    def _forget_dose(self) -> None:
+        self._histogram = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Whoever copies a structure does not copy the plans made from it.
+        return {name: value for name, value in vars(self).items() if name != "_copies"} | {"_sampled": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._copies = weakref.WeakSet()
+        if self._source is not None:
+            self._source._copies.add(self)
+
+    def sample(self, dose: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Read a dose within the structure: at its voxels, or, if it is small and not made of whole voxels, between.
+
+        Parameters
+        ----------
+        dose : array_like, shape (nx, ny, nz)
+            Gy, on the structure's grid.
+
+        Returns
+        -------
+        dose_gy : ndarray, shape (n,)
+        volume : ndarray, shape (n,)
+            Of the part of the structure that has each dose, in voxels.
+
+        Raises
+        ------
+        ValueError
+            If the dose has another shape.
+
+        Examples
+        --------
+        >>> share = np.zeros((5, 5, 5))
+        >>> share[2, 2, 2] = 0.5
+        >>> dose, volume = Structure("seed", share).sample(np.indices(share.shape)[0])
+        >>> float(dose.min().round(1)), float(dose.max().round(1)), float(volume.sum().round(6))
+        (1.5, 2.5, 0.5)
+        """
+        values = np.asarray(dose, dtype=np.float64)
+        if values.shape != self.packed.shape:
+            raise ValueError(
+                f"the dose has the grid {values.shape} and the structure {self.packed.shape}; they must agree"
+            )
+        samples = self._samples
+        if samples is None:
+            voxels, share = self.packed.flat()
+            return values.ravel()[voxels], share
+        return samples.doses(values), samples.volumes
+
+    @property
+    def _samples(self) -> DoseSamples | None:
+        """Points between the voxels; None if the voxels will do."""
+        if self._sampled is None:
+            self._sampled = (self._made_samples(),)
+        return self._sampled[0]
+
+    def _made_samples(self) -> DoseSamples | None:
+        packed = self.packed
+        parts = parts_per_voxel(packed)
+        origin, source_grid = self._origin, self._origin.grid or self._lies_on
+        is_finer_known = self.grid is not None and (
+            origin.contours is not None
+            or (origin is not self and source_grid is not None and not same_grid(source_grid, self.grid))
+        )
+        if parts == 1 or min(packed.shape) == 1 or (packed.inside.dtype == np.bool_ and not is_finer_known):
+            return None
+        box = packed.box
+        fine = None
+        if is_finer_known:
+            assert self.grid is not None
+            fine = self._share_of_origin(fine_grid(self.grid, box, parts))
+        if fine is None or not fine.any():
+            fine = divided(packed.inside.astype(np.float64), parts)
+        return DoseSamples(parts, fine, tuple(part.start for part in box), packed.shape)
 
     def set_dose(self, dose: FloatArray) -> None:
         """Compute the cumulative histogram of a dose.
@@ -376,18 +506,12 @@ class Structure:
         dose : ndarray, shape (nx, ny, nz)
             Gy, on the structure's grid.
         """
-        inside = self.touched
-        voxel_dose = np.asarray(dose)[inside]
-        order = np.argsort(voxel_dose, kind="stable")
-        share = self.share[inside][order]
-        below = np.concatenate([[0.0], np.cumsum(share)])
-        volume = 1.0 - below / below[-1]
-        # Every voxel holds its volume up to its own dose: a step there, given by its two ends.
-        steps = np.repeat(voxel_dose[order], 2)
-        levels = np.repeat(volume, 2)[1:-1]
-        self.histogram = (np.concatenate([[0.0], steps]), np.concatenate([[1.0], levels]))
-        if self._source is not None:
-            self._source.histogram = self.histogram
+        doses, volumes = self.sample(dose)
+        falling, share = dvh_curve(doses, volumes)
+        # The whole volume gets the lowest dose, and nothing more than the highest.
+        dose_gy = np.concatenate([[0.0], falling[-1:], falling[::-1], falling[:1]])
+        self._histogram = (dose_gy, np.concatenate([[1.0, 1.0], share[::-1], [0.0]]))
+        self._mean_gy = float(np.average(doses, weights=volumes))
 
 
 def _checked_share(name: str, mask: npt.ArrayLike, where: str = "") -> FloatArray:

@@ -18,6 +18,7 @@ from opentps_brimstone.optimization.biology import Biology
 from opentps_brimstone.optimization.coarse_grids import coarsen
 from opentps_brimstone.optimization.matrix_files import MatrixFiles
 from opentps_brimstone.optimization.python_terms import checked_evaluate
+from opentps_brimstone.optimization.start_weights import usable_start
 from opentps_brimstone.optimization.term_quantities import TermQuantity, quantities_of
 from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.optimization.voxel_bricks import order_in_bricks
@@ -32,6 +33,10 @@ __all__ = ["AssembledPlan", "assemble", "target_terms"]
 
 # A grid with fewer voxels than this in a target is too coarse to represent it.
 _FEWEST_TARGET_VOXELS = 8
+# Start weights may be at most this share of the highest weight, where the transform is not yet flat.
+_HIGHEST_START = 0.8
+# Structures whose mean doses are computed together: each takes a number per voxel, each pass reads the matrix.
+_STRUCTURES_AT_ONCE = 4
 # Maximum distance between neighbors, in units of the beamlet spacing.
 _NEXT_TO = 1.2
 
@@ -54,6 +59,12 @@ class AssembledPlan:
         Highest dose bound of the target terms, in Gy; of those on another quantity, the dose that gives its bound.
     uniform_weight : float
         Common weight of all beamlets, in MU over all fractions, that gives the targets their mean prescribed dose.
+    n_allowed : int
+        Number of beamlets of the beams that are used.
+    start : ndarray, shape (n_beamlets,), or None
+        Start weights of all beamlets, in MU over all fractions, made usable.
+    notes : tuple of str
+        What was done to the start weights, and structures without dose.
     """
 
     core: _core.MultilevelPlan
@@ -62,6 +73,20 @@ class AssembledPlan:
     rows: npt.NDArray[np.uint32]
     reference_dose: float
     uniform_weight: float
+    n_allowed: int
+    start: FloatArray | None = None
+    notes: tuple[str, ...] = ()
+
+    def forget_core(self) -> None:
+        """Free the core's memory; what remains describes the plan."""
+        del self.core
+
+    def highest_weight(self, uniform_share: float) -> float:
+        """Weight that no beamlet can exceed, in MU over all fractions."""
+        limit = self.uniform_weight / uniform_share
+        if self.start is None:
+            return limit
+        return max(limit, float(self.start[self.beamlets].max()) / _HIGHEST_START)
 
     @property
     def voxels(self) -> AnyIntArray:
@@ -95,14 +120,15 @@ def assemble(
     settings: OptimizerSettings,
     *,
     initial_weights: FloatArray | None = None,
+    trust_start: bool = False,
     include_all: bool = False,
     beams: Collection[int] | None = None,
 ) -> AssembledPlan:
     """Convert a plan and its terms for the core.
 
-    Initial weights are MU over all fractions, 0 by default; beamlets that are not optimized keep theirs. With
-    `include_all` every beamlet is optimized; with `beams` only those of these. A structure with a term that gets no
-    dose from any beamlet is a ValueError.
+    Initial weights are MU over all fractions, 0 by default; they are made usable unless they are trusted, and beamlets
+    that are not optimized keep theirs. With `include_all` every beamlet is optimized; with `beams` only those of these.
+    A target that gets no dose from any beamlet is a ValueError.
     """
     targets = target_terms(objectives)
     influence = plan.dose_influence
@@ -135,20 +161,24 @@ def assemble(
         (scale.dose_for(quantity, term, float(term.dvh[-1, 0])), scale.dose_for(quantity, term, _mean_asked(term)))
         for quantity, term in zip(target_quantities, targets, strict=True)
     ]
-    mean_of_targets = float(mean_dose[target_numbers][:, beamlets].sum())
-    uniform_weight = _missing_dose(plan, targets, sum(mean for _, mean in asked)) / mean_of_targets
+    target_dose = mean_dose[target_numbers][:, beamlets]
+    uniform_weight = _missing_dose(plan, targets, sum(mean for _, mean in asked)) / float(target_dose.sum())
     scale.set_typical(quantities, uniform_weight)
+    start, notes = initial_weights, _without_dose(plan, structures, mean_dose)
+    if initial_weights is not None and not trust_start:
+        start, changed = usable_start(initial_weights, beamlets, target_dose.sum(axis=0), uniform_weight)
+        notes += (changed,) if changed else ()
     core = _core.MultilevelPlan(
         matrix=_finest_matrix(kept, plan, row_map, n_rows, beamlets, threads),
         quantities=[each.for_core(row_map, n_rows - _core.BRICK_VOXELS) for each in quantities],
-        base_dose=_base_dose(plan, _fixed(initial_weights, beamlets), of_interest, rows, n_rows),
+        base_dose=_base_dose(plan, _fixed(start, beamlets), of_interest, rows, n_rows),
         terms=[_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)],
         cost_offset=settings.cost_offset,
         precision=_core.Precision(settings.precision),
         threads=threads,
         biology=None
         if biology is None
-        else biology.for_core(row_map, of_interest, rows, n_rows, beamlets, _fixed(initial_weights, beamlets), threads),
+        else biology.for_core(row_map, of_interest, rows, n_rows, beamlets, _fixed(start, beamlets), threads),
     )
     assembled = AssembledPlan(
         core=core,
@@ -157,6 +187,9 @@ def assemble(
         rows=rows,
         reference_dose=max(highest for highest, _ in asked),
         uniform_weight=uniform_weight,
+        n_allowed=int(np.count_nonzero(allowed)),
+        start=start,
+        notes=notes,
     )
     del row_map  # large, and coarser grids need much memory while they are made
     wanted = max(settings.grid_of_level[: settings.number_of_levels])
@@ -235,19 +268,38 @@ def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDAr
 
 def _mean_doses(plan: Plan, structures: list[Structure], allowed: BoolArray, threads: int) -> FloatArray:
     """Mean dose of every beamlet in every structure, in Gy/MU, as (structures, beamlets); 0 of those not allowed."""
-    matrix, more = plan.dose_influence.matrix, plan.intermediate_dose
-    share = np.stack([s.share.ravel() / s.share.sum() for s in structures], axis=1)
-    mean_dose: FloatArray = _core.weighted_column_sums(
-        matrix.shape[0], matrix.indptr.astype(np.int64), matrix.indices, matrix.data, share, threads
-    ).T
-    mean_dose[:, ~allowed] = 0.0
-    for structure, means in zip(structures, mean_dose, strict=True):
-        if not means.any() and (more is None or structure.is_target or not _mean_of(more, structure) > 0):
+    matrix = plan.dose_influence.matrix
+    column_start = matrix.indptr.astype(np.int64)
+    found: list[FloatArray] = []
+    for first in range(0, len(structures), _STRUCTURES_AT_ONCE):
+        share = np.stack([_normalized(s) for s in structures[first : first + _STRUCTURES_AT_ONCE]], axis=1)
+        found += list(
+            _core.weighted_column_sums(matrix.shape[0], column_start, matrix.indices, matrix.data, share, threads).T
+        )
+    means: FloatArray = np.asfortranarray(found)  # beamlet by beamlet, as sums over targets have always been taken
+    means[:, ~allowed] = 0.0
+    for structure, mean in zip(structures, means, strict=True):
+        if structure.is_target and not mean.any():
             raise ValueError(
                 f"{structure.name!r} gets no dose from any of the {np.count_nonzero(allowed)} beamlets; check its "
                 "mask, the isocenter and the beam angles, or remove its objective"
             )
-    return mean_dose
+    return means
+
+
+def _without_dose(plan: Plan, structures: list[Structure], mean_dose: FloatArray) -> tuple[str, ...]:
+    more = plan.intermediate_dose
+    names = [
+        repr(each.name)
+        for each, means in zip(structures, mean_dose, strict=True)
+        if not means.any() and (more is None or not _mean_of(more, each) > 0)
+    ]
+    return (f"no beamlet gives dose to {', '.join(names)}",) if names else ()
+
+
+def _normalized(structure: Structure) -> FloatArray:
+    share = structure.share.ravel()
+    return share / share.sum()
 
 
 def _included(mean_dose: FloatArray, threshold: float) -> AnyIntArray:

@@ -17,6 +17,10 @@ __all__ = ["DVHLimitTerm", "EUDTerm", "HomogeneityTerm", "SquaredDeviation", "Sq
 _SHARE_ROUNDING = 1e-9  # in sums of shares of a volume
 
 
+# Mean doses of which the third power leaves the range of numbers.
+_NO_DOSE = 1e-90
+
+
 def _positive_dose(name: str, dose_gy: float) -> float:
     if not (np.isfinite(dose_gy) and dose_gy > 0):
         raise ValueError(f"{name} is {dose_gy} Gy; it must be positive and finite")
@@ -125,13 +129,15 @@ class EUDTerm(ObjectiveTerm):
 
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`."""
-        # Zero dose has no finite power for a < 1, so a millionth of the limit replaces it.
-        relative = np.maximum(dose / self.limit_gy, 1e-6)
-        power = relative**self.a
-        eud = float(share @ power) ** (1.0 / self.a)  # relative to the limit
+        # Zero dose has no logarithm, so a millionth of the limit replaces it.
+        log_dose = np.log(np.maximum(dose / self.limit_gy, 1e-6))
+        # Powers are taken relative to the largest one, and shares sum to 1, so that no exponent leaves the range.
+        most = float(log_dose.max() if self.a > 0 else log_dose.min())
+        log_eud = most + float(np.log1p(share @ np.expm1(self.a * (log_dose - most)))) / self.a
+        eud = float(np.exp(log_eud))  # relative to the limit
         sign = -1.0 if self.minimum else 1.0
         excess = max(0.0, sign * (eud - 1.0))
-        slope = eud ** (1.0 - self.a) * share * power / relative / self.limit_gy
+        slope = share * np.exp((self.a - 1.0) * (log_dose - log_eud)) / self.limit_gy
         return excess**2, 2.0 * excess * sign * slope
 
 
@@ -213,7 +219,7 @@ class HomogeneityTerm(ObjectiveTerm):
     def evaluate(self, dose: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
         """See `ObjectiveTerm.evaluate`."""
         mean = float(share @ dose)
-        if mean <= 0:
+        if mean <= _NO_DOSE:
             return 0.0, np.zeros_like(dose)
         difference = dose - mean
         variance = float(share @ difference**2)

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyArray, FloatArray
+from opentps_brimstone.model.plausible import warn_of_centigray
 from opentps_brimstone.optimization.callbacks import Callback, as_callback
 from opentps_brimstone.optimization.checkpoint import load_checkpoint
 from opentps_brimstone.optimization.core_plan import assemble, target_terms
+from opentps_brimstone.optimization.findings import find
 from opentps_brimstone.optimization.prescription import Prescription
 from opentps_brimstone.optimization.result import OptimizationResult
 from opentps_brimstone.optimization.run import OptimizationRun, fingerprint
@@ -85,7 +87,8 @@ class PlanOptimizer:
         Parameters
         ----------
         initial_weights : array_like, shape (n_beamlets,), optional
-            MU per fraction to start from. Default: the uniform weight that gives the targets their mean dose.
+            MU per fraction to start from, of any scale. Default: the uniform weight that gives the targets their mean
+            dose.
         callback : OptimizationCallback or callable, or a list of them, optional
             Called after each iteration; stops the optimization by returning False.
         max_iterations : int, optional
@@ -108,21 +111,54 @@ class PlanOptimizer:
         Raises
         ------
         ValueError
-            If no objective is on a target, a structure gets no dose, or a number is out of its range.
+            If no objective is on a target, a target gets no dose, or a number is out of its range.
         CheckpointError
             If the checkpoint cannot be read or belongs to another plan, prescription or settings.
         KeyboardInterrupt
             On Ctrl-C; the plan is unchanged. This, like an exception of a callback, has an attribute ``result_so_far``:
             the `OptimizationResult` of the last iteration, if any.
         """
+        return self._optimize(initial_weights, callback, max_iterations, tolerance, progress, resume_from, beams=beams)
+
+    def optimize_from(
+        self,
+        good_weights: npt.ArrayLike,
+        callback: Callback | None = None,
+        tolerance: float | Sequence[float] | None = None,
+        progress: bool = False,
+    ) -> OptimizationResult:
+        """Find beamlet weights from those of a good plan, which are taken as they are.
+
+        Parameters are those of `optimize`, whose start weights need not be good ones.
+        """
+        return self._optimize(good_weights, callback, None, tolerance, progress, None, trust_start=True)
+
+    def _optimize(
+        self,
+        initial_weights: npt.ArrayLike | None,
+        callback: Callback | None,
+        max_iterations: int | None,
+        tolerance: float | Sequence[float] | None,
+        progress: bool,
+        resume_from: str | os.PathLike[str] | None,
+        *,
+        trust_start: bool = False,
+        beams: Iterable[int] | None = None,
+    ) -> OptimizationResult:
         settings = self._settings(max_iterations, tolerance)
+        for term in self.prescription.objectives:
+            if term.quantity == "physical_dose":
+                warn_of_centigray(term.highest_dose_gy, repr(term))
         targets = target_terms(self.prescription.objectives)
         self.plan.prepare([term.structure for term in targets if term.structure is not None])
         watch = as_callback(callback) if callback is not None else None
         started = time.perf_counter()
         used = None if beams is None else self.checked_beams(beams)
         start, resumed = self._start(initial_weights, resume_from, settings, used)
-        assembled = assemble(self.plan, self.prescription.objectives, settings, initial_weights=start, beams=used)
+        objectives = self.prescription.objectives
+        assembled = assemble(
+            self.plan, objectives, settings, initial_weights=start, trust_start=trust_start, beams=used
+        )
         run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, watch)
         if watch is not None:
             watch.on_start(self.plan, self.prescription)
@@ -138,18 +174,24 @@ class PlanOptimizer:
             raise
         finished = time.perf_counter()
 
-        self.plan.beamlet_weights = run.all_weights(answer.weights)
+        weights = run.all_weights(answer.weights)
+        self.plan.beamlet_weights = weights
         history = run.history
-        del run, assembled  # the core's memory is free before the dose needs some
+        assembled.forget_core()
+        del run  # the core's memory is free before the dose needs some
         dose = self.plan.update_histograms()
-        assert self.plan.beamlet_weights is not None
+        all_fractions = weights * self.plan.number_of_fractions
+        found = find(self.plan, self.prescription.objectives, settings, assembled, all_fractions, np.asarray(dose))
         last = answer.levels[-1]
+        converged = last.stop in (_core.Stop.converged, _core.Stop.gradient_vanished)
+        missed = converged and not found.reached
         result = OptimizationResult(
-            success=last.stop in (_core.Stop.converged, _core.Stop.gradient_vanished),
-            message=_message(answer.levels, settings),
+            success=converged and not missed,
+            message="; ".join((_message(answer.levels, settings), *(found.notes if missed else assembled.notes))),
+            notes=found.notes,
             final_cost=last.cost,
             iterations=len(history["iteration"]),
-            beamlet_weights=self.plan.beamlet_weights,
+            beamlet_weights=weights,
             dose=dose,
             convergence_history=history,
             time_s=finished - prepared,
@@ -177,7 +219,11 @@ class PlanOptimizer:
         if initial_weights is None:
             return None, None
         influence = self.plan.dose_influence
-        start = influence.check_weights(initial_weights) * self.plan.number_of_fractions
+        start = influence.check_weights(initial_weights)
+        most = np.finfo(np.float64).max / self.plan.number_of_fractions
+        if start.max() > most:
+            raise ValueError(f"a start weight is {start.max():g} MU per fraction; it may be at most {most:g}")
+        start = start * self.plan.number_of_fractions
         if beams is not None:
             start[~np.isin(influence.layout.beam_index, beams)] = 0.0
         return start, None

@@ -20,9 +20,13 @@ class OptimizationResult:
     Attributes
     ----------
     success : bool
-        Whether the finest level converged.
+        Whether the finest level converged and the targets are reached: False where at least 2 % of one is out of the
+        beamlets' reach, half of it gets less than 95 % of what is asked for, or a quarter with beamlets at the ceiling.
     message : str
-        Why it ended.
+        Why it ended, what was done to start weights, and, if a target is not reached, all notes.
+    notes : tuple of str
+        Targets that fall short, beamlets at the ceiling and those left out, structures that get no dose, and what was
+        done to start weights.
     final_cost : float
         At the finest level run.
     iterations : int
@@ -58,6 +62,7 @@ class OptimizationResult:
     convergence_history: dict[str, list[Any]] = field(repr=False)
     time_s: float = 0.0
     preparation_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> Html:
         rows = [
@@ -67,6 +72,7 @@ class OptimizationResult:
             ("MU per fraction", f"{self.beamlet_weights.sum():.1f} in {len(self.beamlet_weights)} beamlets"),
             convergence_row(self.convergence_history),
         ]
+        rows += [("note", note) for note in self.notes]
         return html_table(("Optimization", self.message), rows)
 
 

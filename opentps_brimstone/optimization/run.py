@@ -7,12 +7,15 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyArray, FloatArray
+from opentps_brimstone._util.answers import asks_to_stop
+from opentps_brimstone._util.content import array_digest
 from opentps_brimstone._util.lazy_array import LazyArray
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.optimization.biology import channel_of
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OptimizationRun", "fingerprint"]
 
-# Start weights may be at most this share of the highest weight, where the transform is not yet flat.
-_HIGHEST_START = 0.8
 _HISTORY_ENTRIES = ("iteration", "level", "cost", "gradient_norm", "time_s")
 # Prefixes of a checkpoint's arrays.
 _CORE = "core_"
@@ -47,7 +48,7 @@ class OptimizationRun:
     assembled : AssembledPlan
         Plan and prescription for the core.
     start : ndarray, shape (n_beamlets,), or None
-        MU over all fractions.
+        MU over all fractions, as they were given.
 
     Attributes
     ----------
@@ -71,14 +72,12 @@ class OptimizationRun:
         self._given_start = start
         self._watch = watch
         self._last: tuple[FloatArray, int] | None = None
-        self._fixed = np.zeros(plan.dose_influence.layout.n_beamlets) if start is None else start
-        uniform = assembled.uniform_weight
-        limit = uniform / settings.uniform_share
-        if start is None:
-            self._start = np.full(len(assembled.beamlets), uniform)
+        self._fixed = np.zeros(plan.dose_influence.layout.n_beamlets) if assembled.start is None else assembled.start
+        if assembled.start is None:
+            self._start = np.full(len(assembled.beamlets), assembled.uniform_weight)
         else:
-            self._start = start[assembled.beamlets]
-            limit = max(limit, float(self._start.max()) / _HIGHEST_START)
+            self._start = assembled.start[assembled.beamlets]
+        limit = assembled.highest_weight(settings.uniform_share)
         first = settings.number_of_levels - 1 if settings.start_level is None else settings.start_level
         coarsest_grid = assembled.core.n_grids - 1
         self._levels = [
@@ -139,18 +138,21 @@ class OptimizationRun:
             beamlet_weights=cast(FloatArray, lazy_weights),
             dose=cast(FloatArray, lazy_dose),
         )
-        # The core's dose is gone soon: if a callback has kept the array, it must be filled now.
-        kept = weakref.ref(lazy_dose)
-        del lazy_dose
-        if (still_there := kept()) is not None:
-            still_there.materialize()
+        # The core and its dose are gone soon: if a callback has kept an array, it must be filled now.
+        kept = weakref.ref(lazy_weights), weakref.ref(lazy_dose)
+        del lazy_weights, lazy_dose
+        for reference in kept:
+            if (still_there := reference()) is not None:
+                still_there.materialize()
         watch.on_state(OptimizationState(self.history["iteration"][-1], lambda: self._checkpoint(progress)))
-        return answer is not False
+        return not asks_to_stop(answer)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._plan, self._prescription.objectives, self._settings)
 
     def _checkpoint(self, progress: _core.Progress) -> dict[str, AnyArray]:
-        arrays: dict[str, AnyArray] = {
-            "fingerprint": np.array(fingerprint(self._plan, self._prescription.objectives, self._settings))
-        }
+        arrays: dict[str, AnyArray] = {"fingerprint": np.array(self._fingerprint)}
         if self._given_start is not None:
             arrays["start"] = self._given_start
         arrays.update({_CORE + name: array for name, array in progress.checkpoint().items()})
@@ -190,31 +192,30 @@ class OptimizationRun:
 
 
 def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: OptimizerSettings) -> str:
-    """Identify an optimization: a checkpoint can be resumed only in the one it was written for.
+    """Identify an optimization by all of its contents: a checkpoint can be resumed only in the one it was written for.
 
     The number of threads, which does not change results, and the number of iterations are ignored.
     """
-    matrix = plan.dose_influence.matrix
-    # Nothing for terms on dose, so that their checkpoints stay valid.
-    maps = [() if each is None else (map_digest(each),) for each in mapped_terms(objectives, plan)]
-    on_matrices = any(channel_of(term, plan) != "dose" for term in objectives)
-    tissue = (np.asarray(plan.alphax).tobytes(), np.asarray(plan.betax).tobytes())
-    matrices = [
-        (float(np.asarray(more.data).sum(dtype=np.float64)), *tissue)
-        for more in (plan.alpha_dose, plan.sqrt_beta_dose)
-        if more is not None and on_matrices
-    ]
+    maps = [None if each is None else map_digest(each) for each in mapped_terms(objectives, plan)]
+    influence = plan.dose_influence
+    matrix, layout = influence.matrix, influence.layout
+    arrays = [matrix.indptr.astype(np.int64), matrix.indices, matrix.data, *vars(layout).values()]
+    if any(channel_of(term, plan) != "dose" for term in objectives):
+        for more in (plan.alpha_dose, plan.sqrt_beta_dose):
+            arrays += [] if more is None else [more.indptr.astype(np.int64), more.indices, more.data]
+        arrays += [np.asarray(plan.alphax, dtype=np.float64), np.asarray(plan.betax, dtype=np.float64)]
+    structures = {term.structure.name: term.structure for term in objectives if term.structure is not None}
     parts: list[object] = [
-        (matrix.shape, matrix.nnz, float(matrix.data.sum(dtype=np.float64)), plan.number_of_fractions),
-        plan.dose_influence.grid,
+        (matrix.shape, plan.number_of_fractions, [array_digest(array) for array in arrays]),
+        influence.grid,
+        [(each.name, each.is_target, array_digest(each.share)) for each in structures.values()],
         [
-            (type(term).__name__, term.structure.name, float(term.structure.share.sum()), term.state(), *of_map)
+            (type(term).__qualname__, term.structure.name, term.state(), of_map)
             for term, of_map in zip(objectives, maps, strict=True)
             if term.structure is not None
         ],
         asdict(replace(settings, threads=None, max_iterations=1)),
     ]
-    parts += [matrices] if matrices else []
     if plan.intermediate_dose is not None:
-        parts.append(hashlib.sha256(np.asarray(plan.intermediate_dose).tobytes()).hexdigest())
+        parts.append(array_digest(np.asarray(plan.intermediate_dose)))
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -57,8 +57,7 @@ class TermQuantity:
         Voxels that no beamlet reaches have the row -1 in `row_map`. All of them become one, `unreached_row`, unless
         their quantities differ: then they go with the map.
         """
-        inside = np.flatnonzero(self.structure.share.ravel())
-        share = self.structure.share.ravel()[inside]
+        inside, share = self.structure.packed.flat()
         row = row_map[inside]
         channel = _core.Channel(self.channel)
         if self.channel != "dose":

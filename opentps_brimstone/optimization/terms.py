@@ -9,6 +9,7 @@ import numpy as np
 
 from opentps_brimstone import _core
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.content import content_of
 from opentps_brimstone.optimization.core_settings import bin_settings
 from opentps_brimstone.optimization.settings import DIRECTIONS, Direction, OptimizerSettings
 from opentps_brimstone.quantities import DoseMap, checked_quantity, structure_map
@@ -96,7 +97,8 @@ class ObjectiveTerm:
 
     def state(self) -> tuple[object, ...]:
         """Everything besides dose and structure that the cost depends on; equal states give equal costs."""
-        return tuple((name, repr(value)) for name, value in sorted(vars(self).items()) if name != "structure")
+        values = {name: value for name, value in vars(self).items() if name != "structure"}
+        return (content_of(type(self).evaluate), content_of(values))
 
     def dose_map(self, number_of_fractions: int) -> DoseMap | None:
         """Map from dose to the term's quantity in its structure; None for dose itself.
@@ -119,6 +121,12 @@ class ObjectiveTerm:
         if self.quantity == "physical_dose" or self.structure is None:
             return None
         return structure_map(self.structure, self.quantity, number_of_fractions, alpha_beta=self.alpha_beta)
+
+    @property
+    def highest_dose_gy(self) -> float:
+        """Highest dose that the term names, in Gy; 0 if it names none."""
+        named = (getattr(self, name, 0.0) for name in ("limit_gy", "dose_gy"))
+        return max(float(np.max(dose)) for dose in named)
 
     @property
     def _quantity_state(self) -> tuple[object, ...]:
@@ -236,6 +244,11 @@ class KLDivergenceTerm(ObjectiveTerm):
         if is_target and low > 0:
             return np.array([(low * (1 - self._FALL_OFF), 1.0), (low, fraction), (high, 0.0)])
         return np.array([(low, 1.0), (high, 1 - fraction), (high * (1 + self._FALL_OFF), 0.0)])
+
+    @property
+    def highest_dose_gy(self) -> float:
+        """Highest dose of the target DVH, in Gy."""
+        return float(self.dvh[-1, 0])
 
     @property
     def target_dvh(self) -> FloatArray:

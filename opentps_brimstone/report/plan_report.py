@@ -396,7 +396,7 @@ class PlanReport:
             Of each structure's volume, by its name.
         """
         axis = np.arange(0.0, float(np.max(self.dose)) + 2 * _DVH_STEP_GY, _DVH_STEP_GY)
-        return axis, {each.name: 100 * cumulative_dvh(self.dose, each.share, axis) for each in self.structures}
+        return axis, {each.name: 100 * cumulative_dvh(*each.sample(self.dose), axis) for each in self.structures}
 
 
 def _near_maximum(values: FloatArray, share: FloatArray) -> float:

@@ -12,7 +12,7 @@ from opentps_brimstone._util.errors import BrimstoneError
 from opentps_brimstone._util.toml_positions import KeyPath
 from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.engine.reference_field import ReferenceField
-from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.evaluation import DVHGoal, as_goals
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.derived import OUTSIDE_TARGETS, base_of, is_derived
 from opentps_brimstone.optimization.settings import OptimizerSettings
@@ -207,6 +207,7 @@ class PrescriptionFile:
             dataclasses.replace(goal, structure=spelled(goal.structure, ("prescription", "goals", number)))
             for number, goal in enumerate(self.goals)
         ]
+        goals = as_goals(goals, prescribed_dose=targets)
         terms = [
             (spelled(name, ("terms", number, "structure")), term) for number, (name, term) in enumerate(self.terms)
         ]

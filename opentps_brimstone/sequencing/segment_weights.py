@@ -158,7 +158,7 @@ def optimize_segment_weights(
     alive = np.flatnonzero(mu > 0)
     while True:
         optimizer = plan_with_terms(_columns(influence, alive), terms, number_of_fractions, chosen)
-        result = optimizer.optimize(initial_weights=mu[alive], callback=callback, progress=progress)
+        result = optimizer.optimize_from(mu[alive], callback=callback, progress=progress)
         iterations += result.iterations
         found = np.zeros_like(start)
         found[alive] = result.beamlet_weights

@@ -321,9 +321,10 @@ def plot_dvh(
         Points (Gy, volume share) of target DVHs, non-increasing from 1 to 0, by the name of the structure.
     """
     values = np.asarray(dose, dtype=np.float64)
-    highest = max([float(values[structure.share > 0].max()) for structure in structures], default=0.0)
+    samples = {structure.name: structure.sample(values) for structure in structures}
+    highest = max([float(doses.max()) for doses, _ in samples.values()], default=0.0)
     axis = np.linspace(0.0, max(highest, 1.0) * 1.02, 2000)
-    curves = {structure.name: (axis, cumulative_dvh(values, structure.share, axis)) for structure in structures}
+    curves = {name: (axis, cumulative_dvh(*sample, axis)) for name, sample in samples.items()}
     plot_dvh_curves(curves, structure_colors(structures), targets=targets, highest_gy=highest, ax=ax)
 
 

@@ -121,7 +121,7 @@ def plan_case(case: Case, options: RunOptions | None = None) -> PlanningResult:
         _log.info("optimized in %.1f s, %d iterations: %s", took, found.iterations, found.message)
         final = _recalculate(case, plan, options) if case.mlc is None else _deliver(case, plan, optimized, options)
         clock.lap("recalculation" if final.deliverable is None else "segments")
-        return _result(case, plan, optimized, final, notes, clock)
+        return _result(case, plan, optimized, final, [*notes, *found.notes], clock)
 
 
 def _leave_out_unreached(plan: Plan) -> None:

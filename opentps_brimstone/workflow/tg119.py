@@ -109,7 +109,7 @@ class CaseResult:
     def mean_doses(self) -> dict[str, float]:
         """Recalculated mean doses of the structures that are not targets, in Gy."""
         organs = [structure for structure in self.phantom.structures if not structure.is_target]
-        return {structure.name: mean_dose(self.planned.dose, structure.share) for structure in organs}
+        return {structure.name: mean_dose(*structure.sample(self.planned.dose)) for structure in organs}
 
     @property
     def hot_spot_gy(self) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import opentps_brimstone as pb
-from opentps_brimstone.evaluation import DVHGoal, compare_plans, dose_at_volume_cc, evaluate
+from opentps_brimstone.evaluation import DVHGoal, compare_plans, dose_at_volume_cc, evaluate, volume_at_dose
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.previous_course import PreviousCourse
 
@@ -65,7 +65,7 @@ def test_the_values_are_those_of_the_quantity(cord, dose):
     wanted = [
         dose_at_volume_cc(eqd2, share, 0.5, 0.125),
         bed.mean(),
-        100 * (eqd2 >= 20).mean(),
+        volume_at_dose(eqd2, share, 20.0),
         50.0,
     ]
     np.testing.assert_allclose([result.value for result in table], wanted, rtol=1e-12)

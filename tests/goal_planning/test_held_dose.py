@@ -38,7 +38,7 @@ def test_structures_without_dose_are_left_out(dose):
 def test_goals_that_are_met_are_held(dose):
     structures = small_phantom().structures
     tumor = structures[0]
-    d90 = DVHGoal.parse("Tumor D90 >= 0 Gy").metric(dose, tumor.share)
+    d90 = DVHGoal.parse("Tumor D90 >= 0 Gy").metric.of_structure(dose, tumor)
     texts = [
         f"Tumor D90 >= {d90 - 0.1:.3f} Gy",  # met
         f"Tumor D90% >= {d90 + 0.1:.3f} Gy",  # missed

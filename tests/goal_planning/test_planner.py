@@ -190,3 +190,28 @@ def test_notebooks_show_goals_rounds_and_convergence(planned):
 
 def test_a_planner_shows_its_goals():
     assert repr(GoalPlanner(small_plan(), GOALS, FEW)).endswith(f"{GOALS!r}, {FEW!r})")
+
+
+def test_a_target_without_an_upper_goal_is_not_overdosed():
+    boost = np.zeros((10, 9, 8))
+    boost[4:6, 4:5, 3:5] = 1.0
+    plan = small_plan()
+    structures = [Structure("boost", boost, is_target=True), *plan.structures]
+    inside = Plan.from_influence(plan.dose_influence, structures)
+    planner = GoalPlanner(inside, ["boost D95 >= 60 Gy", "PTV D95 >= 50 Gy"], replace(FEW, rounds=6))
+    result = planner.optimize()
+    assert result.goals[0].value <= 66
+
+
+def test_numpys_false_ends_the_planning():
+    result = GoalPlanner(small_plan(), GOALS, QUICK).optimize(on_round=lambda each: np.bool_(each.number < 1))
+    assert result.message.startswith("stopped in round 1")
+
+
+def test_an_organ_smaller_than_its_goals_volume_is_planned():
+    speck = np.zeros((10, 9, 8))
+    speck[8, 4, 4] = 0.1
+    plan = small_plan()
+    with_speck = Plan.from_influence(plan.dose_influence, [*plan.structures, Structure("chiasm", speck)])
+    result = GoalPlanner(with_speck, ["PTV D95 >= 50 Gy", "chiasm D0.03cc <= 54 Gy"], QUICK).optimize()
+    assert "its D0.03cc does not exist; judged by its highest dose" in result.goals[1].note

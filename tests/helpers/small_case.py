@@ -10,6 +10,8 @@ from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTe
 from opentps_brimstone.phantoms import AIR_HU, Phantom, centered_grid, prism_share
 
 BEAMLET_MM = 12.0
+OFF_EDGES_MM = (1.3, 0.4, 2.1)
+"""An isocenter for which edges of beamlets and boundaries of voxels meet nowhere, as OpenTPS's program samples them."""
 
 
 def small_phantom(grid_mm: float = 10.0) -> Phantom:

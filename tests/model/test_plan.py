@@ -16,10 +16,25 @@ def test_dvh_of_partial_volumes():
     dose, volume = structure.get_dvh()
     assert (np.diff(dose) >= 0).all()
     assert (np.diff(volume) <= 0).all()
-    just_above = [volume[np.searchsorted(dose, d, side="right")] for d in (0.0, 9.9, 10.1, 20.1)]
-    assert just_above == pytest.approx([1.0, 1.0, 0.5, 0.25])
-    assert volume[-1] == pytest.approx(0.0, abs=1e-12)
-    assert np.sum(np.diff(dose) * (volume[1:] + volume[:-1]) / 2) == pytest.approx(20.0)
+    # Every voxel's dose is at the middle of its volume, with straight lines between.
+    np.testing.assert_allclose(dose, [0, 10, 10, 20, 40, 40])
+    np.testing.assert_allclose(volume, [1, 1, 0.75, 0.375, 0.125, 0])
+    assert "10.00 … 40.00, mean 20.00" in structure._repr_html_()
+
+
+def test_the_dvh_is_the_curve_of_d_and_v():
+    rng = np.random.default_rng(4)
+    dose = rng.uniform(20.0, 60.0, (6, 6, 6))
+    for share in (rng.uniform(0.1, 1.0, dose.shape), rng.uniform(size=dose.shape) > 0.3):
+        structure = pb.Structure("organ", share)
+        structure.set_dose(dose)
+        axis, volume = structure.get_dvh()
+        for gy in rng.uniform(axis[1] + 1e-3, axis[-1] - 1e-3, 20):
+            (asked,) = pb.evaluate(dose, [structure], [f"organ V{gy:.6f} >= 50 %"])
+            assert 100 * np.interp(round(gy, 6), axis, volume) == pytest.approx(asked.value, abs=1e-9)
+        for percent in rng.uniform(2.0, 98.0, 20).round(3):
+            (asked,) = pb.evaluate(dose, [structure], [f"organ D{percent} >= 1 Gy"])
+            assert np.interp(asked.value, axis, volume) == pytest.approx(percent / 100, abs=1e-9)
 
 
 def test_a_dvh_needs_a_dose():

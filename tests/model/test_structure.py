@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ import opentps_brimstone as pb
 from opentps_brimstone.model.contours import ContourStack
 from opentps_brimstone.model.example import three_voxel_plan
 from opentps_brimstone.model.structure import StructureSet, UnknownStructureError
+from opentps_brimstone.optimization.example import three_voxel_optimizer
 
 GRID = pb.VoxelGrid((3, 1, 1), (5.0, 5.0, 5.0))
 
@@ -101,3 +105,72 @@ def test_notebooks_show_series_and_plans_without_beamlets() -> None:
     plan.add_beam(120.0, couch_angle=10.0)
     shown = plan._repr_html_()
     assert all(text in shown for text in ("G120", "120°", "10°", "5 fractions"))
+
+
+def test_every_plan_has_structures_and_histograms_of_its_own() -> None:
+    target = part("PTV", 0, 1, is_target=True)
+    strong, weak = (
+        pb.Plan.from_dose_influence(
+            factor * np.array([[0.5, 0.1], [0.1, 0.5], [0.0, 0.2]]),
+            [target],
+            grid_shape=GRID.shape,
+            spacing_mm=GRID.spacing_mm,
+            beamlet_xy_mm=[(0.0, 0.0), (5.0, 0.0)],
+            beam_index=[0, 0],
+            beamlet_spacing_mm=5.0,
+        )
+        for factor in (1.0, 0.5)
+    )
+    strong.beamlet_weights = [10.0, 10.0]
+    strong.update_histograms()
+    assert target.get_dvh()[0][-1] == pytest.approx(6.0)
+    weak.beamlet_weights = [10.0, 10.0]
+    weak.update_histograms()
+    assert strong.structures["PTV"].get_dvh()[0][-1] == pytest.approx(6.0)
+    assert weak.structures["PTV"].get_dvh()[0][-1] == pytest.approx(3.0)
+    with pytest.raises(ValueError, match=r"'PTV' is a structure of several plans: .* plan.structures\['PTV'\]"):
+        target.get_dvh()
+    weak.beamlet_weights = [1.0, 1.0]
+    with pytest.raises(ValueError, match="has no DVH yet"):
+        weak.structures["PTV"].get_dvh()
+    assert target.get_dvh()[0][-1] == pytest.approx(6.0)
+
+
+def test_a_structure_of_another_grid_is_brought_to_the_plans() -> None:
+    lying = pb.VoxelGrid(GRID.shape, GRID.spacing_mm, (5.0, 0.0, 0.0))
+    moved = pb.Plan.from_influence(
+        three_voxel_plan().dose_influence, [pb.Structure("PTV", part("PTV", 0).share, True, grid=lying)]
+    ).structures["PTV"]
+    assert moved.grid == GRID
+    assert moved.share.ravel().tolist() == [0.0, 1.0, 0.0]
+    away = pb.VoxelGrid(GRID.shape, GRID.spacing_mm, (500.0, 0.0, 0.0))
+    with pytest.raises(ValueError, match="'PTV' is empty: it has nothing on the grid"):
+        pb.Plan.from_influence(
+            three_voxel_plan().dose_influence, [pb.Structure("PTV", part("PTV", 0).share, True, grid=away)]
+        )
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_plans_structures_optimizers_and_results_copy_and_pickle(twin) -> None:
+    optimizer = three_voxel_optimizer()
+    result = optimizer.optimize()
+    other = twin(optimizer)
+    np.testing.assert_array_equal(other.plan.get_dose(), optimizer.plan.get_dose())
+    np.testing.assert_array_equal(other.optimize().beamlet_weights, result.beamlet_weights)
+    for structure in optimizer.plan.structures:
+        np.testing.assert_array_equal(twin(structure).share, structure.share)
+        np.testing.assert_array_equal(twin(structure).get_dvh(), structure.get_dvh())
+    again = twin(result)
+    np.testing.assert_array_equal(again.dose, result.dose)
+    assert (again.message, again.dose.grid) == (result.message, result.dose.grid)
+    planned = pb.GoalPlanner(three_voxel_plan(), ["PTV D95 >= 9 Gy"]).optimize()
+    assert twin(planned).goals.all_met == planned.goals.all_met
+
+
+def test_the_result_owns_its_weights() -> None:
+    optimizer = three_voxel_optimizer()
+    result = optimizer.optimize()
+    before = result.beamlet_weights.copy()
+    weights = result.beamlet_weights
+    weights *= 2.0
+    np.testing.assert_array_equal(optimizer.plan.beamlet_weights, before)

@@ -174,8 +174,7 @@ def test_snapshots_are_of_the_first_some_and_the_last_iteration():
     for name, curves in history["dvhs"].items():
         assert len(curves) == len(expected)
         doses, volumes = curves[-1]
-        share = plan.structures[name].share
-        np.testing.assert_allclose(volumes, cumulative_dvh(result.dose, share, doses))
+        np.testing.assert_allclose(volumes, cumulative_dvh(*plan.structures[name].sample(result.dose), doses))
         assert volumes[0] == 1 and volumes[-1] == 0
 
 
@@ -229,7 +228,7 @@ def test_snapshots_need_a_whole_number_of_iterations(every):
 
 @pytest.mark.parametrize("every", [1, 4])
 def test_it_stops_once_the_goals_are_met(every):
-    goals = ["PTV D95% >= 36 Gy", "organ Dmean <= 18.6 Gy", "body D0.5cc <= 60 Gy"]
+    goals = ["PTV D95% >= 36 Gy", "organ Dmean <= 20 Gy", "body D0.5cc <= 60 Gy"]
     _, whole = optimize(None)
     stop, recorder = pb.StopWhenGoalsMet(goals, every=every), pb.Recorder(doses=True)
     plan, result = optimize([recorder, stop])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pencil_plans import pencil_matrix, pencil_optimizer, pencil_plan
 from problems import add_objectives, random_plan
 
 import opentps_brimstone as pb
@@ -165,3 +166,59 @@ def test_by_default_one_is_written_only_now_and_then(tmp_path):
     soon = pb.Checkpoint(tmp_path / "run.npz", every_s=1e-6)
     optimizer_for("lbfgs").optimize(callback=soon, max_iterations=3)
     assert soon.path.exists()
+
+
+class Steered(pb.ObjectiveTerm):
+    """Toward zero with the mean of a map, by somebody's function."""
+
+    def __init__(self, values, function=np.square):
+        super().__init__()
+        self.values, self.function = values, function
+
+    def evaluate(self, dose, share):
+        x = dose - self.values.mean()
+        return float(share @ self.function(x)) / 1000, 2 * share * x / 1000
+
+
+def _pencils(change=lambda matrix: matrix, term=None):
+    plan = pencil_plan(matrix=change(pencil_matrix()[0]))
+    optimizer = pencil_optimizer(plan)
+    if term is not None:
+        optimizer.add_objective(plan.structures["Cord"], term)
+    return optimizer
+
+
+def _swapped(matrix):
+    return matrix[:, np.r_[25:50, 0:25, 50:100]].tocsc()
+
+
+def _one_entry_changed(matrix):
+    matrix.data[matrix.nnz // 2] *= np.float32(1 + 2e-7)
+    return matrix
+
+
+def _with_map(at):
+    values = np.zeros(3000)
+    values[at] = 5.0
+    return Steered(values)
+
+
+@pytest.mark.parametrize(
+    ("written", "resumed"),
+    [
+        ({}, {"change": _swapped}),
+        ({}, {"change": lambda matrix: matrix[::-1].tocsc()}),
+        ({}, {"change": _one_entry_changed}),
+        ({"term": _with_map(0)}, {"term": _with_map(1500)}),
+        ({"term": Steered(np.zeros(3), np.square)}, {"term": Steered(np.zeros(3), np.abs)}),
+        ({"term": Steered(np.zeros(3), lambda x: x**2)}, {"term": Steered(np.zeros(3), lambda x: 2 * x**2)}),
+    ],
+)
+def test_a_checkpoint_fits_only_the_contents_it_came_from(written, resumed, tmp_path):
+    path = tmp_path / "run.npz"
+    expected = _pencils(**written).optimize(callback=pb.Checkpoint(path, every_iterations=5))
+    with pytest.raises(pb.CheckpointError, match="belongs to another optimization"):
+        _pencils(**resumed).optimize(resume_from=path)
+    if "term" in written:
+        written["term"].structure = None
+    assert_same(_pencils(**written).optimize(resume_from=path), expected)

@@ -116,11 +116,24 @@ def test_a_signed_one_is_optimized_with_and_in_every_dose_of_the_result():
     np.testing.assert_array_equal(plan.get_dose(), wanted)
     target = plan.structures["PTV"]
     axis, volume = target.get_dvh()
-    above = np.vdot(target.share, wanted >= 50.0) / target.share.sum()
+    between, share = target.sample(wanted)
+    above = share[between >= 50.0].sum() / share.sum()
     assert np.interp(50.0, axis, volume) == pytest.approx(above, abs=0.02)
     weights, dose = doses[-1]
     in_any = np.logical_or.reduce([structure.touched for structure in plan.structures])
     np.testing.assert_allclose(dose[in_any], plan.dose_of(weights)[in_any], rtol=1e-5, atol=1e-3)
+
+
+def test_histograms_of_the_dose_before_are_forgotten():
+    optimizer = optimizer_with(None)
+    optimizer.optimize()
+    plan = optimizer.plan
+    before = plan.structures["PTV"].get_dvh()
+    plan.set_intermediate_dose(np.full(plan.grid.shape, 1.0))
+    with pytest.raises(ValueError, match="'PTV' has no DVH"):
+        plan.structures["PTV"].get_dvh()
+    plan.update_histograms()
+    assert plan.structures["PTV"].get_dvh()[0].max() == pytest.approx(before[0].max() + 1.0)
 
 
 def test_without_one_nothing_changes():
@@ -145,8 +158,8 @@ def test_voxels_that_no_beamlet_reaches_have_it():
     prescription.add(own.structures["PTV"], pb.KLDivergenceTerm(dose_range=(48, 52), weight=1e-9))
     prescription.add(own.structures["beyond"], pb.MeanDoseTerm(1.0))
     w = np.full(own.dose_influence.layout.n_beamlets, 100.0)
-    with pytest.raises(ValueError, match="'beyond' gets no dose from any"):
-        prescription.evaluate(w)
+    without, _ = prescription.evaluate(w)
+    assert without - prescription.settings.cost_offset == pytest.approx(0.0, abs=1e-7)
     own.set_intermediate_dose(np.full(own.grid.shape, 5.0))
     cost, _ = prescription.evaluate(w)
     assert cost - prescription.settings.cost_offset == pytest.approx(((5.0 - 1.0) / 52.0) ** 2, abs=1e-7)
@@ -172,7 +185,7 @@ def test_a_checkpoint_belongs_to_it():
 def test_goals_are_planned_for_with_it():
     more = np.full(random_plan(0).grid.shape, 2.0)
     plan = plan_with(more)
-    goals = ["PTV D95 >= 47 Gy", "PTV Dmax <= 60 Gy"]
+    goals = ["PTV D95 >= 40 Gy", "PTV Dmax <= 80 Gy"]  # rough, read between voxels
     result = pb.GoalPlanner(plan, goals, pb.GoalPlannerSettings(rounds=2)).optimize()
     wanted = plan.dose_influence.dose(result.beamlet_weights, 5) + more
     np.testing.assert_allclose(result.dose, wanted)

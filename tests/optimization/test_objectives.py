@@ -89,3 +89,34 @@ def test_a_mixed_prescription_does_what_its_terms_ask():
     in_ptv, in_organ = ptv.share > 0.5, organ.share > 0.5
     assert mixed[in_organ].mean() < plain[in_organ].mean()
     assert mixed[in_ptv].mean() == pytest.approx(50, abs=2)
+
+
+@pytest.mark.parametrize("a", [1e-9, 0.5, 1.0, 52.0, 150.0, 1000.0, 1e6, -1e-9, -0.5, -52.0, -150.0, -1e6])
+@pytest.mark.parametrize("minimum", [False, True])
+@pytest.mark.parametrize(
+    "dose", [[0.0] * 4, [0.3] * 4, [0.0, 50.0, 50.0, 50.0], [100.0] * 4, [1e-9, 1.0, 1e3, 1e6]], ids=str
+)
+def test_an_eud_of_any_exponent_is_a_number(a, minimum, dose):
+    dose, share = np.array(dose), np.full(4, 0.25)
+    value, gradient = pb.EUDTerm(45.0, a, minimum=minimum).evaluate(dose, share)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    eud = 45.0 * (1 + np.sqrt(value) * (-1 if minimum else 1))
+    if value:
+        assert max(dose.min(), 4.4e-5) - 1e-9 <= eud <= dose.max() * (1 + 1e-9) + 5e-5
+
+
+def test_an_eud_of_a_high_exponent_is_the_extreme_dose():
+    assert 45 * (1 + pb.EUDTerm(45.0, 1e5).evaluate(DOSE, SHARE)[0] ** 0.5) == pytest.approx(DOSE.max(), rel=1e-3)
+    assert 45 * (1 - pb.EUDTerm(45.0, -1e5, minimum=True).evaluate(DOSE, SHARE)[0] ** 0.5) == pytest.approx(
+        DOSE.min(), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: f"{type(term).__name__}-{id(term) % 97}")
+@pytest.mark.parametrize("dose", [0.0, 1e-300, 1e-150, 1e-8, 1e4], ids=str)
+def test_every_term_is_a_number_for_doses_of_any_scale(term, dose):
+    doses = np.array([dose, 2 * dose, dose, 0.0])
+    value, gradient = term.evaluate(doses, np.array([0.5, 0.3, 0.2 - 1e-12, 1e-12]))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()

@@ -235,17 +235,21 @@ def test_no_target_term_is_refused():
         optimizer.optimize()
 
 
-def test_a_structure_without_dose_is_refused():
+@pytest.mark.parametrize("name", ["PTV", "organ"])
+def test_a_target_without_dose_is_refused_and_an_organ_noted(name):
     plan = random_plan(0)
     influence = plan.dose_influence
     matrix = influence.matrix.tolil()
-    matrix[plan.structures["organ"].touched.ravel(), :] = 0
+    matrix[plan.structures[name].touched.ravel(), :] = 0
     silent_influence = pb.DoseInfluence(matrix.tocsc(), influence.grid, influence.layout)
     silent = pb.Plan.from_influence(silent_influence, plan.structures)
     optimizer = pb.PlanOptimizer(silent)
     add_objectives(optimizer)
-    with pytest.raises(ValueError, match="'organ' gets no dose from any of the 75 beamlets"):
-        optimizer.optimize()
+    if name == "PTV":
+        with pytest.raises(ValueError, match="'PTV' gets no dose from any of the 75 beamlets"):
+            optimizer.optimize()
+    else:
+        assert "no beamlet gives dose to 'organ'" in optimizer.optimize().message
 
 
 @pytest.mark.parametrize(

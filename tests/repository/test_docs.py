@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import opentps_brimstone as pb
+from opentps_brimstone.quantities import QUANTITIES
 
 NAMES = [name for name in pb.__all__ if not inspect.ismodule(getattr(pb, name))]
 NAMES += [f"ensembles.{name}" for name in pb.ensembles.__all__]
@@ -132,8 +133,17 @@ def patient(tmp_path_factory, common_cache):
     return folder
 
 
+@pytest.fixture
+def own_quantities():
+    """Forget the quantities that a page registers."""
+    before = dict(QUANTITIES)
+    yield
+    QUANTITIES.clear()
+    QUANTITIES.update(before)
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_python_of_the_pages_runs(page, patient, monkeypatch):
+def test_python_of_the_pages_runs(page, patient, own_quantities, monkeypatch):
     """What a page takes from the first steps, it gets from them."""
     monkeypatch.chdir(patient)
     mpl.use("Agg")

@@ -336,6 +336,13 @@ def test_names_are_spelled_as_in_the_structure_set():
     assert asked.leave_out == ("COUCH",)
 
 
+def test_percent_are_of_the_targets_doses():
+    text = changed('["PTV D95 >= 50 Gy"]', '["ptv D95 >= 95 %", "lung Dmax <= 80 %"]', SMALLEST)
+    asked = parse_prescription(text).for_structures(structures("PTV", "Lung"))
+    dose = asked.targets["PTV"]
+    assert [goal.value for goal in asked.goals] == [0.95 * dose, 0.8 * dose]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from recorded_log import recorded_messages
-from small_case import BEAMLET_MM, small_phantom
+from small_case import BEAMLET_MM, OFF_EDGES_MM, small_phantom
 
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
@@ -25,6 +25,10 @@ from opentps_brimstone.workflow.phantom_case import PhantomSettings, phantom_cas
 
 ALIGNED_MM = 10.0  # two leaves of the Millennium
 FLUENCE = PhantomSettings(beamlet_mm=BEAMLET_MM, mlc=None)
+
+
+def _between_edges():
+    return replace(small_phantom(), isocenter_mm=OFF_EDGES_MM)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def delivered(cache_folder, tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch, recorded_messages() as said:
         patch.setenv("OPENTPS_BRIMSTONE_CACHE", str(cache_folder))
-        result = run_demo(small_phantom(), folder, settings, RunOptions(threads=2))
+        result = run_demo(_between_edges(), folder, settings, RunOptions(threads=2))
     return result, said
 
 
@@ -189,7 +193,7 @@ def test_the_saved_segments_give_the_dose(delivered):
         from opentps_brimstone.engine.compute import compute_dose
 
         plan = loadRTPlan(str(result.folder / "plan.tps"), "Photon")
-        ct = to_opentps(small_phantom(), ALIGNED_MM).ct
+        ct = to_opentps(_between_edges(), ALIGNED_MM).ct
         dose = compute_dose(ct, merged_plan(plan), progress=False).imageArray
     in_body = np.asarray(ct.imageArray) > -890  # what reaches the air in structures at its surface is computed too
     np.testing.assert_allclose(dose[in_body], result.dose[in_body], atol=1e-6 * dose.max())

@@ -12,6 +12,9 @@
 #ifdef __linux__
 #include <sched.h>
 #endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 namespace brimstone {
 
@@ -66,12 +69,22 @@ private:
 /// Threads that sleep until there is a job to help with.
 class Helpers {
 public:
-    /// Never destroyed: its threads sleep until the process ends, also in a process that was forked without
-    /// them.
+    /// Never destroyed: its threads sleep until the process ends.
     static Helpers& shared() {
-        static auto* const helpers = new Helpers;
-        return *helpers;
+        Helpers* found = current.load();
+        if (found == nullptr) {
+            auto* const made = new Helpers;
+            if (current.compare_exchange_strong(found, made)) {
+                return *made;
+            }
+            delete made; // another thread was first
+        }
+        return *found;
     }
+
+    /// A forked process has none of the threads, and its copy of their lock may be held by one of them for
+    /// ever.
+    static void forget() { current.store(nullptr); }
 
     void offer(const std::shared_ptr<Job>& job, int helpers) {
         {
@@ -108,12 +121,18 @@ private:
         return job_;
     }
 
+    static inline std::atomic<Helpers*> current{nullptr};
+
     std::mutex mutex_;
     std::condition_variable job_offered_;
     std::shared_ptr<Job> job_;
     std::atomic<std::size_t> jobs_offered_{0};
     int n_threads_ = 0;
 };
+
+#if defined(__unix__) || defined(__APPLE__)
+[[maybe_unused]] const int fork_is_watched = pthread_atfork(nullptr, nullptr, &Helpers::forget);
+#endif
 
 } // namespace
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._util.answers import asks_to_stop
+from opentps_brimstone._util.lazy_array import LazyArray
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
@@ -129,9 +131,12 @@ class CallbackList(OptimizationCallback):
             callback.on_start(plan, prescription)
 
     def on_iteration(self, *args: Any, **state: Any) -> bool:
-        """Forward to all callbacks; False if any of them returns False."""
-        answers = [callback.on_iteration(*args, **state) for callback in self.callbacks]
-        return not any(answer is False for answer in answers)
+        """Forward to all callbacks, with arrays of their own; False if any of them returns False."""
+        answers = [
+            callback.on_iteration(*map(_own, args), **{name: _own(value) for name, value in state.items()})
+            for callback in self.callbacks
+        ]
+        return not any(asks_to_stop(answer) for answer in answers)
 
     def on_state(self, state: OptimizationState) -> None:
         """Forward to all callbacks."""
@@ -145,6 +150,11 @@ class CallbackList(OptimizationCallback):
 
     def __repr__(self) -> str:
         return f"CallbackList({list(self.callbacks)!r})"
+
+
+def _own(value: Any) -> Any:
+    """Keep a callback's changes in place from the others."""
+    return value.own_copy() if isinstance(value, LazyArray) else value
 
 
 class _Adapted(OptimizationCallback):

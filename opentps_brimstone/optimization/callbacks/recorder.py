@@ -136,5 +136,6 @@ class Recorder(OptimizationCallback):
 def _dvh(dose: FloatArray, structure: Structure) -> DVH:
     from opentps_brimstone.evaluation import cumulative_dvh
 
-    axis = np.linspace(0.0, float(dose[structure.touched].max()) * 1.01, _DVH_POINTS)
-    return axis, cumulative_dvh(dose, structure.share, axis)
+    doses, volumes = structure.sample(dose)
+    axis = np.linspace(0.0, float(doses.max()) * 1.01, _DVH_POINTS)
+    return axis, cumulative_dvh(doses, volumes, axis)

@@ -11,7 +11,7 @@ from opentps_brimstone.evaluation import as_goals, evaluate
 from opentps_brimstone.optimization.callbacks.base import OptimizationCallback
 
 if TYPE_CHECKING:
-    from opentps_brimstone.evaluation import DVHGoal, GoalTable
+    from opentps_brimstone.evaluation import DVHGoal, GoalTable, PrescribedDose
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.prescription import Prescription
@@ -58,9 +58,14 @@ class StopWhenGoalsMet(OptimizationCallback):
     """
 
     def __init__(
-        self, goals: Iterable[DVHGoal | str], structures: Iterable[Structure] | None = None, *, every: int = 5
+        self,
+        goals: Iterable[DVHGoal | str],
+        structures: Iterable[Structure] | None = None,
+        *,
+        every: int = 5,
+        prescribed_dose: PrescribedDose | None = None,
     ) -> None:
-        self.goals = as_goals(goals)
+        self.goals = as_goals(goals, prescribed_dose=prescribed_dose)
         if not self.goals:
             raise ValueError("there are no goals to stop at")
         if int(every) != every or every < 1:
