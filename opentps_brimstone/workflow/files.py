@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone._util.output_folder import written_together
 from opentps_brimstone._util.silence import silent_opentps
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.workflow.case import Case
     from opentps_brimstone.workflow.planning import PlanningResult
 
-__all__ = ["DEMO_FILES", "FLUENCE_FILES", "PLAN_FILES", "case_files", "write_case"]
+__all__ = ["DEMO_FILES", "EQD2_FILE", "FLUENCE_FILES", "PLAN_FILES", "case_files", "write_case"]
 
 RT_DOSE_FILE, OPENTPS_FILE = "rtdose.dcm", "plan.tps"
 RT_PLAN_FILE, APERTURES_FILE = "rtplan.dcm", "apertures.png"
@@ -31,11 +31,13 @@ DEMO_FILES = (*FLUENCE_FILES, RT_PLAN_FILE, APERTURES_FILE)
 """Names of the files of a phantom's deliverable plan."""
 PLAN_FILES = (*DEMO_FILES, REPORT_PDF, REPORT_HTML, DVH_JSON, REQUEST_FILE)
 """Names of the files of a patient's plan; one of fluence alone has neither RT Plan nor apertures."""
+EQD2_FILE = "rtdose_eqd2.dcm"
+"""Name of the file of a patient's plan that has EQD2 of this course and of those before, if there were some."""
 
 
 def case_files(case: Case) -> tuple[str, ...]:
     """Name the files a plan of a case may have: `write_case` replaces them, or removes those that this plan has not."""
-    return DEMO_FILES if case.request is None else PLAN_FILES
+    return DEMO_FILES if case.request is None else (*PLAN_FILES, EQD2_FILE)
 
 
 def write_case(result: PlanningResult, folder: Path | str) -> PlanningResult:
@@ -84,17 +86,17 @@ def _write_dicom(result: PlanningResult, folder: Path) -> None:
     case = result.case
     rt_plan = None if result.deliverable is None else _write_rt_plan(result, folder)
     alone = rt_plan is None and not case.references
-    write_rt_dose(
-        result.dose,
-        result.grid,
-        folder / RT_DOSE_FILE,
-        description=case.title,
-        patient_id=case.dicom.get("PatientID") or "unknown",
-        plan_uid=result.photon_plan.SOPInstanceUID if alone else None,
-        frame_of_reference_uid=_frame(case),
-        rt_plan=rt_plan,
-        ct=case.references.get("ct"),
-    )
+    belongs: dict[str, Any] = {
+        "patient_id": case.dicom.get("PatientID") or "unknown",
+        "plan_uid": result.photon_plan.SOPInstanceUID if alone else None,
+        "frame_of_reference_uid": _frame(case),
+        "rt_plan": rt_plan,
+        "ct": case.references.get("ct"),
+    }
+    write_rt_dose(result.dose, result.grid, folder / RT_DOSE_FILE, description=case.title, **belongs)
+    if case.request is not None and result.has_previous_dose:
+        both, title = result.cumulative_eqd2(), f"{case.title}, with earlier courses"
+        write_rt_dose(both, result.grid, folder / EQD2_FILE, description=title, quantity="eqd2", **belongs)
 
 
 def _write_rt_plan(result: PlanningResult, folder: Path) -> Dataset:

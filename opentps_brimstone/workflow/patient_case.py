@@ -30,7 +30,7 @@ from opentps_brimstone.request.prescription_file import MATCHED, PrescriptionFil
 from opentps_brimstone.request.reader import read_prescription
 from opentps_brimstone.sequencing import MLC, get_mlc, sequence_beam
 from opentps_brimstone.workflow.case import Case, planning_margin
-from opentps_brimstone.workflow.files import PLAN_FILES, write_case
+from opentps_brimstone.workflow.files import EQD2_FILE, PLAN_FILES, write_case
 from opentps_brimstone.workflow.notes import noted_warnings
 from opentps_brimstone.workflow.planning import PlanningResult, plan_case
 from opentps_brimstone.workflow.references import checked_references
@@ -130,7 +130,7 @@ def _check_output(source: Path, target: Path, *, force: bool) -> None:
     inner, outer = target.resolve(), source.resolve()
     if inner == outer or outer in inner.parents:
         raise ValueError(f"the output folder {target} lies in the input folder {source}; give another one")
-    check_folder(target, PLAN_FILES)
+    check_folder(target, (*PLAN_FILES, EQD2_FILE))
     existing = [name for name in PLAN_FILES if (target / name).exists()]
     if existing and not force:
         raise FileExistsError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pydicom
 import pytest
@@ -13,7 +15,8 @@ from opentps_brimstone.dicom.series_writer import write_dicom_folder
 from opentps_brimstone.quantities import structure_map
 from opentps_brimstone.request.prescription_file import PrescriptionFileError
 from opentps_brimstone.request.reader import parse_prescription, read_prescription
-from opentps_brimstone.workflow.patient_case import patient_case
+from opentps_brimstone.workflow.files import EQD2_FILE
+from opentps_brimstone.workflow.patient_case import patient_case, plan_folder
 
 PRESCRIPTION = """[plan]
 fractions = 5
@@ -134,3 +137,21 @@ def test_a_term_that_lacks_something_is_named(folder):
     kl = '[[terms]]\nstructure = "Tumor"\nkind = "kl"\ndose_range = [20, 22]\n'
     with pytest.raises(PrescriptionFileError, match="terms 1: the quantity 'effect' of 'Organ' needs alpha"):
         patient_case(folder / "dicom", asked(folder, PRESCRIPTION + term + kl), fluence_only=True)
+
+
+def test_a_plan_of_both_courses_is_written(folder, tmp_path):
+    result = plan_folder(folder / "dicom", asked(folder), tmp_path / "plan", fluence_only=True)
+    dose, eqd2 = (pydicom.dcmread(result.folder / name) for name in ("rtdose.dcm", EQD2_FILE))
+    assert (dose.DoseType, eqd2.DoseType) == ("PHYSICAL", "EFFECTIVE")
+    assert "EQD2" in eqd2.DoseComment
+    assert eqd2.FrameOfReferenceUID == dose.FrameOfReferenceUID
+    written = np.asarray(pb.dose_from_dataset(eqd2))
+    organ = next(structure for structure in result.structures if structure.name == "Organ")
+    inside = organ.share == 1
+    np.testing.assert_allclose(written[inside], result.eqd2(organ)[inside], atol=1e-2)
+    written_goals = {row.goal.structure: row for row in result.goals}
+    assert written_goals["Organ"].value == pytest.approx(
+        written_goals["Organ"].goal.value_of(result.dose, organ, 0.001 * np.prod(result.grid.spacing_mm), 5)
+    )
+    dvhs = json.loads((result.folder / "dvh.json").read_text())["eqd2"]["structures"]["Organ"]
+    assert np.sum(dvhs["cumulative_percent"]) > np.sum(dvhs["this_course_percent"])
