@@ -40,6 +40,15 @@ std::shared_ptr<const LinearQuadratic> checked(const LinearQuadratic& biology, c
     return std::make_shared<const LinearQuadratic>(biology);
 }
 
+void check_terms(const std::vector<TermSpecification>& terms, std::size_t n_quantities) {
+    for (const TermSpecification& term : terms) {
+        if (term.quantity >= n_quantities) {
+            throw std::invalid_argument("a term names quantity " + std::to_string(term.quantity) + " of " +
+                                        std::to_string(n_quantities));
+        }
+    }
+}
+
 std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
                                           const std::vector<QuantityArrays>& quantities,
                                           const Array<double>& base_dose,
@@ -66,16 +75,16 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
             base, "base_dose", [](double value) { return value >= 0.0; },
             "at least 0 beside matrices of biology");
     }
-    for (const TermSpecification& term : terms) {
-        if (term.quantity >= quantities.size()) {
-            throw std::invalid_argument("a term names quantity " + std::to_string(term.quantity) + " of " +
-                                        std::to_string(quantities.size()));
-        }
-    }
+    check_terms(terms, quantities.size());
     grid.base_dose = std::make_shared<const std::vector<double>>(std::move(base));
     grid.matrix = std::move(matrix);
     return std::make_unique<MultilevelPlan>(std::move(grid), terms, at_least(0.0, cost_offset, "cost_offset"),
                                             precision, thread_count(threads));
+}
+
+MultilevelPlan with_terms(const MultilevelPlan& plan, const std::vector<TermSpecification>& terms) {
+    check_terms(terms, plan.grid(0).quantities.size());
+    return plan.with_terms(terms);
 }
 
 void add_coarser_grid(MultilevelPlan& plan, const Array<std::uint32_t>& voxel, std::size_t n_voxels,
@@ -181,6 +190,7 @@ void bind_multilevel_plan(py::module_& module) {
         .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("quantities"),
              py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("precision"),
              py::arg("threads"), py::arg("biology") = nullptr)
+        .def("with_terms", &with_terms, py::arg("terms"))
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
              py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"),
              py::arg("matrix") = nullptr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Board(QWidget):
         super().__init__()
         self._planner = planner
         self._colors: dict[str, Color] = {}
+        self._drawn: Frame | None = None
+        self._page_is_next = False
         self.dvh, self.cost, self.slice, self.beams_eye = DVHPlot(), CostPlot(), DoseSlice(), BeamsEye(planner)
         self.dvh.point_moved.connect(self._move_point)
         self.dvh.point_wanted.connect(self._add_point)
@@ -43,6 +45,7 @@ class Board(QWidget):
         self.tabs = QTabWidget()
         for name, widget in (("Dose", self._dose_page()), ("Cost", self.cost), ("Beam's eye", self.beams_eye)):
             self.tabs.addTab(widget, name)
+        self.tabs.currentChanged.connect(self._turn_page)
         splitter = QSplitter()
         splitter.addWidget(self.dvh)
         splitter.addWidget(self.tabs)
@@ -120,11 +123,35 @@ class Board(QWidget):
     # --------------------------------------------------------------------------------------------- runs
 
     def _show_running(self) -> None:
+        """Draw the latest moment, DVHs at one tick and the page beside them at the next: each takes its time."""
         watch = self._planner.watch
         if watch is None or watch.last is None or not self._planner.is_busy:
             return
-        self._draw(watch.last)
-        self.cost.show_costs(list(watch.costs))
+        if watch.last is not self._drawn:
+            self._drawn, self._page_is_next = watch.last, True
+            self._draw_dvhs(watch.last)
+        elif self._page_is_next:
+            self._page_is_next = False
+            self._draw_page(watch.last, watch.costs)
+
+    def _draw_dvhs(self, frame: Frame) -> None:
+        self.dvh.show_dvhs({name: (frame.dose_gy, share) for name, share in frame.dvhs.items()})
+
+    def _draw_page(self, frame: Frame, costs: Sequence[tuple[int, float]], at: int | None = None) -> None:
+        """Draw the page that is in front; the others are drawn when they come there."""
+        page = self.tabs.currentWidget()
+        if page is self.cost:
+            self.cost.show_costs(list(costs), at=at)
+        elif page is not self.beams_eye:
+            plane = frame.plane if frame.plane.any() else None
+            words = f"iteration {frame.iteration}, where something is asked"
+            self.slice.show_dose(plane, self._prescription_gy(), words)
+
+    def _turn_page(self, *_: Any) -> None:
+        if not self._planner.is_busy:
+            self._show_moment(self.replay.value())
+        elif self._drawn is not None and self._planner.watch is not None:
+            self._draw_page(self._drawn, self._planner.watch.costs)
 
     def _show_planned(self) -> None:
         planned = self._planner.session.planned
@@ -165,14 +192,9 @@ class Board(QWidget):
             self._show_result()
             return
         frame = frames[number]
-        self._draw(frame)
-        self.cost.show_costs(planned.course.costs, at=frame.iteration)
+        self._draw_dvhs(frame)
+        self._draw_page(frame, planned.course.costs, at=frame.iteration)
         self.replay_words.setText(f"iteration {frame.iteration}")
-
-    def _draw(self, frame: Frame) -> None:
-        self.dvh.show_dvhs({name: (frame.dose_gy, share) for name, share in frame.dvhs.items()})
-        plane = frame.plane if frame.plane.any() else None
-        self.slice.show_dose(plane, self._prescription_gy(), f"iteration {frame.iteration}, where something is asked")
 
     def _show_ghosts(self, *_: Any) -> None:
         ghost = self._planner.session.ghost

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Planner"]
 
-_TICK_MS = 80
+_TICK_MS = 50
 
 
 class Planner(QObject):

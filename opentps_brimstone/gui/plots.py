@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
+from contourpy import LineType, contour_generator
 from PyQt5.QtCore import QPointF, QRectF, Qt, pyqtSignal
 from PyQt5.QtWidgets import QLabel, QVBoxLayout, QWidget
 
@@ -269,6 +270,19 @@ class CostPlot(pg.PlotWidget):
             self._cursor.setValue(at)
 
 
+def _contour(color: Color, width: float) -> Any:
+    """Make an item for lines of equal value; pyqtgraph's own finds them in Python, in a hundred times the time."""
+    return pg.PlotCurveItem(pen=pg.mkPen(color, width=width), connect="finite")
+
+
+def _lines(contours: Any, level: float) -> tuple[FloatArray, FloatArray]:
+    """Find the lines of one value, apart from each other by NaN."""
+    points = contours.lines(level)[0][0]
+    if points is None:
+        return np.empty(0), np.empty(0)
+    return points[:, 0], points[:, 1]
+
+
 class DoseSlice(QWidget):
     """One axial slice: CT, dose in color, isodoses, outlines of structures. Patient's right is on the left.
 
@@ -292,7 +306,7 @@ class DoseSlice(QWidget):
             self._plot.addItem(item)
         self._dose.setOpacity(0.45)
         self._dose.setColorMap(pg.colormap.get("CET-R4"))
-        self._isodoses = [(percent, pg.IsocurveItem(pen=pg.mkPen(color, width=1.5))) for percent, color in ISODOSES]
+        self._isodoses = [(percent, _contour(color, 1.5)) for percent, color in ISODOSES]
         for _, item in self._isodoses:
             self._plot.addItem(item)
         self._outlines: list[Any] = []
@@ -334,17 +348,19 @@ class DoseSlice(QWidget):
             self._plot.removeItem(item)
         self._outlines = []
         for mask, color in outlines.values():
-            item = pg.IsocurveItem(np.asarray(mask, dtype=np.float32), 0.5, pen=pg.mkPen(color, width=2))
-            self._place(item, shape)
+            item = _contour(color, 2)
+            item.setData(*_lines(self._contours(mask), 0.5))
             self._plot.addItem(item)
             self._outlines.append(item)
         self._plot.setRange(self._frame, padding=0.02)
 
-    def _place(self, item: Any, shape: tuple[int, int]) -> None:
-        transform = pg.QtGui.QTransform()
-        transform.translate(self._frame.left(), self._frame.top())
-        transform.scale(self._frame.width() / shape[0], self._frame.height() / shape[1])
-        item.setTransform(transform)
+    def _contours(self, values: Any) -> Any:
+        """Prepare to draw lines of equal value, in mm."""
+        nx, ny = np.shape(values)
+        dx, dy = self._frame.width() / nx, self._frame.height() / ny
+        x = self._frame.left() + dx * (np.arange(nx) + 0.5)
+        y = self._frame.top() + dy * (np.arange(ny) + 0.5)
+        return contour_generator(x, y, np.asarray(values, dtype=np.float64).T, line_type=LineType.ChunkCombinedNan)
 
     def show_dose(self, plane: FloatArray | None, prescription_gy: float, what: str) -> None:
         """Draw a dose.
@@ -368,9 +384,9 @@ class DoseSlice(QWidget):
         shown = np.where(values > 0.05 * prescription_gy, values, np.nan)
         self._dose.setImage(shown, levels=(0.0, 1.1 * prescription_gy), autoLevels=False)
         self._dose.setRect(self._frame)
+        contours = self._contours(values)
         for percent, item in self._isodoses:
-            item.setData(values, percent / 100 * prescription_gy)
-            self._place(item, values.shape)
+            item.setData(*_lines(contours, percent / 100 * prescription_gy))
         legend = "".join(
             f"<span style='color: rgb{color}; background: black;'>&nbsp;{percent:g}&nbsp;</span>"
             for percent, color in reversed(ISODOSES)

@@ -24,6 +24,7 @@ from opentps_brimstone.integration.worst_voxels import optimize_guarded
 from opentps_brimstone.model.derived import derived_structure, is_derived, ring_name
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
+from opentps_brimstone.optimization.assembly_memory import AssemblyMemory
 from opentps_brimstone.optimization.for_terms import optimizer_of, settings_for
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Session:
         self._history = History(Request())
         self._doses: tuple[tuple[object, ...], Plan] | None = None
         self._kept: tuple[tuple[object, ...], DoseGridView] | None = None
+        self._memory = AssemblyMemory()
         self._run: Run | None = None
         self._changed_while_running = False
 
@@ -151,6 +153,7 @@ class Session:
         self._history = History(request or Request())
         self.planned = self.ghost = None
         self._doses = None
+        self._memory = AssemblyMemory()
 
     def use_plan(self, plan: Plan, request: Request) -> None:
         """Plan with beamlet doses that are known already.
@@ -165,6 +168,7 @@ class Session:
         self._history = History(request)
         self.planned = self.ghost = None
         self._doses = (request.doses_depend_on, plan)
+        self._memory = AssemblyMemory()
 
     def ring(self) -> str:
         """Name the ring of tissue around the targets.
@@ -398,11 +402,11 @@ class Session:
         watch = Watch(_DOSE_BEYOND_ASKED * max(each.highest_gy for each in request.asked), plane)
         known = self._doses[1] if self._doses is not None and self.beamlets_are_known else None
         weights = None if known is None or self.planned is None else known.beamlet_weights
-        series = self.series
+        series, memory = self.series, self._memory
 
         def work() -> Planned:
             plan = known if known is not None else _with_doses(series, request, watch)
-            return _optimized(plan, request, watch, weights)
+            return _optimized(plan, request, watch, weights, memory)
 
         self._changed_while_running = False
         self._run = Run(request, watch, work)
@@ -481,7 +485,9 @@ def _with_doses(series: Series | None, request: Request, watch: Watch) -> Plan:
     return plan
 
 
-def _optimized(plan: Plan, request: Request, watch: Watch, weights: FloatArray | None) -> Planned:
+def _optimized(
+    plan: Plan, request: Request, watch: Watch, weights: FloatArray | None, memory: AssemblyMemory
+) -> Planned:
     plan.number_of_fractions = request.fractions
     _derive(plan, request)
     asked = [(plan.structures[each.structure], term) for each in request.asked for term in each.terms()]
@@ -490,7 +496,7 @@ def _optimized(plan: Plan, request: Request, watch: Watch, weights: FloatArray |
         settings = settings_for(terms)
         if weights is not None:
             settings = replace(settings, start_level=min(_WARM_START_LEVEL, settings.number_of_levels - 1))
-        return optimizer_of(plan, terms, settings)
+        return optimizer_of(plan, terms, settings, memory)
 
     result = optimize_guarded(optimizer, asked, initial_weights=weights, callback=watch)
     dvhs = {name: structure.get_dvh() for name, structure in plan.structures.items() if structure.histogram is not None}

@@ -111,7 +111,7 @@ class Watch(OptimizationCallback):
         From frame to frame.
     """
 
-    def __init__(self, highest_gy: float, plane: int | None = None, interval_s: float = 0.03) -> None:
+    def __init__(self, highest_gy: float, plane: int | None = None, interval_s: float = 0.05) -> None:
         self.frames: list[Frame] = []
         self.costs: list[tuple[int, float]] = []
         self.progress: tuple[int, int] | None = None

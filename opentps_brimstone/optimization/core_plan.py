@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
-__all__ = ["AssembledPlan", "assemble", "target_terms"]
+__all__ = ["AssembledPlan", "assemble", "target_terms", "with_other_terms"]
 
 # A grid with fewer voxels than this in a target is too coarse to represent it.
 _FEWEST_TARGET_VOXELS = 8
@@ -61,10 +61,14 @@ class AssembledPlan:
         Common weight of all beamlets, in MU over all fractions, that gives the targets their mean prescribed dose.
     n_allowed : int
         Number of beamlets of the beams that are used.
+    target_dose : ndarray, shape (n_targets, n_optimized)
+        Mean dose of every target by every beamlet that is optimized, in Gy/MU.
     start : ndarray, shape (n_beamlets,), or None
         Start weights of all beamlets, in MU over all fractions, made usable.
     notes : tuple of str
         What was done to the start weights, and structures without dose.
+    layouts : list of BeamletLayout
+        Of the beamlets that are optimized, on every grid.
     """
 
     core: _core.MultilevelPlan
@@ -74,8 +78,10 @@ class AssembledPlan:
     reference_dose: float
     uniform_weight: float
     n_allowed: int
+    target_dose: FloatArray
     start: FloatArray | None = None
     notes: tuple[str, ...] = ()
+    layouts: list[BeamletLayout] = field(default_factory=list)
 
     def forget_core(self) -> None:
         """Free the core's memory; what remains describes the plan."""
@@ -188,15 +194,53 @@ def assemble(
         reference_dose=max(highest for highest, _ in asked),
         uniform_weight=uniform_weight,
         n_allowed=int(np.count_nonzero(allowed)),
+        target_dose=target_dose,
         start=start,
         notes=notes,
     )
     del row_map  # large, and coarser grids need much memory while they are made
     wanted = max(settings.grid_of_level[: settings.number_of_levels])
-    layouts = _add_grids(assembled, plan, targets, voxel_ijk, wanted, kept)
+    assembled.layouts = _add_grids(assembled, plan, targets, voxel_ijk, wanted, kept)
     if settings.roughness_weight:
-        _penalize_roughness(assembled, layouts, settings.roughness_weight)
+        _penalize_roughness(assembled, settings.roughness_weight)
     return assembled
+
+
+def with_other_terms(
+    assembled: AssembledPlan,
+    plan: Plan,
+    objectives: list[ObjectiveTerm],
+    settings: OptimizerSettings,
+    *,
+    initial_weights: FloatArray | None = None,
+    trust_start: bool = False,
+) -> AssembledPlan | None:
+    """Put other terms on dose, on the same structures, in the place of an assembled plan's, which is not changed.
+
+    None if initial weights give dose by beamlets that are not optimized, which the assembled plan does not know.
+    """
+    targets = target_terms(objectives)
+    uniform_weight = sum(map(_mean_asked, targets)) / float(assembled.target_dose.sum())
+    start, notes = initial_weights, assembled.notes
+    if initial_weights is not None and not trust_start:
+        target_dose = assembled.target_dose.sum(axis=0)
+        start, changed = usable_start(initial_weights, assembled.beamlets, target_dose, uniform_weight)
+        notes += (changed,) if changed else ()
+    if _fixed(start, assembled.beamlets) is not None:
+        return None
+    _, quantity_of_term = quantities_of(objectives, plan)
+    terms = [_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)]
+    other = replace(
+        assembled,
+        core=assembled.core.with_terms(terms),
+        reference_dose=max(float(term.dvh[-1, 0]) for term in targets),
+        uniform_weight=uniform_weight,
+        start=start,
+        notes=notes,
+    )
+    if settings.roughness_weight:
+        _penalize_roughness(other, settings.roughness_weight)
+    return other
 
 
 def _finest_matrix(
@@ -462,10 +506,10 @@ def _add_grids(
     return layouts
 
 
-def _penalize_roughness(assembled: AssembledPlan, layouts: list[BeamletLayout], weight: float) -> None:
+def _penalize_roughness(assembled: AssembledPlan, weight: float) -> None:
     """Add the cost of jumps between neighboring beamlets, alike on all grids for the same fluence."""
-    finest = layouts[0]
-    for grid, layout in enumerate(layouts):
+    finest = assembled.layouts[0]
+    for grid, layout in enumerate(assembled.layouts):
         # A jump's cost grows with the edge that it runs along.
         edge = float(layout.spacing_mm.mean() / finest.spacing_mm.mean())
         assembled.core.penalize_roughness(

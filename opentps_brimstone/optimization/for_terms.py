@@ -12,6 +12,7 @@ import numpy as np
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
+from opentps_brimstone.optimization.assembly_memory import AssemblyMemory
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
@@ -87,10 +88,13 @@ def plan_with_terms(
 
 
 def optimizer_of(
-    plan: Plan, terms: Iterable[tuple[Structure, ObjectiveTerm]], settings: OptimizerSettings
+    plan: Plan,
+    terms: Iterable[tuple[Structure, ObjectiveTerm]],
+    settings: OptimizerSettings,
+    memory: AssemblyMemory | None = None,
 ) -> PlanOptimizer:
     """Make the optimizer of a plan for copies of some terms on its structures."""
-    optimizer = PlanOptimizer(plan, settings)
+    optimizer = PlanOptimizer(plan, settings, memory=memory)
     for structure, term in terms:
         own_term = copy.copy(term)
         own_term.structure = None

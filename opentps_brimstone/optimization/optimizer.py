@@ -27,6 +27,7 @@ from opentps_brimstone.optimization.terms import ObjectiveTerm
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.model.structure import Structure
+    from opentps_brimstone.optimization.assembly_memory import AssemblyMemory
 
 __all__ = ["PlanOptimizer"]
 
@@ -40,6 +41,8 @@ class PlanOptimizer:
         Its `beamlet_weights` are set by `optimize`.
     settings : OptimizerSettings, optional
         Constants of the algorithm.
+    memory : AssemblyMemory, optional
+        Shared by optimizers of one plan, of which each has other terms on the same structures: they begin sooner.
 
     Attributes
     ----------
@@ -62,8 +65,11 @@ class PlanOptimizer:
     True
     """
 
-    def __init__(self, plan: Plan, settings: OptimizerSettings | None = None) -> None:
+    def __init__(
+        self, plan: Plan, settings: OptimizerSettings | None = None, *, memory: AssemblyMemory | None = None
+    ) -> None:
         self.plan = plan
+        self._memory = memory
         self.settings = settings or OptimizerSettings()
         self.prescription = Prescription(plan, self.settings)
 
@@ -156,9 +162,11 @@ class PlanOptimizer:
         used = None if beams is None else self.checked_beams(beams)
         start, resumed = self._start(initial_weights, resume_from, settings, used)
         objectives = self.prescription.objectives
-        assembled = assemble(
-            self.plan, objectives, settings, initial_weights=start, trust_start=trust_start, beams=used
-        )
+        given: dict[str, Any] = {"initial_weights": start, "trust_start": trust_start}
+        if self._memory is None or used is not None:
+            assembled = assemble(self.plan, objectives, settings, beams=used, **given)
+        else:
+            assembled = self._memory.assemble(self.plan, objectives, settings, **given)
         run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, watch)
         if watch is not None:
             watch.on_start(self.plan, self.prescription)

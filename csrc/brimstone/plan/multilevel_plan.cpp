@@ -12,6 +12,12 @@ MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> t
     grids_.push_back(std::move(finest));
 }
 
+MultilevelPlan MultilevelPlan::with_terms(std::vector<TermSpecification> terms) const {
+    MultilevelPlan other(*this);
+    other.terms_ = std::move(terms);
+    return other;
+}
+
 void MultilevelPlan::add_coarser_grid(Coarsening coarsening, std::shared_ptr<const DoseMatrix> known) {
     grids_.push_back(coarsen(grids_.back(), std::move(coarsening), std::move(known), threads_));
 }

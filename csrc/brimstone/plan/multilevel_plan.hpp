@@ -17,6 +17,8 @@ public:
     MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
                    Precision precision, int threads);
 
+    /// The same grids, whose matrices are shared, with other terms.
+    MultilevelPlan with_terms(std::vector<TermSpecification> terms) const;
     /// @param known  the coarser grid's matrix, if somebody has it already; or null
     void add_coarser_grid(Coarsening coarsening, std::shared_ptr<const DoseMatrix> known = nullptr);
     /// Adds a cost of rough fluence on one grid.
