@@ -118,8 +118,9 @@ class Planner:
         """Move a target and play the run back."""
         panel = self.panel
         panel.board.enlarge_button.click()
-        core = next(h for h in panel.board.dvh.handles if h.structure == "Core" and h.number == 2)
-        panel.board.dvh.point_moved.emit("Core", core.number, 0.7 * core.pos().x(), core.pos().y() / 100)
+        panel.board.dvh.point_moved.emit("Core", 1, 11.0, 0.75)
+        self.idle()
+        panel.board.dvh.point_moved.emit("Core", 2, 22.0, 0.4)
         self.idle()
         picture("followed", self.window)
         panel.board.tabs.setCurrentIndex(1)

@@ -112,7 +112,7 @@ class BeamsEye(QWidget):
             self._leaves.append(
                 pg.BarGraphItem(
                     x0=np.full(len(tips), far),
-                    x1=np.asarray(tips, dtype=np.float64),
+                    x1=np.clip(np.asarray(tips, dtype=np.float64), self._frame.left(), self._frame.right()),
                     y0=edges[:-1],
                     y1=edges[1:],
                     brush=pg.mkBrush(130, 140, 150, 215),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["button", "narrow", "number_in", "quiet", "row_of", "set_cell", "show_progress", "spin", "table"]
 
+_NARROWEST_COLUMN = 24
+
 
 @contextlib.contextmanager
 def quiet(*widgets: QObject) -> Iterator[None]:
@@ -136,7 +138,10 @@ def table(headers: list[str], parent: QWidget | None = None) -> QTableWidget:
     made.verticalHeader().hide()
     made.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
     made.verticalHeader().setDefaultSectionSize(22)
+    made.horizontalHeader().setMinimumSectionSize(_NARROWEST_COLUMN)
+    made.horizontalHeader().setDefaultSectionSize(_NARROWEST_COLUMN)
     made.horizontalHeader().setStretchLastSection(True)
+    made.horizontalHeader().setHighlightSections(False)  # bold headers would need more room
     made.setSelectionBehavior(QAbstractItemView.SelectRows)
     made.setSelectionMode(QAbstractItemView.SingleSelection)
     return made

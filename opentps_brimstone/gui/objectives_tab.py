@@ -53,7 +53,7 @@ class ObjectivesTab(QWidget):
         self._planner = planner
         self._colors: dict[str, Color] = {}
         self.structures = table(["name", "role", "weight", "cost"])
-        for column, width in enumerate((62, 52, 50)):
+        for column, width in enumerate((70, 52, 52)):
             self.structures.setColumnWidth(column, width)
         self.structures.setMaximumHeight(150)
         self.structures.itemSelectionChanged.connect(self._show_chosen)
@@ -67,7 +67,7 @@ class ObjectivesTab(QWidget):
         self.words.setMinimumHeight(60)
         self.words.setWordWrap(True)
         self.points = table(["dose (Gy)", "volume (%)"])
-        self.points.setMaximumHeight(120)
+        self.points.setMaximumHeight(140)
         self.points.cellChanged.connect(self._type_point)
         self.limits = LimitsTable(self._limit_changed)
         self.goals = QPlainTextEdit()

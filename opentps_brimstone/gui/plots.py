@@ -10,7 +10,7 @@ import numpy as np
 import pyqtgraph as pg
 from contourpy import LineType, contour_generator
 from PyQt5.QtCore import QPointF, QRectF, Qt, pyqtSignal
-from PyQt5.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone.gui.asked import Asked
@@ -21,7 +21,9 @@ __all__ = ["Color", "CostPlot", "DVHPlot", "DoseSlice"]
 Color = tuple[int, int, int]
 
 _GRAY: Color = (200, 200, 200)
+_BEHIND_NAMES = (0, 0, 0, 190)  # so that they can be read on curves
 _GHOST_ALPHA = 80
+_LINES = 3  # of words below a slice
 _HANDLES_APART = 0.05  # of the doses and of the volume that a target DVH spans
 # Percent of the prescription, and the color its isodose is drawn in.
 ISODOSES: tuple[tuple[float, Color], ...] = (
@@ -62,7 +64,7 @@ class DVHPlot(pg.PlotWidget):
         self.setYRange(0, 103, padding=0)
         self.setLimits(xMin=0, yMin=-2, yMax=108)
         self.showGrid(x=True, y=True, alpha=0.25)
-        self.addLegend(offset=(-5, 5), labelTextSize="8pt")
+        self.addLegend(offset=(-5, 5), labelTextSize="8pt", labelTextColor=_GRAY, brush=_BEHIND_NAMES)
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
@@ -236,7 +238,7 @@ class CostPlot(pg.PlotWidget):
         self.getAxis("left").enableAutoSIPrefix(False)
         self.setLogMode(y=True)
         self.showGrid(x=True, y=True, alpha=0.25)
-        self.addLegend(offset=(-5, 5), labelTextSize="8pt")
+        self.addLegend(offset=(-5, 5), labelTextSize="8pt", labelTextColor=_GRAY, brush=_BEHIND_NAMES)
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
@@ -313,6 +315,10 @@ class DoseSlice(QWidget):
         self._frame = QRectF(0, 0, 1, 1)
         self._label = QLabel()
         self._label.setWordWrap(True)
+        # What is said changes often; the plots are to keep their sizes.
+        self._label.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.Fixed)
+        self._label.setFixedHeight(_LINES * self._label.fontMetrics().lineSpacing())
+        self._label.setAlignment(Qt.AlignLeft | Qt.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._plot, 1)
@@ -391,4 +397,4 @@ class DoseSlice(QWidget):
             f"<span style='color: rgb{color}; background: black;'>&nbsp;{percent:g}&nbsp;</span>"
             for percent, color in reversed(ISODOSES)
         )
-        self._label.setText(f"{what}; isodoses {legend} % of {prescription_gy:g} Gy")
+        self._label.setText(f"{what}<br>isodoses {legend} % of {prescription_gy:g} Gy")
