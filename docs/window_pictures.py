@@ -120,7 +120,7 @@ class Planner:
         panel.board.enlarge_button.click()
         panel.board.dvh.point_moved.emit("Core", 1, 11.0, 0.75)
         self.idle()
-        panel.board.dvh.point_moved.emit("Core", 2, 22.0, 0.4)
+        panel.board.dvh.point_moved.emit("Core", 2, 17.0, 0.4)
         self.idle()
         picture("followed", self.window)
         panel.board.tabs.setCurrentIndex(1)

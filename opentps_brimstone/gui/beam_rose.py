@@ -25,7 +25,7 @@ class BeamRose(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setFixedHeight(150)
+        self.setFixedHeight(126)
         self.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Fixed)
         self._beams: tuple[BeamRow, ...] = ()
         self._chosen = -1

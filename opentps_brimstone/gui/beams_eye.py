@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyqtgraph as pg
 from PyQt5.QtCore import QRectF, Qt
-from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from opentps_brimstone.gui.fields import quiet
 
@@ -33,6 +33,8 @@ class BeamsEye(QWidget):
         self.segment = QSlider(Qt.Horizontal)
         self.segment.valueChanged.connect(self._draw_segment)
         self.words = QLabel()
+        self.words.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.Fixed)
+        self.words.setToolTip("Of the beam chosen on the left")
         self._view = pg.PlotWidget()
         self._view.setAspectLocked(True)
         self._view.setMenuEnabled(False)

@@ -47,7 +47,7 @@ class Board(QWidget):
             self.tabs.addTab(widget, name)
         self.tabs.currentChanged.connect(self._turn_page)
         splitter = QSplitter()
-        splitter.addWidget(self.dvh)
+        splitter.addWidget(self._dvh_page())
         splitter.addWidget(self.tabs)
         splitter.setSizes([300, 260])
         self.replay = QSlider(Qt.Horizontal)
@@ -72,6 +72,15 @@ class Board(QWidget):
         planner.planned_changed.connect(self._show_planned)
         planner.delivered_changed.connect(self._show_plane)
         planner.moved.connect(self._show_running)
+
+    def _dvh_page(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.dvh.names)
+        layout.addWidget(self.dvh, 1)
+        return page
 
     def _dose_page(self) -> QWidget:
         self.plane = QSlider(Qt.Vertical)
@@ -127,12 +136,12 @@ class Board(QWidget):
         watch = self._planner.watch
         if watch is None or watch.last is None or not self._planner.is_busy:
             return
-        if watch.last is not self._drawn:
+        if self._page_is_next and self._drawn is not None:
+            self._page_is_next = False
+            self._draw_page(self._drawn, watch.costs)
+        elif watch.last is not self._drawn:
             self._drawn, self._page_is_next = watch.last, True
             self._draw_dvhs(watch.last)
-        elif self._page_is_next:
-            self._page_is_next = False
-            self._draw_page(watch.last, watch.costs)
 
     def _draw_dvhs(self, frame: Frame) -> None:
         self.dvh.show_dvhs({name: (frame.dose_gy, share) for name, share in frame.dvhs.items()})
@@ -144,7 +153,7 @@ class Board(QWidget):
             self.cost.show_costs(list(costs), at=at)
         elif page is not self.beams_eye:
             plane = frame.plane if frame.plane.any() else None
-            words = f"iteration {frame.iteration}, where something is asked"
+            words = f"iteration {frame.iteration}, voxels asked of"
             self.slice.show_dose(plane, self._prescription_gy(), words)
 
     def _turn_page(self, *_: Any) -> None:

@@ -11,8 +11,8 @@ from opentps_brimstone.optimization.terms import MaximumDoseTerm, MeanDoseTerm, 
 __all__ = ["KINDS", "Limit", "limit_of_term", "maximum", "minimum"]
 
 KINDS = {
-    "maximum": "voxels at most",
-    "minimum": "voxels at least",
+    "maximum": "all at most",
+    "minimum": "all at least",
     "mean": "mean at most",
     "volume maximum": "volume at most",
     "volume minimum": "volume at least",

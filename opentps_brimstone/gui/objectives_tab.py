@@ -67,6 +67,7 @@ class ObjectivesTab(QWidget):
         self.words.setMinimumHeight(60)
         self.words.setWordWrap(True)
         self.points = table(["dose (Gy)", "volume (%)"])
+        self.points.setColumnWidth(0, 110)
         self.points.setMaximumHeight(140)
         self.points.cellChanged.connect(self._type_point)
         self.limits = LimitsTable(self._limit_changed)

@@ -10,7 +10,7 @@ import numpy as np
 from PyQt5.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from opentps_brimstone.gui.beam_rose import BeamRose
-from opentps_brimstone.gui.fields import button, quiet, row_of, set_cell, spin, table
+from opentps_brimstone.gui.fields import button, quiet, set_cell, spin, table
 from opentps_brimstone.gui.messages import shows_errors
 from opentps_brimstone.gui.planner import Planner
 from opentps_brimstone.gui.request import BEAM_SETS, BeamRow, beam_set
@@ -55,7 +55,7 @@ class PlanTab(QWidget):
         self.beam_set.addItems(["set of beams …", *BEAM_SETS])
         self.beam_set.activated.connect(self._choose_beam_set)
         self.beams = table(["gantry", "couch", "coll", "enters from"])
-        self.beams.setMinimumHeight(108)
+        self.beams.setMinimumHeight(100)
         for column, width in enumerate((46, 42, 32)):
             self.beams.setColumnWidth(column, width)
         self.beams.cellChanged.connect(self._type_angle)
@@ -69,14 +69,14 @@ class PlanTab(QWidget):
     def _lay_out(self, ct_box: QWidget) -> None:
         form = QFormLayout()
         form.setVerticalSpacing(2)
-        grids = row_of(self.beamlet_mm, self.margin_mm)
         self.beamlet_mm.setToolTip("Size of the beamlets")
         self.margin_mm.setToolTip("How far beamlets reach beyond the targets")
         for text, widget in (
             ("CT", ct_box),
             ("Plan name", self.name),
             ("Fractions", self.fractions),
-            ("Beamlets, margin", grids),
+            ("Beamlets", self.beamlet_mm),
+            ("Margin", self.margin_mm),
             ("Dose grid", self.dose_grid_mm),
             ("Isocenter", self.isocenter),
             ("", self.isocenter_mm),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,6 @@ __all__ = ["Color", "CostPlot", "DVHPlot", "DoseSlice"]
 Color = tuple[int, int, int]
 
 _GRAY: Color = (200, 200, 200)
-_BEHIND_NAMES = (0, 0, 0, 190)  # so that they can be read on curves
 _GHOST_ALPHA = 80
 _LINES = 3  # of words below a slice
 _HANDLES_APART = 0.05  # of the doses and of the volume that a target DVH spans
@@ -51,6 +51,11 @@ class DVHPlot(pg.PlotWidget):
     Parameters
     ----------
     parent : QWidget, optional
+
+    Attributes
+    ----------
+    names : QLabel
+        Structures in their colors, to be laid beside the plot: on it, they would cover curves.
     """
 
     point_moved = pyqtSignal(str, int, float, float)
@@ -64,10 +69,12 @@ class DVHPlot(pg.PlotWidget):
         self.setYRange(0, 103, padding=0)
         self.setLimits(xMin=0, yMin=-2, yMax=108)
         self.showGrid(x=True, y=True, alpha=0.25)
-        self.addLegend(offset=(-5, 5), labelTextSize="8pt", labelTextColor=_GRAY, brush=_BEHIND_NAMES)
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
+        self.names = QLabel()
+        self.names.setWordWrap(True)
+        self.names.setStyleSheet("background: black; padding: 2px;")
         self._colors: Mapping[str, Color] = {}
         self._curves: dict[str, Any] = {}
         self._ghosts: dict[str, Any] = {}
@@ -101,11 +108,21 @@ class DVHPlot(pg.PlotWidget):
         dvhs : mapping of str to (ndarray, ndarray)
             Dose in Gy and volume share of each structure.
         """
-        _draw(self, self._curves, dvhs, lambda name: pg.mkPen(self.color(name), width=2), named=True)
+        _draw(self, self._curves, dvhs, lambda name: pg.mkPen(self.color(name), width=2))
+        self._name_structures()
+
+    def _name_structures(self) -> None:
+        names = dict.fromkeys([*(each.structure for each in self._asked), *self._curves])
+        text = " &nbsp; ".join(
+            f"<span style='color: rgb{self.color(name)};'>{html.escape(name).replace(' ', '&nbsp;')}</span>"
+            for name in names
+        )
+        if text != self.names.text():
+            self.names.setText(text)
 
     def show_ghosts(self, dvhs: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:
         """Draw palely what the last plan did."""
-        _draw(self, self._ghosts, dvhs, lambda name: pg.mkPen((*self.color(name), _GHOST_ALPHA), width=4), named=False)
+        _draw(self, self._ghosts, dvhs, lambda name: pg.mkPen((*self.color(name), _GHOST_ALPHA), width=4))
 
     def show_asked(self, asked: Iterable[Asked], movable: bool = True) -> None:
         """Draw what is asked of the structures, with points to drag.
@@ -123,8 +140,8 @@ class DVHPlot(pg.PlotWidget):
             self._targets,
             dvhs,
             lambda name: pg.mkPen(self.color(name), width=1.5, style=Qt.DashLine),
-            named=False,
         )
+        self._name_structures()
         for handle in self._handles:
             self.removeItem(handle)
         self._handles = [self._handle(each, number) for each in self._asked for number in _apart(each) if movable]
@@ -194,14 +211,12 @@ def _draw(
     curves: dict[str, Any],
     dvhs: Mapping[str, tuple[FloatArray, FloatArray]],
     pen: Callable[[str], Any],
-    *,
-    named: bool,
 ) -> None:
     for name in [name for name in curves if name not in dvhs]:
         plot.removeItem(curves.pop(name))
     for name, dvh in dvhs.items():
         if name not in curves:
-            curves[name] = plot.plot(name=name if named else None)
+            curves[name] = plot.plot()
         curves[name].setPen(pen(name))
         curves[name].setData(*_percent(dvh))
 
@@ -238,7 +253,7 @@ class CostPlot(pg.PlotWidget):
         self.getAxis("left").enableAutoSIPrefix(False)
         self.setLogMode(y=True)
         self.showGrid(x=True, y=True, alpha=0.25)
-        self.addLegend(offset=(-5, 5), labelTextSize="8pt", labelTextColor=_GRAY, brush=_BEHIND_NAMES)
+        self.addLegend(offset=(-5, 5), labelTextSize="8pt", labelTextColor=_GRAY)
         self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
@@ -317,6 +332,7 @@ class DoseSlice(QWidget):
         self._label.setWordWrap(True)
         # What is said changes often; the plots are to keep their sizes.
         self._label.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.Fixed)
+        self._label.setStyleSheet("font-size: 8pt;")
         self._label.setFixedHeight(_LINES * self._label.fontMetrics().lineSpacing())
         self._label.setAlignment(Qt.AlignLeft | Qt.AlignTop)
         layout = QVBoxLayout(self)
@@ -397,4 +413,4 @@ class DoseSlice(QWidget):
             f"<span style='color: rgb{color}; background: black;'>&nbsp;{percent:g}&nbsp;</span>"
             for percent, color in reversed(ISODOSES)
         )
-        self._label.setText(f"{what}<br>isodoses {legend} % of {prescription_gy:g} Gy")
+        self._label.setText(f"{what}<br>isodoses, % of {prescription_gy:g} Gy:<br>{legend}")

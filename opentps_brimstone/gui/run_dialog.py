@@ -82,6 +82,7 @@ class RunDialog(QDialog):
         row.addWidget(self._bar, 1)
         row.addWidget(self.stop_button)
         layout = QVBoxLayout(self)
+        layout.addWidget(self._dvh.names)
         layout.addWidget(plots, 1)
         layout.addWidget(self._words)
         layout.addLayout(row)
