@@ -24,7 +24,7 @@ Color = tuple[int, int, int]
 _GRAY: Color = (200, 200, 200)
 _GHOST_ALPHA = 80
 _LINES = 3  # of words below a slice
-_HANDLES_APART = 0.05  # of the doses and of the volume that a target DVH spans
+_HANDLES_APART = 0.1  # of the doses and of the volume that a target DVH spans
 # Percent of the prescription, and the color its isodose is drawn in.
 ISODOSES: tuple[tuple[float, Color], ...] = (
     (107.0, (255, 0, 160)),
