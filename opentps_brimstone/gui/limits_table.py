@@ -33,7 +33,7 @@ class LimitsTable(QWidget):
         self._limits: tuple[Limit, ...] = ()
         self._new_weight = 0.0
         self.table = table(["limit", "Gy", "%", "weight"])
-        for column, width in enumerate((100, 44, 32)):
+        for column, width in enumerate((86, 54, 32)):
             self.table.setColumnWidth(column, width)
         self.table.setMaximumHeight(96)
         self.table.cellChanged.connect(self._type)
