@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from opentps_brimstone.sequencing.segments import Aperture, SequencedBeam
 
 __all__ = [
+    "FINEST",
     "BeamFluence",
     "SegmentError",
     "align_beamlets",
+    "cells_of",
     "fluence_of_segments",
     "merged_plan",
     "split_beamlets",
@@ -60,7 +62,9 @@ __all__ = [
 ]
 
 
-_FINEST = 8  # parts of a beamlet
+FINEST = 8
+"""Parts of a beamlet at most that OpenTPS is to sample segments with."""
+
 _ON_RASTER_MM = 1e-6
 _SAME_FLUENCE = 1e-9
 
@@ -280,13 +284,13 @@ def _sampling(beams: Sequence[SequencedBeam], asked_mm: tuple[float, float] | No
 
 def _spacing(axis: str, beamlet_mm: float, beams: Sequence[SequencedBeam]) -> float:
     reason = ""
-    for parts in range(1, _FINEST + 1):
+    for parts in range(1, FINEST + 1):
         spacing = beamlet_mm / parts
         reason = next(filter(None, (_misfit(axis, spacing, beam) for beam in beams)), "")
         if not reason:
             return spacing
     raise SegmentError(
-        f"OpenTPS cannot sample the segments exactly with beamlets of {beamlet_mm:g} mm or 1/2 to 1/{_FINEST} of "
+        f"OpenTPS cannot sample the segments exactly with beamlets of {beamlet_mm:g} mm or 1/2 to 1/{FINEST} of "
         f"that in {axis}: {reason}"
     )
 
@@ -399,6 +403,26 @@ def split_beamlets(photon_plan: Any, sequenced_beams: Sequence[SequencedBeam], s
 
 def _position(cell: Any, spacing: tuple[float, float]) -> str:
     return f"({(cell[0] - 0.5) * spacing[0]:g}, {(cell[1] - 0.5) * spacing[1]:g})"
+
+
+def cells_of(beam: SequencedBeam, spacing_mm: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """Find the beamlets that OpenTPS makes of a beam's segments.
+
+    Parameters
+    ----------
+    beam : SequencedBeam
+        With some MU.
+    spacing_mm : (float, float)
+        Size in x and y, as returned by `write_segments`.
+
+    Returns
+    -------
+    xy_mm : ndarray, shape (n, 2)
+    mu : ndarray, shape (n,)
+    """
+    cells, mu = _meant(beam, spacing_mm)
+    xy: FloatArray = (cells - 0.5) * np.array(spacing_mm)
+    return xy, mu
 
 
 def _meant(beam: SequencedBeam, spacing: tuple[float, float]) -> tuple[IntArray, FloatArray]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentps_brimstone.cli.exit_codes import DONE, GOALS_MISSED
 
@@ -138,8 +139,32 @@ def add_phantom_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="levels that the fluence of each beam is rounded to (default: %(default)d)",
     )
+    add_aperture_options(command)
     add_dose_options(command)
     add_run_options(command)
+
+
+def add_aperture_options(command: argparse.ArgumentParser) -> None:
+    """Add whether and how segments are optimized by the dose that they give."""
+    command.add_argument(
+        "--refine",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="optimize leaf positions and MU of the segments by the dose that they give",
+    )
+    command.add_argument(
+        "--max-segments", type=_count, metavar="N", help="highest number of segments of a plan, with --refine"
+    )
+
+
+def machine_with(machine: Any, arguments: argparse.Namespace) -> Any:
+    """Change a `MachineRequest`, or settings with the same fields, as the arguments of `add_aperture_options` say."""
+    changes: dict[str, Any] = {}
+    if arguments.refine is not None:
+        changes["refine"] = arguments.refine
+    if arguments.max_segments is not None:
+        changes["apertures"] = dataclasses.replace(machine.apertures, max_segments=arguments.max_segments)
+    return dataclasses.replace(machine, **changes)
 
 
 def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> PhantomSettings:
@@ -147,7 +172,7 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
     from opentps_brimstone.sequencing import SequencingSettings
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
-    return PhantomSettings(
+    settings = PhantomSettings(
         grid_mm=arguments.grid,
         beamlet_mm=arguments.beamlet,
         mlc=arguments.mlc if segments else None,
@@ -155,6 +180,7 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
         engine=arguments.engine,
         verify=arguments.verify,
     )
+    return cast("PhantomSettings", machine_with(settings, arguments))
 
 
 # --------------------------------------------------------------------------------------------------------------- values

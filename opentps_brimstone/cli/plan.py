@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from opentps_brimstone.cli import options
 
@@ -27,15 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fluence-only", action="store_true", help="make no segments, and no RT Plan")
     parser.add_argument("--force", action="store_true", help="replace existing files")
     options.add_input_options(parser)
+    options.add_aperture_options(parser)
     options.add_dose_options(parser)
     options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
+    from opentps_brimstone.request.reader import read_prescription
     from opentps_brimstone.workflow.patient_case import plan_folder
 
-    chosen = options.given(arguments, "folder", "prescription", "out", "fluence_only", "force", "engine", "verify")
+    asked = read_prescription(arguments.prescription)
+    asked = dataclasses.replace(asked, machine=options.machine_with(asked.machine, arguments))
+    chosen = options.given(arguments, "folder", "out", "fluence_only", "force", "engine", "verify")
+    chosen["prescription"] = asked
     chosen |= {"choice": options.input_choice(arguments), "options": options.run_options(arguments)}
     result = plan_folder(**chosen)
     return options.finished(arguments, result, result.summary())

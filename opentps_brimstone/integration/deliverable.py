@@ -14,7 +14,7 @@ is scaled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,14 @@ from opentps_brimstone._typing import BoolArray, FloatArray
 from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.stopwatch import StageTimes
-from opentps_brimstone.evaluation import gamma_analysis, gamma_pass_rate, html_table
+from opentps_brimstone.evaluation import DVHGoal, as_goals, gamma_analysis, gamma_pass_rate, html_table
 from opentps_brimstone.evaluation.extremes import largest_difference
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
+from opentps_brimstone.sequencing.aperture_fluence import ApertureFluence
+from opentps_brimstone.sequencing.aperture_refinement import ApertureTask, RefinedApertures, refine_apertures
+from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 from opentps_brimstone.sequencing.segment_weights import (
     SegmentWeights,
     check_mu_limits,
@@ -231,6 +234,8 @@ def make_deliverable(
     reference: ReferenceField | None = None,
     settings: OptimizerSettings | None = None,
     beamlets: Any = None,
+    refine: ApertureSettings | bool = False,
+    goals: Iterable[DVHGoal | str] = (),
     write_back: bool = False,
     callback: Any = None,
     engine: str = "native",
@@ -275,6 +280,12 @@ def make_deliverable(
     beamlets : DoseInfluence or opentps SparseBeamlets, optional
         Doses of the plan's beamlets on the grid of `ct`. By default those of the plan design if they fit, else they are
         computed.
+    refine : ApertureSettings or bool
+        Direct aperture optimization (`opentps_brimstone.sequencing.refine_apertures`): optimize leaf positions and
+        MU together by the dose that they give, from segments of the settings' own number of levels. Leaf positions
+        are then multiples of an eighth of a beamlet. Otherwise only MU are optimized.
+    goals : iterable of DVHGoal or str
+        With `refine`: those that the optimized dose meets are held in the dose of the segments.
     write_back : bool
         Write the segments into the given plan instead of a copy, once everything is computed.
     callback : callable or OptimizationCallback, optional
@@ -322,24 +333,29 @@ def make_deliverable(
     True
     """
     from opentps_brimstone.adapters.plan import layout_from_opentps, voxel_grid
-    from opentps_brimstone.adapters.segments import merged_plan
+    from opentps_brimstone.adapters.segments import FINEST, merged_plan
     from opentps_brimstone.engine.choice import EngineChoice
+    from opentps_brimstone.engine.errors import DoseCanceledError
     from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.engine.plan_doses import inside_any
     from opentps_brimstone.integration.engine_check import VERIFY, check_engine
     from opentps_brimstone.integration.photon_plan import plan_terms
+    from opentps_brimstone.integration.segment_dose import SegmentDose
 
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
     checked_choice("verify", verify, VERIFY)
+    refining = _refining(refine, engine)
     options = DoseOptions(EngineChoice(engine), density_table, overrides, RunOptions(processes, cache, progress))
     clock = StageTimes()
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
     layout = layout_from_opentps(photon_plan)
     mu = np.asarray(photon_plan.beamletMUs, dtype=np.float64)
-    chosen = _sequencing(sequencing, levels=levels, method=method)
+    chosen = _sequencing(sequencing, levels=levels if refining is None else refining.levels, method=method)
     beams = list(sequence_plan(layout, mu, _collimator(mlc, layout), chosen))
     _, spacing_mm = _written(photon_plan, beams)
+    if refining is not None:
+        spacing_mm = (float(layout.spacing_mm[0, 0]) / FINEST, spacing_mm[1])
     n_apertures = sum(len(beam.apertures) for beam in beams)
     _log.info("sequencing (%.1f s): %d segments", clock.lap("sequencing"), n_apertures)
 
@@ -348,37 +364,64 @@ def make_deliverable(
     fractions = int(photon_plan.numberOfFractionsPlanned)
     optimized_dose = influence.dose(mu, fractions)
     planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, options)
-    beams = [beam.scaled(planned.gy_per_engine_mu / delivered.gy_per_engine_mu) for beam in beams]
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
+    rescaled = planned.gy_per_engine_mu / delivered.gy_per_engine_mu
 
-    segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, options, wanted), beams)
-    weights = optimize_segment_weights(
-        segments,
-        terms,
-        [aperture.mu for beam in beams for aperture in beam.apertures],
-        number_of_fractions=fractions,
-        wanted_dose=optimized_dose,
-        minimum_engine_mu=float(delivered.engine_mu(minimum_mu)),
-        step_engine_mu=float(delivered.engine_mu(step_mu)),
-        settings=settings,
-        callback=callback,
-        progress=progress is True,
-    )
-    beams = _with_mu(beams, weights.mu)
-    took = clock.lap("weights")
-    _log.info("weights (%.1f s): cost from %.4g to %.4g", took, weights.cost_before, weights.cost_after)
+    if refining is None:
+        beams = [beam.scaled(rescaled) for beam in beams]
+        segments = segment_influence(_cells(photon_plan, ct, grid, beams, spacing_mm, options, wanted), beams)
+        weights = optimize_segment_weights(
+            segments,
+            terms,
+            [aperture.mu for beam in beams for aperture in beam.apertures],
+            number_of_fractions=fractions,
+            wanted_dose=optimized_dose,
+            minimum_engine_mu=float(delivered.engine_mu(minimum_mu)),
+            step_engine_mu=float(delivered.engine_mu(step_mu)),
+            settings=settings,
+            callback=callback,
+            progress=progress is True,
+        )
+        beams = _with_mu(beams, weights.mu)
+        expected_dose = segments.dose(weights.mu, fractions)
+        name = "weights"
+    else:
+        task = ApertureTask(
+            influence=influence,
+            terms=terms,
+            optimized_dose=optimized_dose,
+            number_of_fractions=fractions,
+            full_dose=SegmentDose(photon_plan, ct, options, wanted, spacing_mm, rescaled),
+            quick=options.choice.scatter == "full",
+            goals=tuple(as_goals(goals)),
+            raster_mm=spacing_mm[0],
+            minimum_mu=float(planned.engine_mu(minimum_mu)),
+            step_mu=float(planned.engine_mu(step_mu)),
+            optimizer=settings,
+        )
+        refined = refine_apertures(beams, task, refining, progress)
+        if refined.stopped:
+            raise DoseCanceledError("making segments was stopped")
+        beams = [beam.scaled(rescaled) for beam in refined.beams]
+        weights = _weights(beams, refined)
+        expected_dose = refined.dose
+        name = "apertures"
+    took = clock.lap(name)
+    _log.info("%s (%.1f s): cost from %.4g to %.4g", name, took, weights.cost_before, weights.cost_after)
 
     written, _ = _written(photon_plan, beams, spacing_mm)
     merged = merged_plan(written)
     dose = _recalculated(ct, merged, options, wanted)
-    difference = largest_difference(dose, segments.dose(weights.mu, fractions))
+    difference = largest_difference(dose, expected_dose)
     took = clock.lap("recalculation")
     _log.info("recalculation (%.1f s): differs by at most %.1e of the maximum", took, difference)
     gamma = _gamma(optimized_dose, dose, grid)
     check = None
     if delivered.choice.is_native:
         followed = options if callable(progress) else options.running(progress=False)
-        check = check_engine(merged, ct, dose, grid, verify, followed)
+        # Beamlets a fraction of a voxel wide are beyond the program's way of sampling them: it gets the plan's own.
+        of_plan = (merged, dose) if refining is None else _as_beamlets(photon_plan, influence, refined.beams)
+        check = check_engine(of_plan[0], ct, of_plan[1], grid, verify, followed)
         _log.info("OpenTPS's program (%.1f s): %s", clock.lap("OpenTPS's program"), check)
     if write_back:
         from opentps_brimstone.adapters.privates import set_beams
@@ -402,6 +445,34 @@ def make_deliverable(
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps
+
+
+def _refining(refine: ApertureSettings | bool, engine: str) -> ApertureSettings | None:
+    """Find the settings of the refinement; None if there is to be none."""
+    if refine is False:
+        return None
+    if engine != "native":
+        raise ValueError(
+            f"refine computes the dose of whole segments with this package's engine, not engine={engine!r}"
+        )
+    return ApertureSettings() if refine is True else refine
+
+
+def _weights(beams: Sequence[SequencedBeam], refined: RefinedApertures) -> SegmentWeights:
+    mu = np.array([aperture.mu for beam in beams for aperture in beam.apertures])
+    return SegmentWeights(mu, refined.cost_before, refined.cost_after, refined.iterations)
+
+
+def _as_beamlets(photon_plan: Any, influence: DoseInfluence, beams: Sequence[SequencedBeam]) -> tuple[Any, FloatArray]:
+    """Copy a plan with the mean fluence of segments in its own beamlets; also give the dose of these."""
+    from opentps_brimstone.adapters.copies import copy_plan
+    from opentps_brimstone.adapters.plan import write_beamlet_mu
+
+    model = ApertureFluence(influence.layout, beams)
+    mu = model.fluence(model.segments())
+    copied = copy_plan(photon_plan)
+    write_beamlet_mu(copied, mu)
+    return copied, influence.dose(mu, int(photon_plan.numberOfFractionsPlanned))
 
 
 def _sequencing(given: SequencingSettings | None, **overrides: Any) -> SequencingSettings:

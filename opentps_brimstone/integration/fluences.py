@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.sequencing import SequencedBeam
 
-__all__ = ["Fluence", "PhotonPlanFluence", "PlanFluence", "SegmentFluence"]
+__all__ = ["Fluence", "PhotonPlanFluence", "PlanFluence", "SegmentFluence", "leaf_openings"]
 
 
 class Fluence(Protocol):
@@ -61,6 +61,26 @@ def _as_openings(fields: Sequence[BeamletField], mu: Sequence[FloatArray]) -> li
         (field.view, Rectangles.of_beamlets(field.xy_mm, field.size_mm, weights))
         for field, weights in zip(fields, mu, strict=True)
         if weights.any()
+    ]
+
+
+def leaf_openings(beam: SequencedBeam) -> list[LeafOpening]:
+    """Give the leaves, jaws and MU of a beam's segments.
+
+    Parameters
+    ----------
+    beam : SequencedBeam
+
+    Returns
+    -------
+    list of LeafOpening
+    """
+    boundaries = np.asarray(beam.mlc.leaf_boundaries_mm)
+    sides = np.stack([boundaries[:-1], boundaries[1:]], axis=1)
+    x_jaws, y_jaws = (pair or (-np.inf, np.inf) for pair in (beam.jaws.x_mm, beam.jaws.y_mm))
+    return [
+        LeafOpening(np.stack([each.left_mm, each.right_mm], axis=1), sides, x_jaws, y_jaws, each.mu)
+        for each in beam.apertures
     ]
 
 
@@ -135,13 +155,8 @@ class SegmentFluence:
         """Give what leaves and jaws leave open, and let through."""
         found = []
         for sequenced in self.segments:
-            boundaries = np.asarray(sequenced.mlc.leaf_boundaries_mm)
-            sides = np.stack([boundaries[:-1], boundaries[1:]], axis=1)
-            jaws = [pair or (-np.inf, np.inf) for pair in (sequenced.jaws.x_mm, sequenced.jaws.y_mm)]
-            for aperture in sequenced.apertures:
-                tips = np.stack([aperture.left_mm, aperture.right_mm], axis=1)
-                opening = LeafOpening(tips, sides, jaws[0], jaws[1], aperture.mu)
-                found.append((self._view(sequenced), opening.fluence(collimator)))
+            view = self._view(sequenced)
+            found += [(view, opening.fluence(collimator)) for opening in leaf_openings(sequenced)]
         return [(view, opened) for view, opened in found if len(opened)]
 
     def beamlets(self) -> tuple[list[BeamletField], list[FloatArray]]:

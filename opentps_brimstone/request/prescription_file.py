@@ -18,6 +18,7 @@ from opentps_brimstone.model.derived import OUTSIDE_TARGETS, base_of, is_derived
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
 from opentps_brimstone.sequencing import SequencingSettings
+from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import StructureSet
@@ -85,6 +86,10 @@ class MachineRequest:
         For the plan file.
     reference : ReferenceField
         Definition of the machine's MU.
+    refine : bool
+        Whether leaf positions are optimized by the dose of the segments, as for `make_deliverable`.
+    apertures : ApertureSettings
+        How.
     """
 
     mlc: str = "millennium-120"
@@ -95,6 +100,13 @@ class MachineRequest:
     dose_rate_mu_per_min: float | None = None
     sequencing: SequencingSettings = field(default_factory=SequencingSettings)
     reference: ReferenceField = field(default_factory=ReferenceField)
+    refine: bool = False
+    apertures: ApertureSettings = field(default_factory=ApertureSettings)
+
+    @property
+    def refinement(self) -> ApertureSettings | bool:
+        """What `make_deliverable` takes as `refine`."""
+        return self.refine and self.apertures
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from opentps_brimstone.request.prescription_file import (
 from opentps_brimstone.request.schema import LISTS, REQUIRED, SCHEMA, TERMS, Entry, unknown_key
 from opentps_brimstone.request.values import Check, choice, described, dvh_goal, nonempty_text
 from opentps_brimstone.sequencing import SequencingSettings
+from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 
 __all__ = ["parse_prescription", "read_prescription"]
 
@@ -124,7 +125,7 @@ class _Reader:
         terms = self._terms(data)
         if not goals and not terms and not self._complaints:
             self._complain(("prescription",), "there are neither goals nor [[terms]]; state what the plan is to reach")
-        machine = self._machine(tables["machine"], tables["calibration"])
+        machine = self._machine(tables["machine"], tables["calibration"], tables["apertures"])
         optimizer = self._made(OptimizerSettings, tables["optimizer"], ("optimizer",))
         planner = self._made(GoalPlannerSettings, tables["planner"], ("planner",))
         if self._complaints:
@@ -232,15 +233,18 @@ class _Reader:
             self._complain(path, error)
             return None
 
-    def _machine(self, machine: dict[str, Any], calibration: dict[str, Any]) -> MachineRequest | None:
+    def _machine(
+        self, machine: dict[str, Any], calibration: dict[str, Any], apertures: dict[str, Any]
+    ) -> MachineRequest | None:
         sequencing_keys = {each.name for each in dataclasses.fields(SequencingSettings)}
         ways = {name: value for name, value in machine.items() if name in sequencing_keys}
         rest = {name: value for name, value in machine.items() if name not in sequencing_keys}
         reference = self._made(ReferenceField, calibration, ("calibration",))
         sequencing = self._made(SequencingSettings, ways, ("machine",))
-        if reference is None or sequencing is None:
+        refinement = self._made(ApertureSettings, apertures, ("apertures",))
+        if reference is None or sequencing is None or refinement is None:
             return None
-        return MachineRequest(**rest, sequencing=sequencing, reference=reference)
+        return MachineRequest(**rest, sequencing=sequencing, reference=reference, apertures=refinement)
 
     def _made(self, kind: Callable[..., Any], values: dict[str, Any], path: KeyPath) -> Any:
         """Make settings; their own errors begin with the name of the wrong field."""

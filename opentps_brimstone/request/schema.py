@@ -23,6 +23,7 @@ from opentps_brimstone.optimization.terms import (
 from opentps_brimstone.request import values
 from opentps_brimstone.request.prescription_file import MATCHED, MachineRequest
 from opentps_brimstone.sequencing import MLCS, SequencingSettings
+from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 from opentps_brimstone.sequencing.methods import METHODS
 
 REQUIRED: Any = object()
@@ -96,9 +97,12 @@ SCHEMA: dict[str, dict[str, Entry]] = {
         "maximum_apertures": Entry(values.number(1, whole=True)),
         "avoid_tongue_and_groove": Entry(values.truth, False),
         "share_wide_leaves": Entry(values.truth, False),
+        "refine": Entry(values.truth, MachineRequest.refine),
         "energy_mv": Entry(values.number(above=0, unit="MV"), MachineRequest.energy_mv),
         "dose_rate_mu_per_min": Entry(values.number(above=0, unit="MU/min")),
     },
+    "apertures": _fields(ApertureSettings)
+    | {name: Entry(values.number(1, whole=True)) for name in ("max_segments", "max_segments_per_beam")},
     "calibration": {
         "gy_per_mu": Entry(values.number(above=0, unit="Gy"), ReferenceField.gy_per_mu),
         "field_mm": Entry(values.number(above=0, unit="mm"), ReferenceField.field_mm),

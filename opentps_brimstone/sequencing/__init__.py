@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from opentps_brimstone.sequencing.alignment import leaf_aligned_beamlets, leaf_pairs_of_rows, leaf_rows
+from opentps_brimstone.sequencing.aperture_refinement import ApertureTask, RefinedApertures, refine_apertures
+from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 from opentps_brimstone.sequencing.decomposition import Decomposition
 from opentps_brimstone.sequencing.longest_path import least_total
 from opentps_brimstone.sequencing.methods import METHODS, get_method
@@ -19,10 +21,13 @@ __all__ = [
     "MLC",
     "MLCS",
     "Aperture",
+    "ApertureSettings",
+    "ApertureTask",
     "Decomposition",
     "JawPositions",
     "JawTravel",
     "Quantization",
+    "RefinedApertures",
     "SequencedBeam",
     "SequencingSettings",
     "get_method",
@@ -33,6 +38,7 @@ __all__ = [
     "least_total",
     "open_shares",
     "quantize",
+    "refine_apertures",
     "sequence_beam",
     "sequence_plan",
 ]

@@ -19,6 +19,7 @@ from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.request.prescription_file import MachineRequest
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
+from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 from opentps_brimstone.workflow.case import Case, planning_margin
 from opentps_brimstone.workflow.files import DEMO_FILES, write_case
 from opentps_brimstone.workflow.planning import PlanningResult, plan_case
@@ -47,6 +48,10 @@ class PhantomSettings:
         OpenTPS places.
     sequencing : SequencingSettings
         How fluence becomes segments.
+    refine : bool
+        Whether leaf positions are optimized by the dose of the segments, as for `make_deliverable`.
+    apertures : ApertureSettings
+        How.
     optimizer : OptimizerSettings
     planner : GoalPlannerSettings, optional
         The defaults, with the margin of `planning_margin`, if not given.
@@ -60,6 +65,8 @@ class PhantomSettings:
     beamlet_mm: float = 5.0
     mlc: MLC | str | None = MachineRequest.mlc
     sequencing: SequencingSettings = field(default_factory=SequencingSettings)
+    refine: bool = MachineRequest.refine
+    apertures: ApertureSettings = field(default_factory=ApertureSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     planner: GoalPlannerSettings | None = None
     engine: str = "native"
@@ -140,7 +147,7 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
         goals=phantom.goals,
         targets={name: phantom.prescription_of(name) for name in targets},
         mlc=mlc,
-        machine=MachineRequest(sequencing=settings.sequencing),
+        machine=MachineRequest(sequencing=settings.sequencing, refine=settings.refine, apertures=settings.apertures),
         optimizer=settings.optimizer,
         planner=settings.planner or GoalPlannerSettings(margin=planning_margin(segments=mlc is not None)),
         dicom={"PatientID": "phantom"},

@@ -183,6 +183,8 @@ def _deliver(case: Case, plan: Plan, optimized: _Optimized, options: RunOptions)
         # For the user's own terms the finest level alone runs, which is the default.
         settings=None if case.terms else _settings(case, options),
         beamlets=plan.dose_influence,
+        refine=machine.refinement,
+        goals=[goal for goal in case.goals if goal.structure in plan.structures],
         overrides=plan.density_overrides,
         engine=case.engine,
         verify=case.verify,

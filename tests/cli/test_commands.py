@@ -17,7 +17,7 @@ from opentps_brimstone.cli import main
 from opentps_brimstone.cli.cache import readable_size
 from opentps_brimstone.engine.compute import EngineError
 from opentps_brimstone.phantoms import PHANTOMS
-from opentps_brimstone.sequencing import SequencingSettings
+from opentps_brimstone.sequencing import ApertureSettings, SequencingSettings
 from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
 
@@ -73,6 +73,15 @@ def test_demo_options_are_handed_on(asked, capsys):
         ("c-shape", "there", replace(settings, mlc=None), options),
     ]
     assert capsys.readouterr() == ("", "")
+
+
+def test_apertures_are_handed_on(asked, capsys):
+    assert main(["demo", "--refine", "--max-segments", "50"]) == 0
+    assert main(["demo", "--no-refine"]) == 0
+    assert [settings.refine for _, _, settings, _ in asked] == [True, False]
+    assert asked[0][2].apertures == ApertureSettings(max_segments=50)
+    assert main(["demo", "--max-segments", "0"]) == 2
+    assert "0 is less than 1" in capsys.readouterr().err
 
 
 def test_engine_and_check_are_handed_on(asked, capsys):

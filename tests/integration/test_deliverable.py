@@ -12,17 +12,19 @@ from small_case import OFF_EDGES_MM, small_phantom
 
 from opentps_brimstone.adapters.copies import copy_plan
 from opentps_brimstone.adapters.phantom import to_opentps
-from opentps_brimstone.adapters.plan import write_beamlet_mu
-from opentps_brimstone.adapters.segments import align_beamlets, fluence_of_segments, merged_plan
+from opentps_brimstone.adapters.plan import layout_from_opentps, write_beamlet_mu
+from opentps_brimstone.adapters.segments import align_beamlets, fluence_of_segments, merged_plan, split_beamlets
 from opentps_brimstone.dicom.rt_plan_writer import write_rt_plan
 from opentps_brimstone.engine import compute_dose
 from opentps_brimstone.engine.calibration import ReferenceField
+from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.evaluation import DVHGoal, evaluate
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.integration.deliverable import _sequencing, make_deliverable
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
-from opentps_brimstone.sequencing import MILLENNIUM_120, MLC, SequencingSettings
+from opentps_brimstone.sequencing import MILLENNIUM_120, MLC, ApertureSettings, SequencingSettings, sequence_plan
+from opentps_brimstone.sequencing.segment_weights import optimize_segment_weights, segment_influence
 
 BEAMLET_MM = 10.0
 # The terms look at the centers of voxels of 10 mm; the ends of the target, between them, get less.
@@ -240,3 +242,90 @@ def test_how_it_is_shown(delivered):
     odd = copy_plan(deliverable.photon_plan)
     odd.name = "<script>"
     assert "<script>" not in replace(deliverable, photon_plan=odd)._repr_html_()
+
+
+# ---------------------------------------------------------------------------------------------- refined by their dose
+
+
+@pytest.fixture(scope="module")
+def refined(delivered, phantom):
+    ct, plan, usual, _ = delivered
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    settings = ApertureSettings(levels=8, rounds=3, iterations=30)
+    made = make_deliverable(
+        plan, ct, terms, mlc=usual.mlc, refine=settings, goals=phantom.goals, verify="sample", progress=False
+    )
+    return made, usual
+
+
+def test_refined_segments_give_the_optimized_dose_with_fewer(refined, phantom):
+    made, usual = refined
+    assert made.difference <= 1e-6
+    assert made.check.passed
+    assert made.gamma_pass_percent >= 98.0  # beamlets and voxels of 10 mm are coarse for 15 segments
+    assert evaluate(made.dose, phantom.structures, phantom.goals).all_met
+    assert made.n_segments < usual.n_segments
+    machine = np.array([segment.mu for segment in made.machine_plan().beamSegments])
+    assert machine.min() >= 1.0 - 1e-9
+    np.testing.assert_allclose(machine / 0.1, np.round(machine / 0.1), atol=1e-6)
+    cell = BEAMLET_MM / 8
+    assert made.photon_plan.beamSegments[0].xBeamletSpacing_mm == cell
+    for segment in made.photon_plan.beamSegments:
+        tips = segment.Xmlc_mm[segment.Xmlc_mm[:, 3] - segment.Xmlc_mm[:, 2] > 0.1, 2:]
+        np.testing.assert_allclose(tips / cell, np.round(tips / cell), atol=1e-6)
+
+
+def test_a_stopped_refinement_is_an_error_that_leaves_the_plan_as_it_was(delivered, phantom):
+    ct, plan, usual, _ = delivered
+    before = np.array(plan.beamletMUs)
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+
+    def stop(done, total):
+        return total > 20  # that of a dose, not of the rounds
+
+    with pytest.raises(DoseCanceledError, match="stopped"):
+        make_deliverable(plan, ct, terms, mlc=usual.mlc, refine=True, write_back=True, progress=stop)
+    np.testing.assert_array_equal(plan.beamletMUs, before)
+
+
+def test_refinement_needs_this_packages_engine(delivered, phantom):
+    ct, plan, usual, _ = delivered
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    with pytest.raises(ValueError, match=r"refine computes the dose of whole segments .* not engine='opentps'"):
+        make_deliverable(plan, ct, terms, mlc=usual.mlc, refine=True, engine="opentps", progress=False)
+
+
+def test_without_refinement_segments_are_bitwise_those_of_its_steps(delivered, phantom):
+    """Leaves as sequenced, and MU as `optimize_segment_weights` gives them."""
+    ct, plan, usual, _ = delivered
+    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    layout = layout_from_opentps(plan)
+    sequenced = sequence_plan(layout, np.array(plan.beamletMUs), usual.mlc, levels=20)
+    ratio = usual.planned_calibration.gy_per_engine_mu / usual.calibration.gy_per_engine_mu
+    sequenced = [beam.scaled(ratio) for beam in sequenced]
+    structures = [structure for structure, _ in terms]
+    split = split_beamlets(plan, sequenced, usual.calibration.beamlet_mm)
+    cells = plan_from_opentps(split, ct, structures, progress=False).dose_influence
+    weights = optimize_segment_weights(
+        segment_influence(cells, sequenced),
+        terms,
+        [aperture.mu for beam in sequenced for aperture in beam.apertures],
+        number_of_fractions=phantom.number_of_fractions,
+        wanted_dose=usual.optimized_dose,
+        minimum_engine_mu=float(usual.calibration.engine_mu(1.0)),
+        step_engine_mu=float(usual.calibration.engine_mu(0.1)),
+    )
+    np.testing.assert_array_equal(weights.mu, usual.weights.mu)
+    kept = [
+        aperture
+        for beam, mu in zip(
+            sequenced, np.split(weights.mu, np.cumsum([len(beam.apertures) for beam in sequenced])[:-1]), strict=True
+        )
+        for aperture, each in zip(beam.apertures, mu, strict=True)
+        if each > 0
+    ]
+    made = [aperture for beam in usual.sequenced_beams for aperture in beam.apertures]
+    assert len(kept) == len(made)
+    for ours, theirs in zip(kept, made, strict=True):
+        np.testing.assert_array_equal(ours.left_mm, theirs.left_mm)
+        np.testing.assert_array_equal(ours.right_mm, theirs.right_mm)

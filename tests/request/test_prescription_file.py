@@ -21,7 +21,7 @@ from opentps_brimstone.request.prescription_file import (
     PrescriptionFileError,
 )
 from opentps_brimstone.request.reader import parse_prescription, read_prescription
-from opentps_brimstone.sequencing import SequencingSettings
+from opentps_brimstone.sequencing import ApertureSettings, SequencingSettings
 
 SMALLEST = """[plan]
 fractions = 25
@@ -142,6 +142,18 @@ def test_all_that_can_be_said():
         slope_variance=False,
     )
     assert asked.planner == GoalPlannerSettings(rounds=4)
+
+
+def test_apertures_may_be_refined():
+    asked = parse_prescription(
+        changed("energy_mv = 10", "energy_mv = 10\nrefine = true\n[apertures]\nmax_segments = 40\nlevels = 9")
+        .replace("dose_rate_mu_per_min = 600\n", "")
+    )
+    assert asked.machine.refinement == ApertureSettings(max_segments=40, levels=9)
+    assert parse_prescription(WHOLE).machine.refinement is MachineRequest.refine
+    assert json.loads(json.dumps(asked.settings()))["machine"]["apertures"]["max_segments"] == 40
+    with pytest.raises(PrescriptionFileError, match=r"apertures, max_segments: this is 0; it must be a whole number"):
+        parse_prescription(SMALLEST + "[apertures]\nmax_segments = 0\n")
 
 
 def test_a_beam_may_have_its_own_isocenter() -> None:
