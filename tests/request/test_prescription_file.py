@@ -146,8 +146,9 @@ def test_all_that_can_be_said():
 
 def test_apertures_may_be_refined():
     asked = parse_prescription(
-        changed("energy_mv = 10", "energy_mv = 10\nrefine = true\n[apertures]\nmax_segments = 40\nlevels = 9")
-        .replace("dose_rate_mu_per_min = 600\n", "")
+        changed("energy_mv = 10", "energy_mv = 10\nrefine = true\n[apertures]\nmax_segments = 40\nlevels = 9").replace(
+            "dose_rate_mu_per_min = 600\n", ""
+        )
     )
     assert asked.machine.refinement == ApertureSettings(max_segments=40, levels=9)
     assert parse_prescription(WHOLE).machine.refinement is MachineRequest.refine
