@@ -311,6 +311,23 @@ class ConeEngine:
                 _check_going_on(report, 100 * (number + 1))
         return dose
 
+    def leakage_dose(self, view: BeamView, fluence: Rectangles) -> FloatArray:
+        """Compute the dose of what a head lets through everywhere, for which few directions are enough.
+
+        Parameters
+        ----------
+        view : BeamView
+        fluence : Rectangles
+
+        Returns
+        -------
+        ndarray, shape of the grid
+            Gy per fraction.
+        """
+        sharp = FluenceMap.of([fluence])
+        blurred = sharp if self._beam_model is None else from_finite_source(sharp, self._beam_model, view.sad_mm)
+        return self._field_dose(view, blurred, _coarse_settings(), lambda _done, _total: True).astype(np.float64)
+
     def _fluences(self, view: BeamView, openings: list[Rectangles]) -> list[tuple[FluenceMap, _core.dose.DoseSettings]]:
         """Fluence of a beam; what a head lets through everywhere is apart, and needs few directions."""
         sharp = FluenceMap.of(openings)

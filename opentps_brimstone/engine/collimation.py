@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from opentps_brimstone.engine.fluence import Rectangles
 if TYPE_CHECKING:
     from opentps_brimstone.engine.beam_model import Collimator
 
-__all__ = ["LeafOpening", "let_through"]
+__all__ = ["LeafOpening", "leakage", "let_through"]
 
 _CLOSED_MM = 0.01
 
@@ -68,6 +68,21 @@ class LeafOpening:
         x, y = self.x_mm.clip(*self.x_jaws_mm), self.y_mm.clip(*self.y_jaws_mm)
         is_open = (x[:, 1] - x[:, 0] > _CLOSED_MM) & (y[:, 1] - y[:, 0] > _CLOSED_MM)
         return Rectangles(x[is_open], y[is_open], np.full(np.count_nonzero(is_open), self.mu))
+
+
+def leakage(opening: LeafOpening, collimator: Collimator) -> Rectangles:
+    """Compute what leaves and jaws would let through if all leaves were closed, for one MU.
+
+    Parameters
+    ----------
+    opening : LeafOpening
+    collimator : Collimator
+
+    Returns
+    -------
+    Rectangles
+    """
+    return let_through(replace(opening, x_mm=np.zeros_like(opening.x_mm), mu=1.0), collimator)
 
 
 def let_through(opening: LeafOpening, collimator: Collimator) -> Rectangles:

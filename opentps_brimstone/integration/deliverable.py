@@ -29,7 +29,7 @@ from opentps_brimstone.evaluation.extremes import largest_difference
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
-from opentps_brimstone.sequencing.aperture_fluence import ApertureFluence
+from opentps_brimstone.sequencing.aperture_fluence import ApertureFluence, LeafEdges
 from opentps_brimstone.sequencing.aperture_refinement import ApertureTask, RefinedApertures, refine_apertures
 from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
 from opentps_brimstone.sequencing.segment_weights import (
@@ -40,6 +40,7 @@ from opentps_brimstone.sequencing.segment_weights import (
 )
 
 if TYPE_CHECKING:
+    from opentps_brimstone.engine.choice import EngineChoice
     from opentps_brimstone.engine.monitor_units import Calibration
     from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.engine.reference_field import ReferenceField
@@ -236,6 +237,8 @@ def make_deliverable(
     beamlets: Any = None,
     refine: ApertureSettings | bool = False,
     goals: Iterable[DVHGoal | str] = (),
+    scatter: str = "opentps",
+    beam_model: Any = None,
     write_back: bool = False,
     callback: Any = None,
     engine: str = "native",
@@ -286,6 +289,11 @@ def make_deliverable(
         are then multiples of an eighth of a beamlet. Otherwise only MU are optimized.
     goals : iterable of DVHGoal or str
         With `refine`: those that the optimized dose meets are held in the dose of the segments.
+    scatter : {"opentps", "full"}
+        With `refine`: how far scatter reaches in the dose that segments are optimized, recalculated and judged by.
+    beam_model : BeamModel, str or Path, optional
+        With `refine` and full scatter: the beam of a machine, as for `compute_dose`. What its leaves and jaws let
+        through, its leaf tips and its source then count in the dose of the segments.
     write_back : bool
         Write the segments into the given plan instead of a copy, once everything is computed.
     callback : callable or OptimizationCallback, optional
@@ -345,6 +353,9 @@ def make_deliverable(
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
     checked_choice("verify", verify, VERIFY)
     refining = _refining(refine, engine)
+    of_segments = EngineChoice(engine, scatter, None, beam_model)
+    if refining is None and of_segments != EngineChoice(engine):
+        raise ValueError("scatter='full' and a beam model are for segments that are refined: give refine=True, too")
     options = DoseOptions(EngineChoice(engine), density_table, overrides, RunOptions(processes, cache, progress))
     clock = StageTimes()
     grid = voxel_grid(ct)
@@ -386,14 +397,18 @@ def make_deliverable(
         expected_dose = segments.dose(weights.mu, fractions)
         name = "weights"
     else:
+        anew = replace(options, choice=of_segments)
+        factor = rescaled if scatter == "opentps" else planned.factor / _machine_factor(spacing_mm, planned, anew)
+        segment_dose = SegmentDose(photon_plan, ct, anew, wanted, spacing_mm, factor)
         task = ApertureTask(
             influence=influence,
             terms=terms,
             optimized_dose=optimized_dose,
             number_of_fractions=fractions,
-            full_dose=SegmentDose(photon_plan, ct, options, wanted, spacing_mm, rescaled),
-            quick=options.choice.scatter == "full",
+            full_dose=segment_dose,
+            quick=scatter == "full",
             goals=tuple(as_goals(goals)),
+            edges=_edges(of_segments, planned.reference.sad_mm),
             raster_mm=spacing_mm[0],
             minimum_mu=float(planned.engine_mu(minimum_mu)),
             step_mu=float(planned.engine_mu(step_mu)),
@@ -411,7 +426,11 @@ def make_deliverable(
 
     written, _ = _written(photon_plan, beams, spacing_mm)
     merged = merged_plan(written)
-    dose = _recalculated(ct, merged, options, wanted)
+    if scatter == "full":
+        kept = [beam.beam_index for beam in beams if beam.apertures]
+        dose = segment_dose.of_plan(written, kept, rescaled)
+    else:
+        dose = _recalculated(ct, merged, options, wanted)
     difference = largest_difference(dose, expected_dose)
     took = clock.lap("recalculation")
     _log.info("recalculation (%.1f s): differs by at most %.1e of the maximum", took, difference)
@@ -456,6 +475,24 @@ def _refining(refine: ApertureSettings | bool, engine: str) -> ApertureSettings 
             f"refine computes the dose of whole segments with this package's engine, not engine={engine!r}"
         )
     return ApertureSettings() if refine is True else refine
+
+
+def _machine_factor(spacing_mm: tuple[float, float], planned: Calibration, options: DoseOptions) -> float:
+    """Machine MU of one MU of the dose of segments."""
+    from opentps_brimstone.engine.calibration import calibrate
+
+    machine = options.choice.machine
+    reference = planned.reference if machine is None else machine.output
+    return calibrate(spacing_mm, planned.voxel_mm, reference, options.running(progress=False)).factor
+
+
+def _edges(choice: EngineChoice, sad_mm: float) -> LeafEdges:
+    """How leaves of a machine show in the fluence."""
+    machine = choice.machine
+    if machine is None:
+        return LeafEdges()
+    head = machine.collimator
+    return LeafEdges(head.leaf_transmission, head.leaf_tip_offset_mm, machine.penumbra_sigma_mm(sad_mm))
 
 
 def _weights(beams: Sequence[SequencedBeam], refined: RefinedApertures) -> SegmentWeights:
