@@ -353,6 +353,7 @@ def make_deliverable(
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
     checked_choice("verify", verify, VERIFY)
     refining = _refining(refine, engine)
+    held = tuple(as_goals(goals))
     of_segments = EngineChoice(engine, scatter, None, beam_model)
     if refining is None and of_segments != EngineChoice(engine):
         raise ValueError("scatter='full' and a beam model are for segments that are refined: give refine=True, too")
@@ -407,7 +408,7 @@ def make_deliverable(
             number_of_fractions=fractions,
             full_dose=segment_dose,
             quick=scatter == "full",
-            goals=tuple(as_goals(goals)),
+            goals=held,
             edges=_edges(of_segments, planned.reference.sad_mm),
             raster_mm=spacing_mm[0],
             minimum_mu=float(planned.engine_mu(minimum_mu)),

@@ -71,5 +71,7 @@ def test_full_scatter_is_for_refined_segments(case):
     _, ct, plan, terms = case
     with pytest.raises(ValueError, match="are for segments that are refined: give refine=True, too"):
         make_deliverable(plan, ct, terms, mlc="matched", scatter="full", progress=False)
+    with pytest.raises(ValueError, match="is relative to the prescribed dose"):
+        make_deliverable(plan, ct, terms, mlc="matched", refine=True, goals=["Tumor D95 >= 95 %"], progress=False)
     with pytest.raises(ValueError, match=r"beam_model=\.\.\. needs"):
         make_deliverable(plan, ct, terms, mlc="matched", refine=True, beam_model="Kernels_6MV", progress=False)
