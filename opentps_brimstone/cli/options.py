@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 from opentps_brimstone.cli.exit_codes import DONE, GOALS_MISSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from opentps_brimstone._util.run_options import RunOptions
     from opentps_brimstone.dicom.choice import Choice
+    from opentps_brimstone.workflow.case import Case
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
 
@@ -46,7 +47,7 @@ def add_length(command: argparse.ArgumentParser, name: str, default: float | Non
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add threads, cache, and how much is printed."""
     command.add_argument(
-        "--threads", type=_count, metavar="N", help="engine processes and optimizer threads (default: all processors)"
+        "--threads", type=count, metavar="N", help="engine processes and optimizer threads (default: all processors)"
     )
     command.add_argument("--no-cache", action="store_true", help="compute all beamlets, and keep none")
     shown = command.add_mutually_exclusive_group()
@@ -134,7 +135,7 @@ def add_phantom_options(command: argparse.ArgumentParser) -> None:
     add_choice(command, "--mlc", MLCS, PhantomSettings.mlc, "collimator of the segments (default: %(default)s)")
     command.add_argument(
         "--levels",
-        type=_count,
+        type=count,
         default=SequencingSettings.levels,
         metavar="N",
         help="levels that the fluence of each beam is rounded to (default: %(default)d)",
@@ -183,6 +184,44 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
     return cast("PhantomSettings", machine_with(settings, arguments))
 
 
+# ------------------------------------------------------------------------------------------------- many plans of a case
+
+
+def add_ensemble_options(command: argparse.ArgumentParser, out: str) -> None:
+    """Add the case, the folder for files, and how many plans are made at a time."""
+    from opentps_brimstone.phantoms import PHANTOMS
+    from opentps_brimstone.workflow.phantom_case import PhantomSettings
+
+    command.add_argument("folder", metavar="FOLDER", nargs="?", help="with DICOM files; a phantom if it is left out")
+    command.add_argument("--prescription", metavar="FILE", help="beams, targets, goals and options for the folder")
+    add_choice(command, "--case", PHANTOMS, "c-shape", "phantom (default: %(default)s)")
+    add_length(command, "--grid", PhantomSettings.grid_mm, "voxel spacing of a phantom's dose (default: %(default)g)")
+    add_length(command, "--beamlet", PhantomSettings.beamlet_mm, "a phantom's beamlet spacing (default: %(default)g)")
+    add_out(command, out, default=out)
+    command.add_argument(
+        "--workers", type=count, metavar="N", help="processes that make plans (default: one for each core)"
+    )
+    add_input_options(command)
+    add_run_options(command)
+
+
+def ensemble_case(arguments: argparse.Namespace) -> Callable[[Sequence[float] | None], Case]:
+    """Give what makes the case with some gantry angles, or with its own."""
+    if (arguments.folder is None) != (arguments.prescription is None):
+        raise ValueError("a DICOM folder needs --prescription, and a prescription needs a folder")
+    if arguments.folder is not None:
+        from opentps_brimstone.workflow.patient_case import case_with_angles
+
+        return case_with_angles(
+            arguments.folder, arguments.prescription, choice=input_choice(arguments), options=run_options(arguments)
+        )
+    from opentps_brimstone.workflow.phantom_case import PhantomSettings, phantom_with_angles
+
+    return phantom_with_angles(
+        arguments.case, PhantomSettings(grid_mm=arguments.grid, beamlet_mm=arguments.beamlet, mlc=None)
+    )
+
+
 # --------------------------------------------------------------------------------------------------------------- values
 
 
@@ -197,7 +236,8 @@ def _millimeters(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Read a whole number from 1."""
     try:
         value = int(text)
     except ValueError:

@@ -104,8 +104,10 @@ class EnsembleMemory:
         )
 
     def __str__(self) -> str:
+        workers = "1 worker maps" if self.workers == 1 else f"{self.workers} workers share"
+        takes = "takes" if self.workers == 1 else "take"
         return (
-            f"{self.workers} workers share {in_units(self.shared)} and take up to {in_units(self.each)} each, "
+            f"{workers} {in_units(self.shared)} and {takes} up to {in_units(self.each)} each, "
             f"{in_units(self.total)} in all"
         )
 

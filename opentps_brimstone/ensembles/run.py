@@ -156,6 +156,7 @@ class Ensemble:
         )
         self._folder = Path(folder if self._temporary is None else self._temporary.name)  # type: ignore[arg-type]
         self._on_this_machine = client is None
+        self._stated: int | None = None  # bytes that were said to be needed
 
     def __enter__(self) -> Self:
         return self
@@ -211,7 +212,9 @@ class Ensemble:
         tasks = tasks_of([asked[number] for number in left], files)
         if self._on_this_machine:
             memory = EnsembleMemory.of(self.plan, tasks, self.workers)
-            _log.info("%s", memory)
+            if self._stated is None or memory.total > self._stated:
+                _log.info("%s", memory)
+                self._stated = memory.total
             memory.check()
         for answer in self._pool.run(solve, tasks):
             number, outcome = left[answer.number], _outcome(answer)

@@ -32,8 +32,10 @@ __all__ = ["MixedPlan", "Tradeoff", "explore_tradeoff"]
 
 # Doses of all plans are kept if they take no more than this.
 _KEPT_BYTES = 2**30
-# Rounds in which bounds are corrected by how a mixture differs from mixed values, and what they may be exceeded by.
-_CORRECTIONS, _TOLERANCE = 10, 1e-3
+# Rounds in which bounds are corrected by how the values of a mixture differ from mixed values.
+_CORRECTIONS = 10
+# Relative to a criterion's range: how far inside its bound a mixture aims, and what counts as rounding.
+_RESERVE, _ROUNDING = 1e-3, 1e-9
 
 
 @dataclass(frozen=True)
@@ -283,16 +285,17 @@ class Tradeoff:
         best: tuple[tuple[float, float], MixedPlan] | None = None
         correction = np.zeros(len(span))
         for _ in range(_CORRECTIONS):
-            found = self._mixed(best_shares(costs / span, (limit - correction) / span, wanted))
+            aim = limit - correction - _RESERVE * span
+            found = self._mixed(best_shares(costs / span, aim / span, wanted))
             reached = np.array([found.values[name] for name in names]) * sign
             over = reached - limit
-            beyond = np.where(over > _TOLERANCE * span, over, 0.0)
+            beyond = np.where(over > _ROUNDING * span, over, 0.0)
             exceeded = {name: float(amount) for name, amount in zip(names, beyond, strict=True) if amount > 0}
             rank = float((beyond / span).sum()), float(reached / span @ wanted)
             if best is None or rank < best[0]:
                 best = rank, replace(found, exceeded=exceeded)
             before, correction = correction, reached - found.shares @ costs
-            if np.abs(correction - before).max() <= _TOLERANCE * span.min():
+            if (np.abs(correction - before) <= _RESERVE * span).all() and not exceeded:
                 break
         assert best is not None
         return best[1]

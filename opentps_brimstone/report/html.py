@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from opentps_brimstone import __version__, visualization
 from opentps_brimstone._util.versions import installed_versions
 from opentps_brimstone.evaluation import voxel_volume_cc
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.report.figure import draw_eqd2_dvh, draw_planes
+from opentps_brimstone.report.page import Table, data_uri, figure_of, rendered
 from opentps_brimstone.report.plan_report import EQD2_COLUMNS, STATISTICS
 from opentps_brimstone.visualization.plots import structure_colors
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from opentps_brimstone.report.plan_report import PlanReport
     from opentps_brimstone.request.prescription_file import PrescriptionFile
     from opentps_brimstone.sequencing import SequencedBeam
 
 __all__ = ["html_report"]
 
-_NOTICE = (
-    "Made by research software that is not a medical device. Nothing here may be used to treat a patient: machine "
-    "model, dose and monitor units are not commissioned for any machine."
-)
-_DOTS_PER_INCH = 110
 _APERTURES_IN_A_ROW = 6
 # Facts of the report that the section on the machine or the verdicts state.
 _TOLD_ELSEWHERE = ("MLC", "1 MU", "engine MU", "recalculation differs by", "gamma 2 %/2 mm")
 _PACKAGES = ("opentps-core", "numpy", "scipy", "pydicom", "matplotlib")
 
 _Facts = list[tuple[str, str]]
-
-
-class _Table(NamedTuple):
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    fills: Sequence[str] | None = None
 
 
 def html_report(report: PlanReport, asked: PrescriptionFile, patient: Mapping[str, str]) -> str:
@@ -61,21 +47,10 @@ def html_report(report: PlanReport, asked: PrescriptionFile, patient: Mapping[st
     str
         An HTML document without references to anything outside it; text from files is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("opentps_brimstone.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page: str = pages.get_template("report.html").render(
+    return rendered(
+        "report.html",
         report=report,
         asked=asked,
-        notice=_NOTICE,
-        pass_color=PASS_COLOR,
-        fail_color=FAIL_COLOR,
         verdicts=_verdicts(report),
         facts={
             "Patient": _patient(patient),
@@ -99,7 +74,6 @@ def html_report(report: PlanReport, asked: PrescriptionFile, patient: Mapping[st
         convergence=_convergence(report),
         settings=_settings(report, asked),
     )
-    return page
 
 
 # ---------------------------------------------------------------------------------------------------------------- facts
@@ -176,7 +150,7 @@ def _settings(report: PlanReport, asked: PrescriptionFile) -> str:
 # --------------------------------------------------------------------------------------------------------------- tables
 
 
-def _goal_table(report: PlanReport) -> _Table:
+def _goal_table(report: PlanReport) -> Table:
     final = "recalculated" if report.deliverable is None else "segments"
     columns = ("structure", "metric", "goal", "optimized fluence", final, "met")
     rows, fills = [], []
@@ -187,23 +161,23 @@ def _goal_table(report: PlanReport) -> _Table:
         mark = "✓ met" if each.met else "✗ MISSED"
         rows.append((goal.structure, goal.metric_name, relation, *values, mark))
         fills.append(PASS_COLOR if each.met else FAIL_COLOR)
-    return _Table(columns, rows, fills)
+    return Table(columns, rows, fills)
 
 
-def _statistics_table(report: PlanReport) -> _Table:
+def _statistics_table(report: PlanReport) -> Table:
     voxel_cc = voxel_volume_cc(report.grid)
     rows = []
     for structure, (name, *doses) in zip(report.structures, report.statistics_rows(digits=2), strict=True):
         volume = f"{structure.share.sum() * voxel_cc:.1f}"
         rows.append((name, "target" if structure.is_target else "", volume, *doses))
-    return _Table(("structure", "", "volume (cm³)", *STATISTICS.values()), rows)
+    return Table(("structure", "", "volume (cm³)", *STATISTICS.values()), rows)
 
 
-def _eqd2_table(report: PlanReport) -> _Table | None:
-    return _Table(EQD2_COLUMNS, report.eqd2_rows(digits=2)) if report.has_previous_dose else None
+def _eqd2_table(report: PlanReport) -> Table | None:
+    return Table(EQD2_COLUMNS, report.eqd2_rows(digits=2)) if report.has_previous_dose else None
 
 
-def _beam_table(report: PlanReport, asked: PrescriptionFile) -> _Table:
+def _beam_table(report: PlanReport, asked: PrescriptionFile) -> Table:
     several = _several_isocenters(asked)
     columns = ["", "beam", "gantry (°)", "couch (°)", "collimator (°)"]
     columns += ["isocenter (mm)", "beamlets"] if several else ["beamlets"]
@@ -221,7 +195,7 @@ def _beam_table(report: PlanReport, asked: PrescriptionFile) -> _Table:
         if report.deliverable is not None:
             row += _segment_cells(sequenced[number]) if number in sequenced else ["0", "0.0", ""]
         rows.append(row)
-    return _Table(columns, rows)
+    return Table(columns, rows)
 
 
 def _segment_cells(beam: SequencedBeam) -> list[str]:
@@ -229,7 +203,7 @@ def _segment_cells(beam: SequencedBeam) -> list[str]:
     return [str(len(beam.apertures)), f"{beam.mu:.1f}", each]
 
 
-def _round_table(rounds: Any) -> _Table:
+def _round_table(rounds: Any) -> Table:
     columns = ("round", "goals met", "mean doses (Gy)", "highest dose outside targets (Gy)", "iterations")
     rows = [
         (
@@ -241,83 +215,69 @@ def _round_table(rounds: Any) -> _Table:
         )
         for each in rounds
     ]
-    return _Table(columns, rows)
+    return Table(columns, rows)
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def _data_uri(figure: Figure, kind: str = "png") -> str:
-    """Encode a figure as the address of an image that holds it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DOTS_PER_INCH, metadata={"Date": None} if kind == "svg" else None)
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
 def _dvh(report: PlanReport) -> str:
-    figure = _figure(10.5, 5.2)
+    figure = figure_of(10.5, 5.2)
     ax = figure.subplots()
     visualization.plot_dvh(report.dose, report.structures, targets=report.target_dvhs, ax=ax)
     ax.set_title("")
-    return _data_uri(figure, "svg")
+    return data_uri(figure, "svg")
 
 
 def _eqd2_dvh(report: PlanReport) -> str:
     if not report.has_previous_dose:
         return ""
-    figure = _figure(10.5, 5.2)
+    figure = figure_of(10.5, 5.2)
     ax = figure.subplots()
     draw_eqd2_dvh(ax, report)
     ax.set_title("")
-    return _data_uri(figure, "svg")
+    return data_uri(figure, "svg")
 
 
 def _eqd2_planes(report: PlanReport) -> str:
     if not report.has_previous_dose:
         return ""
-    figure = _figure(15.5, 4.9)
+    figure = figure_of(15.5, 4.9)
     draw_planes(figure, report, cumulative_eqd2=True)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def _convergence(report: PlanReport) -> str:
-    figure = _figure(10.5, 3.6)
+    figure = figure_of(10.5, 3.6)
     ax = figure.subplots()
     visualization.plot_convergence(report.optimization.convergence_history, ax=ax)
     ax.set_title("")
-    return _data_uri(figure, "svg")
+    return data_uri(figure, "svg")
 
 
 def _planes(report: PlanReport) -> str:
-    figure = _figure(15.5, 4.9)
+    figure = figure_of(15.5, 4.9)
     draw_planes(figure, report)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def _beam(name: str, beam: SequencedBeam) -> dict[str, Any]:
     from opentps_brimstone.visualization.apertures import plot_apertures, plot_fluence_comparison
 
-    fluence = _figure(11.5, 3.7)
+    fluence = figure_of(11.5, 3.7)
     plot_fluence_comparison(beam, figure=fluence)
     count = len(beam.apertures)
     columns = min(_APERTURES_IN_A_ROW, count)
-    apertures = _figure(1.95 * columns + 0.4, 2.15 * -(-count // columns) + 0.6)
+    apertures = figure_of(1.95 * columns + 0.4, 2.15 * -(-count // columns) + 0.6)
     plot_apertures(beam, columns=columns, figure=apertures)
-    pictures = {"fluence": _data_uri(fluence), "apertures": _data_uri(apertures)}
+    pictures = {"fluence": data_uri(fluence), "apertures": data_uri(apertures)}
     return {"number": beam.beam_index + 1, "name": name, "n_apertures": count, **pictures}
 
 
 def _fluence(report: PlanReport) -> str:
     columns = min(5, report.layout.n_beams)
     rows = -(-report.layout.n_beams // columns)
-    figure = _figure(2.3 * columns + 0.8, 2.5 * rows)
+    figure = figure_of(2.3 * columns + 0.8, 2.5 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     fluence = report.machine_fluence
     for number, ax in enumerate(axes):
@@ -326,4 +286,4 @@ def _fluence(report: PlanReport) -> str:
             continue
         tiles = visualization.plot_fluence(report.layout, fluence, number, title=report.beam_names[number], ax=ax)
     figure.colorbar(tiles, ax=list(axes), label="MU per fraction", shrink=0.85)
-    return _data_uri(figure)
+    return data_uri(figure)

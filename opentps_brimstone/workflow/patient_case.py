@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.prescription import Prescription
-from opentps_brimstone.request.prescription_file import MATCHED, PrescriptionFile
+from opentps_brimstone.request.prescription_file import MATCHED, BeamRequest, PrescriptionFile
 from opentps_brimstone.request.reader import read_prescription
 from opentps_brimstone.sequencing import MLC, get_mlc, sequence_beam
 from opentps_brimstone.workflow.case import Case, planning_margin
@@ -38,7 +38,7 @@ from opentps_brimstone.workflow.references import checked_references
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
 
-__all__ = ["patient_case", "plan_folder"]
+__all__ = ["case_with_angles", "patient_case", "plan_folder"]
 
 _log = logging.getLogger(__name__)
 
@@ -205,6 +205,38 @@ def patient_case(
         verify=verify,
         notes=tuple(notes),
     )
+
+
+def case_with_angles(
+    folder: Path | str,
+    prescription: Path | str | PrescriptionFile,
+    *,
+    choice: Choice | None = None,
+    options: RunOptions | None = None,
+) -> Callable[[Sequence[float] | None], Case]:
+    """Give what makes a patient's case, of fluence alone, with some gantry angles, or with its own.
+
+    Parameters
+    ----------
+    folder, prescription, choice, options
+        As for `plan_folder`. Couch and collimator of other angles are at 0, and the isocenter is the plan's.
+
+    Returns
+    -------
+    callable
+    """
+    asked = prescription if isinstance(prescription, PrescriptionFile) else read_prescription(prescription)
+    if choice is not None:
+        asked = dataclasses.replace(asked, **choice.over(asked.choice).keywords())
+
+    def make(angles: Sequence[float] | None) -> Case:
+        own = asked
+        if angles is not None:
+            beams = tuple(BeamRequest(angle, 0.0, 0.0, None, None) for angle in angles)
+            own = dataclasses.replace(asked, beams=beams)
+        return patient_case(Path(folder), own, fluence_only=True, options=options)
+
+    return make
 
 
 def _prepared(plan: Plan, asked: PrescriptionFile, engine: str, options: RunOptions) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from opentps_brimstone.workflow.planning import PlanningResult, plan_case
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
 
-__all__ = ["PhantomSettings", "phantom_case", "rows_on_leaves", "run_demo"]
+__all__ = ["PhantomSettings", "phantom_case", "phantom_with_angles", "rows_on_leaves", "run_demo"]
 
 _log = logging.getLogger(__name__)
 
@@ -154,6 +155,28 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
         engine=settings.engine,
         verify=settings.verify,
     )
+
+
+def phantom_with_angles(case: str, settings: PhantomSettings) -> Callable[[Sequence[float] | None], Case]:
+    """Give what makes a phantom's case with some gantry angles, or with its own.
+
+    Parameters
+    ----------
+    case : str
+        One of `opentps_brimstone.phantoms.PHANTOMS`.
+    settings : PhantomSettings
+
+    Returns
+    -------
+    callable
+    """
+    phantom = make_phantom(case, settings.grid_mm)
+
+    def make(angles: Sequence[float] | None) -> Case:
+        own = phantom if angles is None else dataclasses.replace(phantom, gantry_angles=tuple(angles))
+        return phantom_case(own, settings)
+
+    return make
 
 
 def rows_on_leaves(phantom: Phantom, beamlet_mm: float) -> Phantom:

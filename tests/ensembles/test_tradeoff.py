@@ -58,9 +58,9 @@ def test_navigation_keeps_bounds_and_is_as_good_as_any_plan(tradeoff):
     bounds = {"organ Dmean": float(middle[1])}
     found = tradeoff.navigate(bounds, prefer="PTV D95")
     assert not found.exceeded
-    assert found.values["organ Dmean"] <= middle[1] + 1e-3 * np.ptp(tradeoff.values[:, 1])
+    assert found.values["organ Dmean"] <= middle[1]
     within = tradeoff.values[:, 1] <= middle[1]
-    assert found.values["PTV D95"] >= tradeoff.values[within, 0].max() - 1e-3 * np.ptp(tradeoff.values[:, 0])
+    assert found.values["PTV D95"] >= tradeoff.values[within, 0].max() - 1e-2 * np.ptp(tradeoff.values[:, 0])
     assert found.shares.sum() == pytest.approx(1.0) and (found.shares >= 0).all()
 
 
