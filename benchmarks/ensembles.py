@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import os
 import tempfile
 import threading
 import time
@@ -45,15 +46,20 @@ def speed(nonzeros: float, count: int) -> None:
     plan, objectives = synthetic_plan(nonzeros)
     asked = variants(objectives, count)
     print(f"{plan.dose_influence.matrix.nnz / 1e6:.1f} M nonzeros, {count} variants")
-    print("workers  threads each  plans per minute  seconds in the worker")
+    print("workers  threads each  plans per minute  seconds per plan  CPU seconds per plan")
     found = []
     for workers, threads in ((1, 1), (1, 2), (2, 1)):
         with Ensemble(plan, workers=workers, threads=threads) as ensemble:
             ensemble.run(asked[:workers])  # starts the processes, and writes the matrix
+            before = _cpu_s(ensemble)
             results = ensemble.run(asked)
+            used = (_cpu_s(ensemble) - before) / count
         found.append(results.beamlet_weights)
         seconds = np.mean([each.time_s for each in results])
-        print(f"{workers:7d}  {threads:12d}  {60 * count / results.time_s:16.1f}  {seconds:21.2f}", flush=True)
+        print(
+            f"{workers:7d}  {threads:12d}  {60 * count / results.time_s:16.1f}  {seconds:16.2f}  {used:20.2f}",
+            flush=True,
+        )
     print("bitwise the same:", all(np.array_equal(found[0], other) for other in found[1:]))
 
 
@@ -148,6 +154,15 @@ class _Watch:
             for name in self._highest:
                 self._highest[name] = max(self._highest[name], sum(each.get(name, 0) for each in taken))
             self._of_one = max([self._of_one, *(each.get("Pss_Anon", 0) for each in taken)])
+
+
+def _cpu_s(ensemble: Ensemble) -> float:
+    """CPU time of all processes so far, which a busy machine changes less than wall time."""
+    ticks = 0
+    for process in ensemble._pool.processes:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _rollup(process: int) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Many plans at once: variants, trade-offs and beam angles."""
 
 from opentps_brimstone.ensembles.beam_angles import BeamSelection, SelectionStep, choose_beam_angles, plan_of_beams
+from opentps_brimstone.ensembles.beams import spread_dose, spread_dose_influence
 from opentps_brimstone.ensembles.memory import EnsembleMemory, EnsembleMemoryError
 from opentps_brimstone.ensembles.results import EnsembleError, EnsembleResult, VariantResult
 from opentps_brimstone.ensembles.run import Ensemble, run_ensemble
@@ -25,4 +26,6 @@ __all__ = [
     "plan_of_beams",
     "plot_tradeoff",
     "run_ensemble",
+    "spread_dose",
+    "spread_dose_influence",
 ]

@@ -106,6 +106,11 @@ class Beam:
         return self._plan.target_center()
 
     @property
+    def given_isocenter(self) -> FloatArray | None:
+        """Isocenter that the beam was added with, shape (3,), in mm; None: the center of the plan's targets."""
+        return None if self._isocenter is None else self._isocenter.copy()
+
+    @property
     def _columns(self) -> slice:
         index = self._plan.dose_influence.layout.beam_index
         low, high = np.searchsorted(index, [self._number, self._number + 1])

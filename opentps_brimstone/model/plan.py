@@ -534,6 +534,33 @@ class Plan:
         self._forget_weights()
         return self._influence
 
+    def set_dose_influence(self, influence: DoseInfluence, target: Targets | None = None) -> None:
+        """Take a dose influence that was computed elsewhere for the plan's beams; weights set before are discarded.
+
+        Parameters
+        ----------
+        influence : DoseInfluence
+            On the plan's dose grid, with a fluence map for each beam, in their order.
+        target : Structure, str or several of them, optional
+            That its beamlets cover. Default: all targets.
+
+        Raises
+        ------
+        ValueError
+            If the plan came with its dose influence, or grid or number of beams are others.
+        """
+        if self.series is None or self._opentps_plan is not None:
+            raise ValueError("this plan came with its dose influence; it cannot get another one")
+        if influence.grid != self._grid:
+            raise ValueError(f"the dose influence is on {influence.grid.description}; the plan's grid is another one")
+        if influence.layout.n_beams != len(self._beams):
+            raise ValueError(
+                f"the dose influence is of {influence.layout.n_beams} beams; the plan has {len(self._beams)}"
+            )
+        self._targets = self._own_targets(target)
+        self._forget_influence()
+        self._influence = influence
+
     def _own_targets(self, target: Targets | None) -> list[Structure]:
         if target is None:
             return self._default_targets()
