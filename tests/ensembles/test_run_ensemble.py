@@ -203,8 +203,11 @@ def test_variants_without_objectives_are_refused():
 
 
 def test_memory_is_stated_before_it_is_taken(workers, caplog, monkeypatch):
+    workers._stated = None
     with caplog.at_level("INFO", logger="opentps_brimstone"):
         workers.run(variants(2))
+        workers.run(variants(2))
+    assert [record.message for record in caplog.records if "workers share" in record.message][1:] == []
     assert any("2 workers share" in record.message for record in caplog.records)
     monkeypatch.setattr("opentps_brimstone.ensembles.memory.available_bytes", lambda: 10)
     with pytest.raises(EnsembleMemoryError, match="not even one worker fits"):
