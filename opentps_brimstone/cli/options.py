@@ -154,7 +154,7 @@ def add_aperture_options(command: argparse.ArgumentParser) -> None:
         help="optimize leaf positions and MU of the segments by the dose that they give",
     )
     command.add_argument(
-        "--max-segments", type=_count, metavar="N", help="highest number of segments of a plan, with --refine"
+        "--max-segments", type=count, metavar="N", help="highest number of segments of a plan, with --refine"
     )
 
 
