@@ -12,10 +12,12 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 import opentps_brimstone as pb
 from opentps_brimstone import _core
 from opentps_brimstone.adapters.phantom import to_opentps
+from opentps_brimstone.ensembles import explore_tradeoff, plot_tradeoff
 from opentps_brimstone.optimization.core_plan import bin_settings
 from opentps_brimstone.phantoms import make_phantom
 from opentps_brimstone.sequencing import MLC, SequencingSettings, sequence_plan
@@ -134,7 +136,16 @@ def apertures(plan: pb.Plan) -> None:
     save(figure, "apertures")
 
 
-def save(figure: plt.Figure, name: str) -> None:
+def tradeoff() -> None:
+    """Draw the trade-off of target, core and body, and the mixture that spares the core most with 50 Gy in the target."""
+    phantom = make_phantom("c-shape")
+    own = phantom.to_plan()
+    own.compute_dose_influence("PTV", margin_mm=phantom.target_margin_mm)
+    found = explore_tradeoff(own, phantom.objectives, 80, criteria=["PTV D95", "Core D10", "Body Dmean"])
+    save(plot_tradeoff(found, mixed=found.navigate({"PTV D95": 50.0}, prefer="Core D10")), "tradeoff")
+
+
+def save(figure: Figure, name: str) -> None:
     """Write a picture."""
     PICTURES.mkdir(exist_ok=True)
     figure.savefig(PICTURES / f"{name}.png", dpi=80)
@@ -149,3 +160,4 @@ if __name__ == "__main__":
     levels(plan, viz)
     apertures(plan)
     roughness(plan)
+    tradeoff()
