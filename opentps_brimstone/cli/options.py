@@ -59,6 +59,11 @@ def add_dose_options(command: argparse.ArgumentParser) -> None:
     """Add what computes doses, and how much OpenTPS's program recalculates."""
     engines = "dose engine: this package's, or OpenTPS's own program (default: %(default)s)"
     add_choice(command, "--engine", ("native", "opentps"), "native", engines)
+    reaches = (
+        "optimize and recalculate fluence, without segments, with scatter up to 2 cm beside each beamlet as OpenTPS "
+        "has it, or through the whole patient (default: %(default)s)"
+    )
+    add_choice(command, "--scatter", ("opentps", "full"), "opentps", reaches)
     amounts = (
         "recalculate the plan with OpenTPS's own program in full, or a sample of its beamlets (default: in full if "
         "that takes less than half a minute, else a sample)"
@@ -179,6 +184,7 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
         mlc=arguments.mlc if segments else None,
         sequencing=SequencingSettings(levels=arguments.levels),
         engine=arguments.engine,
+        scatter=arguments.scatter,
         verify=arguments.verify,
     )
     return cast("PhantomSettings", machine_with(settings, arguments))

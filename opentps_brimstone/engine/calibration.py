@@ -25,6 +25,7 @@ import numpy as np
 from opentps_brimstone.adapters.plan import validate_photon_plan, voxel_grid
 from opentps_brimstone.adapters.versions import source_distance_mm
 from opentps_brimstone.engine.cache import cache_root
+from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import BeamView, ConeEngine
 from opentps_brimstone.engine.collimation import LeafOpening
 from opentps_brimstone.engine.ct_input import mass_density
@@ -37,7 +38,6 @@ from opentps_brimstone.engine.reference_field import ReferenceField
 if TYPE_CHECKING:
     from opentps_brimstone._util.run_options import RunOptions
     from opentps_brimstone.engine.beam_model import BeamModel
-    from opentps_brimstone.engine.choice import EngineChoice
     from opentps_brimstone.engine.water_tank import WaterTank
 
 __all__ = ["Calibration", "ReferenceField", "calibrate", "calibrate_plan"]
@@ -134,6 +134,30 @@ def calibrate_plan(
         )
     chosen = reference or ReferenceField(sad_mm=source_distance_mm(photon_plan))
     return calibrate(sizes.pop(), voxel_grid(ct).spacing_mm, chosen, options)
+
+
+def engine_mu_in_full_scatter(
+    beamlet_mm: float | tuple[float, float],
+    voxel_mm: float | tuple[float, float, float],
+    reference: ReferenceField,
+    options: DoseOptions,
+) -> float:
+    """MU of full scatter that give the reference field the dose of one engine MU, which is one of OpenTPS's beamlets.
+
+    Parameters
+    ----------
+    beamlet_mm, voxel_mm, reference
+        As for `calibrate`.
+    options : DoseOptions
+        With full scatter.
+
+    Returns
+    -------
+    float
+    """
+    here = calibrate(beamlet_mm, voxel_mm, reference, options)
+    as_planned = replace(options, choice=EngineChoice(kernels=options.choice.kernels))
+    return calibrate(beamlet_mm, voxel_mm, reference, as_planned).factor / here.factor
 
 
 def _sizes(what: str, given: Any, count: int, reference: ReferenceField) -> tuple[float, ...]:

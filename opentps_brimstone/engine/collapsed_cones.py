@@ -167,7 +167,9 @@ class ConeEngine:
 
     # ------------------------------------------------------------------------------------------------- beamlets
 
-    def beamlets(self, fields: Sequence[BeamletField], progress: Progress = False) -> Any:
+    def beamlets(
+        self, fields: Sequence[BeamletField], progress: Progress = False, *, near_cutoff: float | None = None
+    ) -> Any:
         """Compute the dose of every beamlet.
 
         Parameters
@@ -175,6 +177,9 @@ class ConeEngine:
         fields : sequence of BeamletField
         progress : bool or callable
             As for `following`.
+        near_cutoff : float, optional
+            Leave out what is more than 2 cm beside a beamlet and what is below this share of its maximum, and follow
+            half of the directions of full scatter.
 
         Returns
         -------
@@ -190,18 +195,19 @@ class ConeEngine:
         DoseCanceledError
             If `progress` returned False.
         """
-        self._check_memory(fields)
+        settings = self._settings if near_cutoff is None else _near_settings(near_cutoff)
+        self._check_memory(fields, settings)
         counts = [len(field.xy_mm) for field in fields]
         with following(progress, sum(counts), "dose", "beamlet") as report:
             before = 0
             parts = []
             for field, count in zip(fields, counts, strict=True):
-                parts.append(self._columns(field, _shifted(report, before)))
+                parts.append(self._columns(field, settings, _shifted(report, before)))
                 before += count
                 _check_going_on(report, before)
         return assembled(parts, self.grid.n_voxels)
 
-    def _columns(self, field: BeamletField, report: _Report) -> Columns:
+    def _columns(self, field: BeamletField, settings: _core.dose.DoseSettings, report: _Report) -> Columns:
         with _own_errors():
             columns = _core.dose.beamlet_doses(
                 self._patient,
@@ -209,15 +215,15 @@ class ConeEngine:
                 field.view.in_core(),
                 field.xy_mm,
                 field.size_mm,
-                self._settings,
+                settings,
                 report,
                 self._threads,
             )
         return Columns(*columns)
 
-    def _check_memory(self, fields: Sequence[BeamletField]) -> None:
+    def _check_memory(self, fields: Sequence[BeamletField], settings: _core.dose.DoseSettings) -> None:
         """Say what the doses of beamlets take, and refuse if that is more than there is."""
-        taken = self.beamlet_bytes(fields)
+        taken = self.beamlet_bytes(fields, settings)
         free = available_bytes()
         n_beamlets = sum(len(field.xy_mm) for field in fields)
         what = f"the doses of {n_beamlets} beamlets on {self.grid.n_voxels} voxels take up to {in_units(taken)}"
@@ -230,12 +236,14 @@ class ConeEngine:
                 "or fewer beams"
             )
 
-    def beamlet_bytes(self, fields: Sequence[BeamletField]) -> float:
+    def beamlet_bytes(self, fields: Sequence[BeamletField], settings: _core.dose.DoseSettings | None = None) -> float:
         """Estimate what `beamlets` takes.
 
         Parameters
         ----------
         fields : sequence of BeamletField
+        settings : DoseSettings, optional
+            Default: the engine's.
 
         Returns
         -------
@@ -244,7 +252,7 @@ class ConeEngine:
         """
         estimates = (
             _core.dose.estimate_beamlets(
-                self._patient, field.view.in_core(), field.xy_mm, field.size_mm, self._settings
+                self._patient, field.view.in_core(), field.xy_mm, field.size_mm, settings or self._settings
             )
             for field in fields
         )
@@ -252,7 +260,14 @@ class ConeEngine:
 
     # ------------------------------------------------------------------------------------------------- whole doses
 
-    def dose(self, fields: Sequence[BeamletField], mu: Sequence[FloatArray], progress: Progress = False) -> FloatArray:
+    def dose(
+        self,
+        fields: Sequence[BeamletField],
+        mu: Sequence[FloatArray],
+        progress: Progress = False,
+        *,
+        effort: str = "full",
+    ) -> FloatArray:
         """Compute the dose of fluences given as beamlets.
 
         With ``scatter="full"`` the beamlets of one direction are one field, computed in one convolution; with
@@ -265,6 +280,8 @@ class ConeEngine:
             MU per fraction of each field's beamlets.
         progress : bool or callable
             As for `following`.
+        effort : {"full", "half", "rough"}
+            With full scatter, follow all directions, half of them, or a third in longer steps.
 
         Returns
         -------
@@ -281,23 +298,26 @@ class ConeEngine:
                 (field.view, Rectangles.of_beamlets(field.xy_mm, field.size_mm, weights))
                 for field, weights in zip(fields, mu, strict=True)
             ]
-            return self.fluence_dose(parts, progress)
+            return self.fluence_dose(parts, progress, effort=effort)
         dose = np.zeros(self.grid.n_voxels)
         with following(progress, sum(map(len, mu)), "dose", "beamlet") as report:
             before = 0
             for field, weights in zip(fields, mu, strict=True):
-                self._check_memory([field])
-                columns = self._columns(field, _shifted(report, before))
+                self._check_memory([field], self._settings)
+                columns = self._columns(field, self._settings, _shifted(report, before))
                 dose += columns.matrix(self.grid.n_voxels) @ weights
                 before += len(weights)
                 _check_going_on(report, before)
         return dose.reshape(self.grid.shape)
 
-    def fluence_dose(self, parts: Sequence[tuple[BeamView, Rectangles]], progress: Progress = False) -> FloatArray:
+    def fluence_dose(
+        self, parts: Sequence[tuple[BeamView, Rectangles]], progress: Progress = False, *, effort: str = "full"
+    ) -> FloatArray:
         """Compute the dose of openings, in one convolution for each direction they are seen from.
 
         As `dose`; progress counts percent. Also a ValueError if a fluence reaches farther than the source is.
         """
+        settings = {"full": self._settings, "half": _half_settings(), "rough": _coarse_settings()}[effort]
         beams: dict[tuple[float, ...], tuple[BeamView, list[Rectangles]]] = {}
         for view, opened in parts:
             beams.setdefault(view.key(), (view, []))[1].append(opened)
@@ -305,7 +325,7 @@ class ConeEngine:
         with following(progress, 100 * len(beams), "dose", "%") as report:
             for number, (view, openings) in enumerate(beams.values()):
                 of_beam = _percent(report, number)
-                parts_of_beam = self._fluences(view, openings)
+                parts_of_beam = self._fluences(view, openings, settings)
                 for part, (fluence, settings) in enumerate(parts_of_beam):
                     dose += self._field_dose(view, fluence, settings, _part(of_beam, part, len(parts_of_beam)))
                 _check_going_on(report, 100 * (number + 1))
@@ -328,13 +348,15 @@ class ConeEngine:
         blurred = sharp if self._beam_model is None else from_finite_source(sharp, self._beam_model, view.sad_mm)
         return self._field_dose(view, blurred, _coarse_settings(), lambda _done, _total: True).astype(np.float64)
 
-    def _fluences(self, view: BeamView, openings: list[Rectangles]) -> list[tuple[FluenceMap, _core.dose.DoseSettings]]:
+    def _fluences(
+        self, view: BeamView, openings: list[Rectangles], settings: _core.dose.DoseSettings
+    ) -> list[tuple[FluenceMap, _core.dose.DoseSettings]]:
         """Fluence of a beam; what a head lets through everywhere is apart, and needs few directions."""
         sharp = FluenceMap.of(openings)
         if self._beam_model is None:
-            return [(sharp, self._settings)]
+            return [(sharp, settings)]
         strong, faint = split_by_strength(from_finite_source(sharp, self._beam_model, view.sad_mm), _FAINT)
-        return [(strong, self._settings), (faint, _coarse_settings())]
+        return [(strong, settings), (faint, _coarse_settings())]
 
     def _field_dose(
         self, view: BeamView, fluence: FluenceMap, settings: _core.dose.DoseSettings, report: _Report
@@ -392,6 +414,19 @@ def _coarse_settings() -> _core.dose.DoseSettings:
     settings = _core.dose.DoseSettings.full()
     settings.polar, settings.azimuth = 12, 8
     settings.near_steps, settings.far_step = 4, 3
+    return settings
+
+
+def _half_settings() -> _core.dose.DoseSettings:
+    settings = _core.dose.DoseSettings.full()
+    settings.polar = 12
+    return settings
+
+
+def _near_settings(cutoff: float) -> _core.dose.DoseSettings:
+    """Full scatter as far as that of OpenTPS's beamlets reaches."""
+    settings = _half_settings()
+    settings.reach_mm, settings.cutoff = _core.dose.DoseSettings.opentps().reach_mm, cutoff
     return settings
 
 

@@ -42,7 +42,7 @@ from opentps_brimstone.engine.program import ProgramRun, opentps_version
 from opentps_brimstone.model.influence import DoseInfluence
 
 if TYPE_CHECKING:
-    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.influence import BeamletLayout, VoxelGrid
 
 __all__ = [
     "EngineError",
@@ -236,13 +236,22 @@ def beamlet_influence(ct: Any, plan: Any, options: DoseOptions, wanted: BoolArra
     DoseInfluence
     """
     asked = _Asked(ct, plan, options)
+    layout = layout_from_opentps(asked.plan)
     if options.choice.is_native:
         matrix = asked.cone_matrix(wanted)
     else:
         with contextlib.closing(asked.program_columns(asked.fields)) as segments:
             theirs = assembled(list(segments), asked.grid.n_voxels)
         matrix = with_rows(theirs, row_permutation(asked.grid.shape))
-    return DoseInfluence(matrix, asked.grid, layout_from_opentps(asked.plan))
+    return DoseInfluence(matrix, asked.grid, layout)
+
+
+def engine_and_fields(
+    ct: Any, plan: Any, options: DoseOptions, wanted: BoolArray | None
+) -> tuple[ConeEngine, list[BeamletField], BeamletLayout]:
+    """Set up this package's engine for what `beamlet_influence` is given, with its beamlets and their layout."""
+    asked = _Asked(ct, plan, options)
+    return asked.cone_engine(wanted), asked.cone_fields(), layout_from_opentps(asked.plan)
 
 
 def photon_dose(ct: Any, plan: Any, options: DoseOptions, *, roi: Any = None, wanted: BoolArray | None = None) -> Any:
@@ -299,10 +308,12 @@ class _Asked:
         view = BeamView.from_angles(iec_from_opentps(*field.angles_deg), field.isocenter_mm, field.sad_mm)
         return BeamletField(view, field.xy_mm, field.spacing_mm)
 
+    def cone_fields(self) -> list[BeamletField]:
+        return [self.cone_field(field) for field in self.fields]
+
     def cone_matrix(self, wanted: BoolArray | None) -> Any:
         """Beamlet doses by this package's engine, rows in C order."""
-        fields = [self.cone_field(field) for field in self.fields]
-        return self.cone_engine(wanted).beamlets(fields, self.options.run.progress)
+        return self.cone_engine(wanted).beamlets(self.cone_fields(), self.options.run.progress)
 
     def cone_dose(self, wanted: BoolArray | None) -> FloatArray:
         """Dose per fraction by this package's engine, shape of the grid."""

@@ -18,6 +18,7 @@ from opentps_brimstone.adapters.series import ct_on_dose_grid, new_photon_plan
 from opentps_brimstone.engine import compute
 from opentps_brimstone.engine.collapsed_cones import BeamletField, BeamView, ConeEngine
 from opentps_brimstone.engine.ct_input import check_hu, mass_density
+from opentps_brimstone.engine.full_scatter import full_scatter_influence
 from opentps_brimstone.model.beam import SAD_MM
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
 
@@ -67,7 +68,10 @@ def compute_influence(
     ]
     beam_index = np.repeat(np.arange(len(fields)), [len(xy) for xy in beamlets_mm])
     layout = BeamletLayout(np.concatenate(beamlets_mm), beam_index, np.array(sizes))
-    return DoseInfluence(_plan_engine(plan, options).beamlets(fields, options.run.progress), plan.grid, layout)
+    engine = _plan_engine(plan, options)
+    if options.choice.scatter == "full":
+        return full_scatter_influence(engine, fields, layout, options)
+    return DoseInfluence(engine.beamlets(fields, options.run.progress), plan.grid, layout)
 
 
 def _plan_engine(plan: Plan, options: DoseOptions) -> ConeEngine:
@@ -137,6 +141,10 @@ def plan_influence(
     beamlets : opentps SparseBeamlets or None
         ValueError if they do not match the plan or the CT.
     """
+    if options.choice.scatter == "full":
+        if beamlets is not None:
+            raise ValueError("scatter='full' takes doses of this package's engine: leave out the beamlets given")
+        return full_scatter_influence(*compute.engine_and_fields(ct, photon_plan, options, wanted), options)
     if beamlets is not None:
         misfit = _misfit(beamlets, photon_plan, grid)
         if misfit:

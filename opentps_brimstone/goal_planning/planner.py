@@ -11,6 +11,7 @@ those of the organs, then the one with the lowest mean doses outside the targets
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -39,10 +40,12 @@ from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
 from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.optimization.result import convergence_row
 from opentps_brimstone.optimization.settings import OptimizerSettings
+from opentps_brimstone.optimization.whole_dose import largest_shift
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 __all__ = ["GoalPlanner", "GoalPlanningResult", "PlanningRound"]
+
+_log = logging.getLogger(__name__)
 
 # Shares of a round's plan to try in its mixture with the best plan so far.
 _MIXTURES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
@@ -66,6 +71,8 @@ _LEAST_PRESSURE = 0.1
 _GUARD_STEP = 2.0
 # Factors on the priority of an organ that misses its goals: in a round, and at most.
 _PRIORITY_STEP, _HIGHEST_PRIORITY = 2.0, 64.0
+# Rounds after which scatter from far away is brought up to date, and how well: fluences change little after the last.
+_EFFORT_AFTER = {1: "rough", 4: "half"}
 # Rounds without a gain that end the planning, if all goals are met and if not.
 _PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 3, 4
 
@@ -140,6 +147,9 @@ class GoalPlanningResult:
         As in `OptimizationResult`, round after round.
     time_s : float
         Wall time.
+    last_update_gy : float or None
+        With full scatter, by how much the last update of scatter from far away, of the final weights, changed D98, D95,
+        D50, D2 or mean dose of a structure: what the planner knew differed from `dose` by that.
 
     Examples
     --------
@@ -161,6 +171,7 @@ class GoalPlanningResult:
     convergence_history: dict[str, list[Any]] = field(repr=False)
     time_s: float = 0.0
     notes: tuple[str, ...] = ()
+    last_update_gy: float | None = None
 
     @property
     def success(self) -> bool:
@@ -268,6 +279,7 @@ class GoalPlanner:
         self._targets, self._organs = asks_from_goals(
             plan.structures, self.goals, self._grid, self.settings, plan.number_of_fractions
         )
+        self._last_update_gy: float | None = None
         self._far = far_parts(self._targets, self._organs, self._grid, self.settings)
 
     @property
@@ -321,6 +333,8 @@ class GoalPlanner:
             result = self._optimized(best, initial_weights, callback, progress)
             found = self._judged(result.beamlet_weights, np.asarray(result.dose))
             before, (share, best) = best, self._mixed(best, found)
+            if self._has_whole_dose and number in _EFFORT_AFTER:
+                best = self._brought_up_to_date(best, _EFFORT_AFTER[number])
             _append(history, result.convergence_history)
             elapsed = time.perf_counter() - round_started
             rounds.append(
@@ -335,6 +349,7 @@ class GoalPlanner:
                 break
             self._adapt(best, found)
         assert best is not None
+        best = self._with_whole_dose(best)
         self.plan.beamlet_weights = best.weights
         return GoalPlanningResult(
             goals=best.goals,
@@ -346,6 +361,7 @@ class GoalPlanner:
             objectives=tuple(asked),
             convergence_history=history,
             time_s=time.perf_counter() - started,
+            last_update_gy=self._last_update_gy,
         )
 
     def __repr__(self) -> str:
@@ -368,6 +384,7 @@ class GoalPlanner:
         else:
             level = min(self.settings.later_level, settings.number_of_levels - 1)
             settings = replace(settings, start_level=level)
+        self._set_rest(best)
         self._with_far_parts.set_intermediate_dose(self.plan.intermediate_dose)
         optimizer = PlanOptimizer(self._with_far_parts, settings)
         for ask in self._asks:
@@ -382,9 +399,42 @@ class GoalPlanner:
     def _with_far_parts(self) -> Plan:
         """The plan, with the far parts of its structures as structures of their own."""
         structures = [*self.plan.structures, *(ask.structure for ask in self._far)]
-        return Plan.from_influence(
-            self.plan.dose_influence, structures, number_of_fractions=self.plan.number_of_fractions
-        )
+        given = self.plan.dose_influence
+        # Between rounds the planner itself brings up to date what the matrix leaves out.
+        influence = DoseInfluence(given.matrix, given.grid, given.layout) if self._has_whole_dose else given
+        return Plan.from_influence(influence, structures, number_of_fractions=self.plan.number_of_fractions)
+
+    # --------------------------------------------------------------------------------------------- what is left out
+
+    @property
+    def _has_whole_dose(self) -> bool:
+        """Whether the matrix leaves out a part of the dose that can be computed."""
+        return self.plan.dose_influence.whole_dose is not None
+
+    def _set_rest(self, of: _Candidate | None) -> None:
+        """Set what the matrix leaves out of the dose that a round starts from; unknown before the first."""
+        if not self._has_whole_dose:
+            return
+        if of is None:
+            self.plan.set_intermediate_dose(None)
+        else:
+            of_matrix = self.plan.dose_influence.dose(of.weights, self.plan.number_of_fractions)
+            self.plan.set_intermediate_dose(of.dose - of_matrix)
+
+    def _brought_up_to_date(self, best: _Candidate, effort: str) -> _Candidate:
+        """Judge a plan anew by its whole dose."""
+        return self._judged(best.weights, self.plan.update_intermediate_dose(best.weights, effort=effort))
+
+    def _with_whole_dose(self, best: _Candidate) -> _Candidate:
+        """Judge a plan by its whole dose, which keeps the targets' goals."""
+        if not self._has_whole_dose:
+            return best
+        whole = self.plan.update_intermediate_dose(best.weights)
+        self._last_update_gy = largest_shift(best.dose, whole, self.plan.structures)
+        _log.info("full scatter changes DVHs by at most %.2f Gy", self._last_update_gy)
+        final = self._judged(best.weights, whole)
+        self._set_rest(final)
+        return final
 
     # ------------------------------------------------------------------------------------------------------- judgment
 
@@ -406,9 +456,9 @@ class GoalPlanner:
         return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
 
     def _scaled(self, dose: FloatArray, factor: float) -> FloatArray:
-        """Dose of weights times a factor; the intermediate dose stays as it is."""
+        """Dose of weights times a factor; an intermediate dose that was given stays as it is."""
         more = self.plan.intermediate_dose
-        if more is None:
+        if more is None or self._has_whole_dose:
             return dose * factor
         scaled: FloatArray = np.maximum((dose - np.asarray(more)) * factor + np.asarray(more), 0.0)
         return scaled
@@ -488,7 +538,7 @@ class GoalPlanner:
         """Factor of the dose that brings a metric in Gy to its goal; only beamlets are in proportion to it."""
         goal = result.goal
         factor = goal.value / result.value
-        if goal.quantity == "physical_dose" and self.plan.intermediate_dose is None:
+        if goal.quantity == "physical_dose" and (self._has_whole_dose or self.plan.intermediate_dose is None):
             return factor
 
         def too_much(trial: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.adapters.plan import voxel_grid
 from opentps_brimstone.engine.beam_model import BeamModel
-from opentps_brimstone.engine.calibration import calibrate
+from opentps_brimstone.engine.calibration import calibrate, engine_mu_in_full_scatter
 from opentps_brimstone.engine.choice import EngineChoice
 from opentps_brimstone.engine.collapsed_cones import ConeEngine
 from opentps_brimstone.engine.ct_input import check_hu, mass_density
@@ -237,14 +237,13 @@ def _scale(
     chosen = reference or _reference(options.choice, fluence)
     size = _only("sizes of beamlets", fluence.beamlet_sizes_mm())
     quiet = options.running(progress=False)
-    here = calibrate(size, grid.spacing_mm, chosen, quiet)
     if given_mu == "machine":
+        here = calibrate(size, grid.spacing_mm, chosen, quiet)
         _log.info("%s", here)
         return 1 / here.factor
-    as_planned = replace(quiet, choice=EngineChoice(kernels=options.choice.kernels))
-    there = calibrate(size, grid.spacing_mm, chosen, as_planned)
-    _log.info("MU of beamlets of %s mm become %.4f MU with full scatter", size, there.factor / here.factor)
-    return there.factor / here.factor
+    scale = engine_mu_in_full_scatter(size, grid.spacing_mm, chosen, quiet)
+    _log.info("MU of beamlets of %s mm become %.4f MU with full scatter", size, scale)
+    return scale
 
 
 def _reference(choice: EngineChoice, fluence: Fluence) -> ReferenceField:

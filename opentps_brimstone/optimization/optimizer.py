@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -20,9 +21,16 @@ from opentps_brimstone.optimization.core_plan import assemble, target_terms
 from opentps_brimstone.optimization.findings import find
 from opentps_brimstone.optimization.prescription import Prescription
 from opentps_brimstone.optimization.result import OptimizationResult
-from opentps_brimstone.optimization.run import OptimizationRun, fingerprint
+from opentps_brimstone.optimization.run import Course, OptimizationRun, fingerprint
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import ObjectiveTerm
+from opentps_brimstone.optimization.whole_dose import (
+    LARGEST_SHIFT,
+    STAGES,
+    largest_shift,
+    matched_to_whole_dose,
+    settings_of_stage,
+)
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
     from opentps_brimstone.optimization.assembly_memory import AssemblyMemory
 
 __all__ = ["PlanOptimizer"]
+
+_log = logging.getLogger(__name__)
 
 
 class PlanOptimizer:
@@ -158,56 +168,129 @@ class PlanOptimizer:
         targets = target_terms(self.prescription.objectives)
         self.plan.prepare([term.structure for term in targets if term.structure is not None])
         watch = as_callback(callback) if callback is not None else None
-        started = time.perf_counter()
         used = None if beams is None else self.checked_beams(beams)
+        course = Course(settings, watch, progress, used)
         start, resumed = self._start(initial_weights, resume_from, settings, used)
-        objectives = self.prescription.objectives
-        given: dict[str, Any] = {"initial_weights": start, "trust_start": trust_start}
-        if self._memory is None or used is not None:
-            assembled = assemble(self.plan, objectives, settings, beams=used, **given)
-        else:
-            assembled = self._memory.assemble(self.plan, objectives, settings, **given)
-        run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, watch)
-        if watch is not None:
-            watch.on_start(self.plan, self.prescription)
-        prepared = time.perf_counter()
+        before = self.plan.intermediate_dose
         try:
-            answer = run.optimize(show_progress=progress, resumed=resumed)
-        except BaseException as error:
-            so_far = run.result_so_far(error)
-            if so_far is not None:
-                error.result_so_far = replace(  # type: ignore[attr-defined]
-                    so_far, time_s=time.perf_counter() - prepared, preparation_s=prepared - started
-                )
+            if self.plan.dose_influence.whole_dose is None:
+                weights = self._search(course, settings, start, resumed, trust_start=trust_start)
+            else:
+                weights = self._stages(course, start, resumed, trust_start=trust_start)
+        except BaseException:
+            self.plan.set_intermediate_dose(before)
             raise
-        finished = time.perf_counter()
 
-        weights = run.all_weights(answer.weights)
         self.plan.beamlet_weights = weights
-        history = run.history
-        assembled.forget_core()
-        del run  # the core's memory is free before the dose needs some
         dose = self.plan.update_histograms()
+        assert course.assembled is not None
         all_fractions = weights * self.plan.number_of_fractions
-        found = find(self.plan, self.prescription.objectives, settings, assembled, all_fractions, np.asarray(dose))
-        last = answer.levels[-1]
+        objectives = self.prescription.objectives
+        found = find(self.plan, objectives, settings, course.assembled, all_fractions, np.asarray(dose))
+        last = course.levels[-1]
         converged = last.stop in (_core.Stop.converged, _core.Stop.gradient_vanished)
         missed = converged and not found.reached
+        notes = found.notes if missed else course.assembled.notes
         result = OptimizationResult(
             success=converged and not missed,
-            message="; ".join((_message(answer.levels, settings), *(found.notes if missed else assembled.notes))),
+            message="; ".join((_message(course.levels, settings), *notes)),
             notes=found.notes,
             final_cost=last.cost,
-            iterations=len(history["iteration"]),
+            iterations=len(course.history["iteration"]),
             beamlet_weights=weights,
             dose=dose,
-            convergence_history=history,
-            time_s=finished - prepared,
-            preparation_s=prepared - started,
+            convergence_history=course.history,
+            time_s=course.time_s,
+            preparation_s=course.preparation_s,
+            last_update_gy=course.last_update_gy,
         )
         if watch is not None:
             watch.on_end(result)
         return result
+
+    def _search(
+        self,
+        course: Course,
+        settings: OptimizerSettings,
+        start: FloatArray | None,
+        resumed: dict[str, AnyArray] | None,
+        *,
+        trust_start: bool,
+    ) -> FloatArray:
+        """Run the levels of some settings once; return MU per fraction of all beamlets."""
+        started = time.perf_counter()
+        objectives = self.prescription.objectives
+        given: dict[str, Any] = {"initial_weights": start, "trust_start": trust_start}
+        if self._memory is None or course.beams is not None:
+            assembled = assemble(self.plan, objectives, settings, beams=course.beams, **given)
+        else:
+            assembled = self._memory.assemble(self.plan, objectives, settings, **given)
+        run = OptimizationRun(self.plan, self.prescription, assembled, settings, start, course)
+        course.assembled = assembled
+        if course.watch is not None and course.stage == course.first_stage:
+            course.watch.on_start(self.plan, self.prescription)
+        prepared = time.perf_counter()
+        course.preparation_s += prepared - started
+        try:
+            answer = run.optimize(resumed=resumed)
+        except BaseException as error:
+            so_far = run.result_so_far(error)
+            if so_far is not None:
+                taken = course.time_s + time.perf_counter() - prepared
+                error.result_so_far = replace(  # type: ignore[attr-defined]
+                    so_far, time_s=taken, preparation_s=course.preparation_s
+                )
+            raise
+        course.time_s += time.perf_counter() - prepared
+        course.levels += answer.levels
+        weights = run.all_weights(answer.weights)
+        assembled.forget_core()  # its memory is free before the dose needs some
+        return weights
+
+    def _stages(
+        self,
+        course: Course,
+        start: FloatArray | None,
+        resumed: dict[str, AnyArray] | None,
+        *,
+        trust_start: bool,
+    ) -> FloatArray:
+        """Optimize in stages, between which the part of the dose that the matrix leaves out is brought up to date."""
+        plan, settings = self.plan, course.settings
+        structures = [term.structure for term in self.prescription.objectives if term.structure is not None]
+        if resumed is not None:
+            course.stage = course.first_stage = int(resumed["stage"])
+            plan.set_intermediate_dose(resumed.get("intermediate"))
+        elif start is None or not trust_start:
+            plan.set_intermediate_dose(None)
+        else:
+            course.stage = course.first_stage = 1
+            plan.update_intermediate_dose(start / plan.number_of_fractions, effort="half")
+        weights: FloatArray | None = None
+        while True:
+            given = start if weights is None else weights * plan.number_of_fractions
+            every_level = course.stage == 1 and weights is None
+            chosen = settings_of_stage(course.stage, settings, every_level=every_level)
+            trusted = trust_start or course.stage > 0
+            weights = self._search(course, chosen, given, resumed if weights is None else None, trust_start=trusted)
+            updated = time.perf_counter()
+            stopped = course.levels[-1].stop == _core.Stop.callback
+            if course.stage == 0 and not stopped:
+                targets = [structure for structure in structures if structure.is_target]
+                weights = matched_to_whole_dose(plan, weights, targets)
+            else:
+                before = plan.dose_of(weights)
+                course.last_update_gy = largest_shift(before, plan.update_intermediate_dose(weights), structures)
+                _log.info("full scatter changes DVHs by at most %.2f Gy", course.last_update_gy)
+            course.preparation_s += time.perf_counter() - updated
+            if stopped or course.stage == STAGES - 1 or self._is_settled(course):
+                return weights
+            course.stage += 1
+
+    def _is_settled(self, course: Course) -> bool:
+        shift = course.last_update_gy
+        assert course.assembled is not None
+        return shift is not None and shift <= LARGEST_SHIFT * course.assembled.reference_dose
 
     def _start(
         self,

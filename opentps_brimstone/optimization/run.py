@@ -6,7 +6,7 @@ import hashlib
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,8 +40,42 @@ _CORE = "core_"
 _HISTORY = "history_"
 
 
+@dataclass
+class Course:
+    """What the runs of one optimization have in common.
+
+    Attributes
+    ----------
+    settings : OptimizerSettings
+        As asked for; a run may have some of their levels.
+    stage : int
+        Number of the run, where there is more than one.
+    history : dict
+        Lists "iteration", "level", "cost", "gradient_norm" and "time_s".
+    beams : tuple of int or None
+        Those that are used; None: all.
+    levels : list
+        Results of the levels that have ended.
+    assembled : AssembledPlan or None
+        That of the last run.
+    """
+
+    settings: OptimizerSettings
+    watch: OptimizationCallback | None
+    show_progress: bool
+    beams: tuple[int, ...] | None = None
+    stage: int = 0
+    first_stage: int = 0
+    history: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _HISTORY_ENTRIES})
+    levels: list[_core.LevelResult] = field(default_factory=list)
+    time_s: float = 0.0
+    preparation_s: float = 0.0
+    assembled: AssembledPlan | None = None
+    last_update_gy: float | None = None
+
+
 class OptimizationRun:
-    """One optimization by the core.
+    """One run of the core.
 
     Parameters
     ----------
@@ -49,11 +83,6 @@ class OptimizationRun:
         Plan and prescription for the core.
     start : ndarray, shape (n_beamlets,), or None
         MU over all fractions, as they were given.
-
-    Attributes
-    ----------
-    history : dict
-        Lists "iteration", "level", "cost", "gradient_norm" and "time_s".
     """
 
     def __init__(
@@ -63,14 +92,15 @@ class OptimizationRun:
         assembled: AssembledPlan,
         settings: OptimizerSettings,
         start: FloatArray | None,
-        watch: OptimizationCallback | None,
+        course: Course,
     ) -> None:
         self._plan = plan
         self._prescription = prescription
         self._assembled = assembled
         self._settings = settings
         self._given_start = start
-        self._watch = watch
+        self._course = course
+        self._level_offset = course.settings.number_of_levels - settings.number_of_levels
         self._last: tuple[FloatArray, int] | None = None
         self._fixed = np.zeros(plan.dose_influence.layout.n_beamlets) if assembled.start is None else assembled.start
         if assembled.start is None:
@@ -90,28 +120,27 @@ class OptimizationRun:
             )
             for level in range(first + 1)
         ]
-        self.history: dict[str, list[Any]] = {name: [] for name in _HISTORY_ENTRIES}
 
-    def optimize(self, *, show_progress: bool, resumed: Mapping[str, AnyArray] | None = None) -> _core.MultilevelResult:
+    def optimize(self, *, resumed: Mapping[str, AnyArray] | None = None) -> _core.MultilevelResult:
         """Run it, from the arrays of a checkpoint if there are any; the result's weights are MU over all fractions."""
         core_arrays = None
-        earlier_s = 0.0
+        history = self._course.history
         if resumed is not None:
             core_arrays = {name[len(_CORE) :]: array for name, array in resumed.items() if name.startswith(_CORE)}
-            for name, values in self.history.items():
+            for name, values in history.items():
                 values.extend(resumed[_HISTORY + name].tolist())
-            earlier_s = float(self.history["time_s"][-1])
-        bar = ProgressBar(show=show_progress)
+        earlier_s = float(history["time_s"][-1]) if history["time_s"] else 0.0
+        bar = ProgressBar(show=self._course.show_progress)
         started = time.perf_counter() - earlier_s
 
         def on_iteration(progress: _core.Progress) -> bool:
-            number = len(self.history["iteration"]) + 1
-            entry = (number, progress.level, progress.cost, progress.gradient_norm, time.perf_counter() - started)
-            for values, value in zip(self.history.values(), entry, strict=True):
+            number, level = len(history["iteration"]) + 1, progress.level + self._level_offset
+            entry = (number, level, progress.cost, progress.gradient_norm, time.perf_counter() - started)
+            for values, value in zip(history.values(), entry, strict=True):
                 values.append(value)
-            bar.update(progress.level, progress.cost)
+            bar.update(level, progress.cost)
             self._last = progress.weights(), progress.grid
-            return self._watch is None or self._tell(self._watch, progress)
+            return self._course.watch is None or self._tell(self._course.watch, progress)
 
         try:
             return _core.optimize(
@@ -131,8 +160,8 @@ class OptimizationRun:
         lazy_weights = LazyArray(lambda: self._finest_weights(weights, grid))
         lazy_dose = LazyArray(lambda: self._full_dose(grid, progress.dose()))
         answer = watch.on_iteration(
-            iteration=self.history["iteration"][-1],
-            level=progress.level,
+            iteration=self._course.history["iteration"][-1],
+            level=self._course.history["level"][-1],
             cost=progress.cost,
             gradient_norm=progress.gradient_norm,
             beamlet_weights=cast(FloatArray, lazy_weights),
@@ -144,34 +173,38 @@ class OptimizationRun:
         for reference in kept:
             if (still_there := reference()) is not None:
                 still_there.materialize()
-        watch.on_state(OptimizationState(self.history["iteration"][-1], lambda: self._checkpoint(progress)))
+        watch.on_state(OptimizationState(self._course.history["iteration"][-1], lambda: self._checkpoint(progress)))
         return not asks_to_stop(answer)
 
     @cached_property
     def _fingerprint(self) -> str:
-        return fingerprint(self._plan, self._prescription.objectives, self._settings)
+        return fingerprint(self._plan, self._prescription.objectives, self._course.settings)
 
     def _checkpoint(self, progress: _core.Progress) -> dict[str, AnyArray]:
         arrays: dict[str, AnyArray] = {"fingerprint": np.array(self._fingerprint)}
+        if self._plan.dose_influence.whole_dose is not None:
+            arrays["stage"] = np.array(self._course.stage)
+            if self._plan.intermediate_dose is not None:
+                arrays["intermediate"] = np.asarray(self._plan.intermediate_dose)
         if self._given_start is not None:
             arrays["start"] = self._given_start
         arrays.update({_CORE + name: array for name, array in progress.checkpoint().items()})
-        arrays.update({_HISTORY + name: np.array(values) for name, values in self.history.items()})
+        arrays.update({_HISTORY + name: np.array(values) for name, values in self._course.history.items()})
         return arrays
 
     def result_so_far(self, error: BaseException) -> OptimizationResult | None:
         """Return the result of the last iteration before an exception; None if there was no iteration."""
         if self._last is None:
             return None
-        weights = self._finest_weights(*self._last)
+        weights, history = self._finest_weights(*self._last), self._course.history
         return OptimizationResult(
             success=False,
-            message=f"ended by {type(error).__name__} after {len(self.history['iteration'])} iterations",
-            final_cost=float(self.history["cost"][-1]),
-            iterations=len(self.history["iteration"]),
+            message=f"ended by {type(error).__name__} after {len(history['iteration'])} iterations",
+            final_cost=float(history["cost"][-1]),
+            iterations=len(history["iteration"]),
             beamlet_weights=weights,
             dose=DoseArray(self._plan.dose_of(weights), self._plan.grid),
-            convergence_history=self.history,
+            convergence_history=history,
         )
 
     def all_weights(self, weights: FloatArray) -> FloatArray:
@@ -216,6 +249,7 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
         ],
         asdict(replace(settings, threads=None, max_iterations=1)),
     ]
-    if plan.intermediate_dose is not None:
+    # What an optimization computes by itself is in its checkpoints.
+    if plan.intermediate_dose is not None and plan.dose_influence.whole_dose is None:
         parts.append(array_digest(np.asarray(plan.intermediate_dose)))
     return hashlib.sha256(repr(parts).encode()).hexdigest()

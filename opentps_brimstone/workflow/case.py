@@ -24,10 +24,19 @@ if TYPE_CHECKING:
     from opentps_brimstone.request.prescription_file import PrescriptionFile
     from opentps_brimstone.sequencing import MLC
 
-__all__ = ["SEQUENCING_MARGIN", "Case", "planning_margin"]
+__all__ = ["SEQUENCING_MARGIN", "Case", "check_scatter", "planning_margin"]
 
 SEQUENCING_MARGIN = 0.01
 """Margin of `planning_margin` for segments: turning fluence into segments changes doses by about half of it."""
+
+
+def check_scatter(engine: str, scatter: str, *, segments: bool) -> None:
+    """Raise ValueError if an engine or a reach of scatter is unknown, or cannot do what is asked for."""
+    if EngineChoice(engine, scatter).scatter == "full" and segments:
+        raise ValueError(
+            "segments are made with scatter as in OpenTPS's beamlets: scatter='full' is for fluence alone "
+            "(--fluence-only, or no --deliverable)"
+        )
 
 
 def planning_margin(*, segments: bool) -> float:
@@ -68,6 +77,9 @@ class Case:
         Where the case was described.
     engine : {"native", "opentps"}
         What computes doses: this package's engine, or OpenTPS's program.
+    scatter : {"opentps", "full"}
+        How far scatter reaches in optimization and final dose, as for `EngineChoice`; full for fluence without
+        segments.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     notes : tuple of str
@@ -89,9 +101,10 @@ class Case:
     references: Mapping[str, Dataset] = field(default_factory=dict)
     request: PrescriptionFile | None = None
     engine: str = "native"
+    scatter: str = "opentps"
     verify: str = "auto"
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        EngineChoice(self.engine)
+        check_scatter(self.engine, self.scatter, segments=self.mlc is not None)
         checked_choice("verify", self.verify, VERIFY)

@@ -54,6 +54,7 @@ def plan_folder(
     fluence_only: bool = False,
     force: bool = False,
     engine: str = "native",
+    scatter: str = "opentps",
     verify: str = "auto",
     choice: Choice | None = None,
     options: RunOptions | None = None,
@@ -75,6 +76,9 @@ def plan_folder(
         Replace existing files.
     engine : {"native", "opentps"}
         What computes doses: this package's engine, or OpenTPS's program.
+    scatter : {"opentps", "full"}
+        How far scatter reaches in optimization and final dose: as in OpenTPS's beamlets, or through the whole patient,
+        for fluence without segments.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     choice : Choice, optional
@@ -122,7 +126,9 @@ def plan_folder(
     _check_output(source, target, force=force)
     if choice is not None:
         asked = dataclasses.replace(asked, **choice.over(asked.choice).keywords())
-    case = patient_case(source, asked, fluence_only=fluence_only, engine=engine, verify=verify, options=options)
+    case = patient_case(
+        source, asked, fluence_only=fluence_only, engine=engine, scatter=scatter, verify=verify, options=options
+    )
     return write_case(plan_case(case, options), target)
 
 
@@ -144,6 +150,7 @@ def patient_case(
     *,
     fluence_only: bool = False,
     engine: str = "native",
+    scatter: str = "opentps",
     verify: str = "auto",
     options: RunOptions | None = None,
 ) -> Case:
@@ -156,7 +163,7 @@ def patient_case(
     asked : PrescriptionFile
     fluence_only : bool
         Plan without segments.
-    engine, verify
+    engine, scatter, verify
         As for `plan_folder`.
     options : RunOptions, optional
 
@@ -189,7 +196,7 @@ def patient_case(
     return Case(
         name=asked.name,
         title=asked.name,
-        prepare=partial(_prepared, plan, asked, engine),
+        prepare=partial(_prepared, plan, asked, engine, scatter),
         structures=shown,
         goals=asked.goals,
         terms=asked.terms,
@@ -202,6 +209,7 @@ def patient_case(
         references=references,
         request=asked,
         engine=engine,
+        scatter=scatter,
         verify=verify,
         notes=tuple(notes),
     )
@@ -239,9 +247,11 @@ def case_with_angles(
     return make
 
 
-def _prepared(plan: Plan, asked: PrescriptionFile, engine: str, options: RunOptions) -> Plan:
+def _prepared(plan: Plan, asked: PrescriptionFile, engine: str, scatter: str, options: RunOptions) -> Plan:
     spacing, margin = asked.beamlet_spacing_mm, asked.beamlet_margin_mm
-    plan.compute_dose_influence(list(asked.targets), spacing, margin, engine=engine, **options.keywords())
+    plan.compute_dose_influence(
+        list(asked.targets), spacing, margin, engine=engine, scatter=scatter, **options.keywords()
+    )
     return plan
 
 

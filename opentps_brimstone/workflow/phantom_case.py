@@ -58,6 +58,8 @@ class PhantomSettings:
         The defaults, with the margin of `planning_margin`, if not given.
     engine : {"native", "opentps"}
         What computes doses.
+    scatter : {"opentps", "full"}
+        How far scatter reaches in optimization and final dose; full for fluence without segments.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     """
@@ -71,6 +73,7 @@ class PhantomSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     planner: GoalPlannerSettings | None = None
     engine: str = "native"
+    scatter: str = "opentps"
     verify: str = "auto"
 
 
@@ -143,7 +146,7 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
     return Case(
         name=phantom.name,
         title=f"{phantom.title}, {len(phantom.gantry_angles)} fields",
-        prepare=partial(_prepared, photon_plan, ct, phantom, settings.engine),
+        prepare=partial(_prepared, photon_plan, ct, phantom, settings.engine, settings.scatter),
         structures=phantom.structures,
         goals=phantom.goals,
         targets={name: phantom.prescription_of(name) for name in targets},
@@ -153,6 +156,7 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
         planner=settings.planner or GoalPlannerSettings(margin=planning_margin(segments=mlc is not None)),
         dicom={"PatientID": "phantom"},
         engine=settings.engine,
+        scatter=settings.scatter,
         verify=settings.verify,
     )
 
@@ -215,7 +219,7 @@ def _fields(phantom: Phantom, beamlet_mm: float, mlc: MLC | None) -> tuple[Any, 
     return ct, photon_plan
 
 
-def _prepared(photon_plan: Any, ct: Any, phantom: Phantom, engine: str, options: RunOptions) -> Plan:
+def _prepared(photon_plan: Any, ct: Any, phantom: Phantom, engine: str, scatter: str, options: RunOptions) -> Plan:
     from opentps_brimstone.integration.photon_plan import plan_from_opentps
 
-    return plan_from_opentps(photon_plan, ct, phantom.structures, engine=engine, **options.keywords())
+    return plan_from_opentps(photon_plan, ct, phantom.structures, engine=engine, scatter=scatter, **options.keywords())

@@ -22,6 +22,7 @@ from opentps_brimstone.goal_planning.held_dose import terms_of_dose
 from opentps_brimstone.goal_planning.planner import GoalPlanner
 from opentps_brimstone.integration.deliverable import make_deliverable
 from opentps_brimstone.integration.engine_check import check_engine
+from opentps_brimstone.integration.plan_dose import compute_dose
 from opentps_brimstone.integration.worst_voxels import optimize_guarded
 from opentps_brimstone.optimization.for_terms import limits_decide, optimizer_of, settings_for
 from opentps_brimstone.optimization.settings import OptimizerSettings
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 __all__ = ["PlanningResult", "plan_case"]
 
 _log = logging.getLogger(__name__)
+
+_FULL_SCATTER = (
+    "Optimized and recalculated with scatter through the whole patient; where OpenTPS's program checks, it is compared "
+    "with the dose of the same MU as beamlets."
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -194,7 +200,10 @@ def _deliver(case: Case, plan: Plan, optimized: _Optimized, options: RunOptions)
 
 
 def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
-    """Recompute the dose of the fluence, without beamlets computed earlier."""
+    """Recompute the dose of the fluence, without beamlets computed earlier.
+
+    OpenTPS's program checks the dose of the beamlets, whatever the scatter of the final dose.
+    """
     from opentps_brimstone.engine.calibration import calibrate_plan
     from opentps_brimstone.engine.choice import EngineChoice
     from opentps_brimstone.engine.compute import photon_dose
@@ -204,13 +213,16 @@ def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     run = replace(options, cache=False)
     anew = DoseOptions(EngineChoice(case.engine), overrides=plan.density_overrides, run=run)
     image = photon_dose(opentps.ct, opentps.plan, anew, wanted=plan.dose_influence.reached)
-    dose = np.asarray(image.imageArray, dtype=np.float64)
+    of_beamlets = np.asarray(image.imageArray, dtype=np.float64)
+    dose = of_beamlets
+    if case.scatter == "full":
+        dose = np.asarray(compute_dose(plan, processes=options.threads, progress=options.progress))
     difference = largest_difference(dose, plan.get_dose())
     quiet = anew.running(progress=False, cache=options.cache)
     calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, quiet)
     check = None
     if calibration.choice.is_native:
-        check = check_engine(opentps.plan, opentps.ct, dose, plan.grid, case.verify, quiet)
+        check = check_engine(opentps.plan, opentps.ct, of_beamlets, plan.grid, case.verify, quiet)
         _log.info("OpenTPS's program: %s", check)
     return _Recalculated(dose, difference, calibration, opentps.plan, None, check)
 
@@ -242,7 +254,7 @@ def _result(
         check=final.check,
         deliverable=final.deliverable,
         density_table=density_table_name(photon_plan=final.photon_plan),
-        notes=tuple(dict.fromkeys([*case.notes, *notes])),
+        notes=tuple(dict.fromkeys([*case.notes, *([_FULL_SCATTER] if case.scatter == "full" else []), *notes])),
         times_s=clock.times_s,
         case=case,
         photon_plan=final.photon_plan,

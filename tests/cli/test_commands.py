@@ -90,6 +90,9 @@ def test_engine_and_check_are_handed_on(asked, capsys):
     assert PhantomSettings().engine == "native"
     assert PhantomSettings().verify == "auto"
     assert main(["demo", "--verify", "half"]) == 2
+    assert main(["demo", "--fluence-only", "--scatter", "full"]) == 0
+    assert asked[-1][2] == PhantomSettings(mlc=None, scatter="full")
+    assert main(["demo", "--scatter", "some"]) == 2
     assert "invalid choice: 'half'" in capsys.readouterr().err
 
 

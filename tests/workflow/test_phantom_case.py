@@ -297,3 +297,19 @@ def test_the_folder_is_named_after_the_case(monkeypatch, tmp_path):
     monkeypatch.setattr("opentps_brimstone.workflow.phantom_case.write_case", lambda _, folder: folders.append(folder))
     run_demo("small", settings=PhantomSettings(beamlet_mm=10.0, grid_mm=10.0))
     assert folders == [Path("brimstone-small")]
+
+
+def test_fluence_is_planned_with_full_scatter(tmp_path):
+    settings = replace(FLUENCE, scatter="full", verify="none", planner=GoalPlannerSettings(rounds=2))
+    result = run_demo(small_phantom(), tmp_path / "out", settings, RunOptions(threads=2))
+    assert result.difference <= LARGEST_DIFFERENCE
+    np.testing.assert_allclose(result.dose, result.optimization.dose, rtol=1e-4, atol=1e-4)
+    assert result.optimization.last_update_gy is not None
+    assert any("scatter through the whole patient" in note for note in result.notes)
+
+
+def test_full_scatter_is_refused_where_segments_are_made():
+    with pytest.raises(ValueError, match=r"scatter='full' is for fluence alone \(--fluence-only"):
+        phantom_case(small_phantom(), PhantomSettings(beamlet_mm=ALIGNED_MM, scatter="full"))
+    with pytest.raises(ValueError, match="needs engine='native'"):
+        phantom_case(small_phantom(), replace(FLUENCE, engine="opentps", scatter="full"))
