@@ -137,7 +137,7 @@ def apertures(plan: pb.Plan) -> None:
 
 
 def tradeoff() -> None:
-    """Draw the trade-off of target, core and body, and the mixture that spares the core most with 50 Gy in the target."""
+    """Draw a trade-off of target, core and body, and the mixture with 50 Gy in the target that spares the core most."""
     phantom = make_phantom("c-shape")
     own = phantom.to_plan()
     own.compute_dose_influence("PTV", margin_mm=phantom.target_margin_mm)

@@ -16,7 +16,7 @@ from opentps_brimstone.model.packed_share import PackedShare
 __all__ = ["DoseSamples", "divided", "fine_grid", "parts_per_voxel"]
 
 # A structure of more voxels than this is read at its voxels: its DVH moves by less than its voxels are apart in dose.
-_SMALL = 1000
+_SMALL = 600
 # Most smoothings of a body that is known by its shares of voxels, and their width, in voxels.
 _SMOOTHINGS, _SMOOTHING = 30, 0.4
 # Points to aim at in a small structure, and most parts of a voxel's edge.
