@@ -8,7 +8,7 @@ from problems import add_objectives, random_plan
 import opentps_brimstone as pb
 from opentps_brimstone.optimization.coarse_grids import coarsen_beamlets, coarsen_voxels
 from opentps_brimstone.optimization.core_plan import assemble
-from opentps_brimstone.optimization.run import OptimizationRun
+from opentps_brimstone.optimization.run import Course, OptimizationRun
 
 
 @settings(max_examples=80, deadline=None)
@@ -94,8 +94,8 @@ def test_a_search_frees_the_grids_it_has_left_and_weights_still_go_between_them(
     of_two_grids = optimizer.settings
     assembled = assemble(plan, optimizer.prescription.objectives, of_two_grids)
     ones = np.ones(assembled.core.matrix_shape(1)[1])
-    run = OptimizationRun(plan, optimizer.prescription, assembled, of_two_grids, None, None)
-    run.optimize(show_progress=False)
+    course = Course(of_two_grids, watch=None, show_progress=False)
+    OptimizationRun(plan, optimizer.prescription, assembled, of_two_grids, None, course).optimize()
     assert assembled.core.matrix_shape(0)[1] > len(ones)
     with pytest.raises(RuntimeError, match="has left grid 1, and its matrix is gone"):
         assembled.core.matrix_shape(1)
