@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opentps_brimstone.gui.limits import Limit, maximum, minimum
+from opentps_brimstone.gui.limits import Limit
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm, check_target_dvh
 
 __all__ = ["Asked", "falling_body", "organ", "target"]
@@ -249,7 +249,7 @@ def target(structure: str, prescription_gy: float, weight: float = 1.0) -> Asked
     """
     _check_dose("prescription", structure, prescription_gy)
     p = float(prescription_gy)
-    limits = (maximum(1.07 * p, _LIMIT_WEIGHT * weight), minimum(0.95 * p, _LIMIT_WEIGHT * weight))
+    limits = (Limit("maximum", 1.07 * p, _LIMIT_WEIGHT * weight), Limit("minimum", 0.95 * p, _LIMIT_WEIGHT * weight))
     return Asked(structure, True, ((0.99 * p, 1.0), (1.04 * p, 0.0)), weight, limits, p)
 
 
@@ -267,7 +267,7 @@ def organ(structure: str, limit_gy: float, weight: float = 0.3) -> Asked:
     (40.0, 0.0)
     """
     _check_dose("limit", structure, limit_gy)
-    limits = (maximum(float(limit_gy), _LIMIT_WEIGHT * weight),)
+    limits = (Limit("maximum", float(limit_gy), _LIMIT_WEIGHT * weight),)
     return Asked(structure, False, _falling(limit_gy), weight, limits)
 
 
@@ -276,7 +276,7 @@ def falling_body(structure: str, prescription_gy: float, weight: float = 0.3) ->
 
     Parameters are those of `target`.
     """
-    limits = (maximum(1.05 * prescription_gy, _LIMIT_WEIGHT * weight),)
+    limits = (Limit("maximum", 1.05 * prescription_gy, _LIMIT_WEIGHT * weight),)
     return replace(organ(structure, prescription_gy, weight), limits=limits)
 
 

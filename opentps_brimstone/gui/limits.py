@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from opentps_brimstone.optimization.objectives import DVHLimitTerm
 from opentps_brimstone.optimization.terms import MaximumDoseTerm, MeanDoseTerm, MinimumDoseTerm, ObjectiveTerm
 
-__all__ = ["KINDS", "Limit", "limit_of_term", "maximum", "minimum"]
+__all__ = ["KINDS", "Limit", "limit_of_term"]
 
 KINDS = {
     "maximum": "all at most",
@@ -100,34 +100,6 @@ class Limit:
                 return MeanDoseTerm(self.dose_gy, weight=self.weight)
         is_minimum = self.kind == "volume minimum"
         return DVHLimitTerm(self.dose_gy, self.volume, minimum=is_minimum, weight=self.weight)
-
-
-def maximum(dose_gy: float, weight: float) -> Limit:
-    """Limit the dose of every voxel from above.
-
-    Parameters
-    ----------
-    dose_gy, weight : float
-
-    Returns
-    -------
-    Limit
-    """
-    return Limit("maximum", dose_gy, weight)
-
-
-def minimum(dose_gy: float, weight: float) -> Limit:
-    """Limit the dose of every voxel from below.
-
-    Parameters
-    ----------
-    dose_gy, weight : float
-
-    Returns
-    -------
-    Limit
-    """
-    return Limit("minimum", dose_gy, weight)
 
 
 def limit_of_term(term: ObjectiveTerm) -> Limit | None:

@@ -12,7 +12,7 @@ from problems import random_plan
 from opentps_brimstone.engine.errors import DoseCanceledError
 from opentps_brimstone.gui.asked import Asked, falling_body, organ, target
 from opentps_brimstone.gui.history import History
-from opentps_brimstone.gui.limits import Limit, limit_of_term, maximum
+from opentps_brimstone.gui.limits import Limit, limit_of_term
 from opentps_brimstone.gui.request import BEAM_SETS, BeamRow, Request, beam_set, side_of_entry
 from opentps_brimstone.gui.session import Session, State
 from opentps_brimstone.gui.watch import Watch, dvh_on
@@ -71,10 +71,10 @@ def test_points_come_and_go():
     [
         ({"points": ((0.0, 1.0), (10.0, 0.5))}, "target DVH of 'x'"),
         ({"weight": 0.0}, "weight of 'x' is 0"),
-        ({"limits": (maximum(-3.0, 1.0),)}, "limit of 'x': maximum dose is -3 Gy"),
+        ({"limits": (Limit("maximum", -3.0, 1.0),)}, "limit of 'x': maximum dose is -3 Gy"),
         ({"limits": (Limit("volume maximum", 3.0, 1.0, 1.2),)}, "limit of 'x': volume is 120 %"),
         ({"points": (), "limits": ()}, "nothing is asked of 'x'"),
-        ({"points": (), "is_target": True, "limits": (maximum(3.0, 1.0),)}, "target 'x' has no target DVH"),
+        ({"points": (), "is_target": True, "limits": (Limit("maximum", 3.0, 1.0),)}, "target 'x' has no target DVH"),
     ],
 )
 def test_what_is_wrong_names_the_structure(values, names):
@@ -186,10 +186,10 @@ def test_history_forgets_what_was_undone_when_something_new_comes():
 
 
 def test_limits_that_decide_are_optimized_as_in_scripts(session):
-    limits = (maximum(40.0, 1e9),)
+    limits = (Limit("maximum", 40.0, 1e9),)
     asked = [
-        Asked("PTV", True, ((50.0, 1.0), (52.0, 0.0)), 1.0, (Limit("minimum", 50.0, 1e9), maximum(52.0, 1e9))),
-        Asked("organ", False, (), limits=(maximum(10.0, 1e9),)),
+        Asked("PTV", True, ((50.0, 1.0), (52.0, 0.0)), 1.0, (Limit("minimum", 50.0, 1e9), Limit("maximum", 52.0, 1e9))),
+        Asked("organ", False, (), limits=(Limit("maximum", 10.0, 1e9),)),
         Asked("body outside targets", False, ((0.0, 1.0), (40.0, 0.0)), 0.02, limits),
     ]
     session.change(wanted(asked=tuple(asked)))
