@@ -26,9 +26,14 @@ void bind_choices(py::module_& module) {
                                  {{"maximum_dose", DoseLimit::Kind::maximum_dose},
                                   {"minimum_dose", DoseLimit::Kind::minimum_dose},
                                   {"mean_dose", DoseLimit::Kind::mean_dose}});
-    bind_choice<Channel>(
-        module, "Channel", "what a term looks at",
-        {{"dose", Channel::dose}, {"effect", Channel::effect}, {"rbe_dose", Channel::rbe_dose}});
+    bind_choice<Channel>(module, "Channel", "what a term looks at",
+                         {{"dose", Channel::dose},
+                          {"alpha_dose", Channel::alpha_dose},
+                          {"sqrt_beta_dose", Channel::sqrt_beta_dose},
+                          {"effect", Channel::effect},
+                          {"rbe_dose", Channel::rbe_dose},
+                          {"let_dose", Channel::let_dose},
+                          {"let", Channel::let}});
     bind_choice<Stop>(module, "Stop", "reason to stop",
                       {{"converged", Stop::converged},
                        {"gradient_vanished", Stop::gradient_vanished},

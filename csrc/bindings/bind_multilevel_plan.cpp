@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -16,28 +17,41 @@ namespace {
 /// Voxels, shares of volume, and what is looked at in them: a map, or null, of what.
 using QuantityArrays = std::tuple<Array<std::uint32_t>, Array<double>, const DoseMapSpecification*, Channel>;
 
-LinearQuadratic make_biology(std::shared_ptr<DoseMatrix> alpha, std::shared_ptr<DoseMatrix> sqrt_beta,
-                             const Array<double>& alpha_x, const Array<double>& beta_x,
-                             const Array<double>& base_a, const Array<double>& base_b) {
-    LinearQuadratic result;
-    const std::size_t rows = alpha->rows();
-    result.alpha_x = to_amounts(alpha_x, rows, "alpha_x");
+/// A matrix and its product with beamlets that no weight changes; or nothing.
+using FurtherArrays = std::optional<std::pair<std::shared_ptr<DoseMatrix>, Array<double>>>;
+
+Biology make_biology(FurtherArrays alpha, FurtherArrays sqrt_beta, FurtherArrays let,
+                     const Array<double>& alpha_x, const Array<double>& beta_x) {
+    Biology result;
+    const auto add = [&](std::size_t number, FurtherArrays& given, const char* base_name) {
+        if (given) {
+            auto& [matrix, base] = *given;
+            FurtherMatrix& further = result.further[number];
+            further.base = to_amounts(base, base.size() == 0 ? 0 : matrix->rows(), base_name);
+            further.matrix = std::move(matrix);
+        }
+    };
+    add(Biology::alpha, alpha, "base of alpha");
+    add(Biology::sqrt_beta, sqrt_beta, "base of sqrt_beta");
+    add(Biology::let, let, "base of let");
+    result.alpha_x = to_vector_of(alpha_x, alpha_x.size(), "alpha_x");
     check_each(result.alpha_x, "alpha_x", [](double value) { return value > 0.0; }, "above 0");
-    result.beta_x = to_amounts(beta_x, rows, "beta_x");
-    result.base_a = to_amounts(base_a, base_a.size() == 0 ? 0 : rows, "base_a");
-    result.base_b = to_amounts(base_b, base_b.size() == 0 ? 0 : rows, "base_b");
-    result.alpha = std::move(alpha);
-    result.sqrt_beta = std::move(sqrt_beta);
+    result.beta_x = to_amounts(beta_x, alpha_x.size(), "beta_x");
     return result;
 }
 
-std::shared_ptr<const LinearQuadratic> checked(const LinearQuadratic& biology, const DoseMatrix& matrix) {
-    for (const DoseMatrix* const other : {biology.alpha.get(), biology.sqrt_beta.get()}) {
-        if (other->rows() != matrix.rows() || other->columns() != matrix.columns()) {
+std::shared_ptr<const Biology> checked(const Biology& biology, const DoseMatrix& matrix) {
+    for (const auto& [other, base] : biology.further) {
+        if (other && (other->rows() != matrix.rows() || other->columns() != matrix.columns())) {
             throw std::invalid_argument("the matrices of biology and of dose have different shapes");
         }
     }
-    return std::make_shared<const LinearQuadratic>(biology);
+    if (biology.alpha_x.size() != matrix.rows()) {
+        throw std::invalid_argument("alpha_x has " + std::to_string(biology.alpha_x.size()) +
+                                    " values; the matrix of dose has " + std::to_string(matrix.rows()) +
+                                    " rows");
+    }
+    return std::make_shared<const Biology>(biology);
 }
 
 void check_terms(const std::vector<TermSpecification>& terms, std::size_t n_quantities) {
@@ -53,13 +67,13 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
                                           const std::vector<QuantityArrays>& quantities,
                                           const Array<double>& base_dose,
                                           const std::vector<TermSpecification>& terms, double cost_offset,
-                                          Precision precision, int threads, const LinearQuadratic* biology) {
+                                          Precision precision, int threads, const Biology* biology) {
     PlanGrid grid;
     for (const auto& [voxel, volume, map, channel] : quantities) {
         grid.quantities.push_back(to_quantity(voxel, volume, matrix->rows(), map));
         grid.quantities.back().channel = channel;
-        if (channel != Channel::dose && biology == nullptr) {
-            throw std::invalid_argument("a term on effect needs the matrices of biology");
+        if (channel != Channel::dose && (biology == nullptr || !biology->can_give(channel))) {
+            throw std::invalid_argument("a quantity needs matrices of biology that are not there");
         }
     }
     if (biology != nullptr) {
@@ -182,9 +196,10 @@ py::tuple evaluate(const MultilevelPlan& plan, const BinSettings& bins, const Ar
 void bind_multilevel_plan(py::module_& module) {
     module.attr("NO_ROW") = Coarsening::none;
 
-    py::class_<LinearQuadratic>(module, "LinearQuadratic")
-        .def(py::init(&make_biology), py::kw_only(), py::arg("alpha"), py::arg("sqrt_beta"),
-             py::arg("alpha_x"), py::arg("beta_x"), py::arg("base_a"), py::arg("base_b"));
+    py::class_<Biology>(module, "Biology")
+        .def(py::init(&make_biology), py::kw_only(), py::arg("alpha") = py::none(),
+             py::arg("sqrt_beta") = py::none(), py::arg("let") = py::none(), py::arg("alpha_x"),
+             py::arg("beta_x"));
 
     py::class_<MultilevelPlan>(module, "MultilevelPlan")
         .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("quantities"),

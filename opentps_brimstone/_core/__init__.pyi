@@ -71,8 +71,12 @@ class DoseLimitKind:
 
 class Channel:
     dose: Channel
+    alpha_dose: Channel
+    sqrt_beta_dose: Channel
     effect: Channel
     rbe_dose: Channel
+    let_dose: Channel
+    let: Channel
     def __init__(self, name: str) -> None: ...
 
 class Stop:
@@ -211,16 +215,15 @@ class LevelObjective:
     def weight(self, parameter: npt.ArrayLike) -> _Floats: ...
     def parameter(self, weight: npt.ArrayLike) -> _Floats: ...
 
-class LinearQuadratic:
+class Biology:
     def __init__(
         self,
         *,
-        alpha: DoseMatrix,
-        sqrt_beta: DoseMatrix,
+        alpha: tuple[DoseMatrix, npt.ArrayLike] | None = None,
+        sqrt_beta: tuple[DoseMatrix, npt.ArrayLike] | None = None,
+        let: tuple[DoseMatrix, npt.ArrayLike] | None = None,
         alpha_x: npt.ArrayLike,
         beta_x: npt.ArrayLike,
-        base_a: npt.ArrayLike,
-        base_b: npt.ArrayLike,
     ) -> None: ...
 
 class MultilevelPlan:
@@ -234,7 +237,7 @@ class MultilevelPlan:
         cost_offset: float,
         precision: Precision,
         threads: int,
-        biology: LinearQuadratic | None = None,
+        biology: Biology | None = None,
     ) -> None: ...
     def add_coarser_grid(
         self,

@@ -34,7 +34,7 @@ class Criterion:
     @property
     def label(self) -> str:
         """Name with the unit."""
-        unit = self.goal.metric.unit
+        unit = self.goal.unit
         return f"{self.name} ({unit})" if unit else self.name
 
     @property

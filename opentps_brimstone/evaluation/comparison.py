@@ -81,8 +81,8 @@ class PlanComparison:
         for first, second in zip(self.first_goals, self.second_goals, strict=True):
             goal = first.goal
             met = ["yes" if result.met else "NO" for result in (first, second)]
-            values = [f"{result.value:.2f} {goal.metric.unit}".rstrip() for result in (first, second)]
-            difference = f"{second.value - first.value:+.2f} {goal.metric.unit}".rstrip()
+            values = [f"{result.value:.2f} {goal.unit}".rstrip() for result in (first, second)]
+            difference = f"{second.value - first.value:+.2f} {goal.unit}".rstrip()
             rows.append(
                 (goal.structure, goal.metric_name, goal.requirement, values[0], met[0], values[1], met[1], difference)
             )

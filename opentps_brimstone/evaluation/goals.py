@@ -21,6 +21,7 @@ from opentps_brimstone.evaluation.metrics import (
 from opentps_brimstone.model.dose import grid_of
 from opentps_brimstone.model.plausible import warn_of_centigray
 from opentps_brimstone.quantities import checked_quantity, quantity_label, structure_quantity
+from opentps_brimstone.quantities.of_structure import MATRICES_OF
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import VoxelGrid
@@ -43,12 +44,17 @@ _RELATIONS: dict[str, Callable[[float, float], bool]] = {
 _SPELLINGS = {"≥": ">=", "≤": "<="}
 _GOAL = re.compile(
     r"\s*(?P<structure>\S.*?)\s+(?P<metric>[A-Za-z][\w.%]*)\s*(?P<relation>>=|<=|≥|≤|>|<)\s*"
-    r"(?P<value>[-+]?[\w.]*?\d)\s*(?P<unit>cm3|cm³|[A-Za-z%]*)\s*"
+    r"(?P<value>[-+]?[\w.]*?\d)\s*(?P<unit>cm3|cm³|(?:Gy )?keV/[µμu]m|[A-Za-z%]*)\s*"
 )
 # What a metric is of stands before it, after the structure.
 _OF_QUANTITY = re.compile(
-    r"(?P<structure>.*\S)\s+(?P<quantity>EQD2|BED|effect)(?:Gy)?(?:\(a/b=(?P<alpha_beta>[\d.]+)\))?", re.IGNORECASE
+    r"(?P<structure>.*\S)\s+(?P<quantity>EQD2|BED|effect|RBE|LET|rbe_x_dose|let_dose|alpha_dose|sqrt_beta_dose)"
+    r"(?:Gy)?(?:\(a/b=(?P<alpha_beta>[\d.]+)\))?",
+    re.IGNORECASE,
 )
+_SHORT_NAMES = {"rbe": "rbe_x_dose"}
+# What stands for Gy in metrics of a quantity that is not a dose.
+_UNITS = {"let": "keV/µm", "let_dose": "Gy keV/µm"}
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,8 @@ class DVHGoal:
                 f"the goal of {self.structure} {self.metric.name} is relative to the prescribed dose, "
                 f"which is not a dose in {quantity_label(self.quantity, self.alpha_beta, unit=False)}; write it in Gy"
             )
+        if self.alpha_beta is not None and self.quantity in MATRICES_OF and self.quantity != "effect":
+            raise ValueError(f"{self.quantity} of {self.structure} does not depend on the alpha/beta of a goal")
         if self.alpha_beta is not None and not (math.isfinite(self.alpha_beta) and self.alpha_beta > 0):
             raise ValueError(f"alpha/beta of the goal of {self.structure} is {self.alpha_beta} Gy; it must be positive")
         if not (math.isfinite(self.value) and self.value >= 0):
@@ -135,8 +143,9 @@ class DVHGoal:
         text : str
             ``<structure> <metric> <relation> <value> <unit>``, such as ``PTV D95% >= 50 Gy``, ``rectum D2cc < 70 Gy``
             or ``lung V20Gy ≤ 300 cc``. The unit may be left out; a volume is then in percent. Before the metric may
-            stand ``EQD2``, ``BED`` or ``effect``, with an α/β in Gy as in ``EQD2(a/b=2)``, or without. Doses may be in
-            percent of the prescribed one: ``PTV D95 >= 95 %``, ``PTV V95% >= 98 %``.
+            stand ``EQD2``, ``BED`` or ``effect``, with an α/β in Gy as in ``EQD2(a/b=2)``, or without; with matrices
+            for it ``RBE``, ``LET`` (``Brainstem LET D2 <= 6 keV/µm``), or the identifier of another quantity. Doses may
+            be in percent of the prescribed one: ``PTV D95 >= 95 %``, ``PTV V95% >= 98 %``.
 
         Returns
         -------
@@ -165,8 +174,10 @@ class DVHGoal:
         except ValueError as error:
             raise ValueError(f"goal {text!r}: {error}") from None
         in_percent = unit == "%" and metric.unit == "Gy"
-        if unit and unit != metric.unit and not in_percent:
-            wanted = f"in {metric.unit}" if metric.unit else "without a unit"
+        wanted_unit = _UNITS.get(quantity, "Gy") if metric.unit == "Gy" else metric.unit
+        unit = re.sub("[μu]m", "µm", unit)
+        if unit and unit != wanted_unit and not in_percent:
+            wanted = f"in {wanted_unit}" if wanted_unit else "without a unit"
             raise ValueError(f"goal {text!r}: {metric.name} is {wanted}, not in {match['unit']}")
         try:
             goal = cls(structure, metric, match["relation"], value, quantity, alpha_beta, in_percent)
@@ -227,6 +238,7 @@ class DVHGoal:
         structure: Structure,
         voxel_cc: float | None = None,
         number_of_fractions: int | None = None,
+        quantities: Mapping[str, npt.ArrayLike] | None = None,
     ) -> float:
         """Value of the metric for a dose.
 
@@ -240,13 +252,23 @@ class DVHGoal:
             Volume of a voxel, for metrics in cm³.
         number_of_fractions : int, optional
             For quantities that depend on it.
+        quantities : mapping of str to array_like of shape (nx, ny, nz), optional
+            Quantities that do not follow from dose, on the same grid, as for `evaluate`.
 
         Returns
         -------
         float
             In the metric's unit.
         """
+        if self.quantity in (quantities or {}):
+            assert quantities is not None
+            return self.metric.of_structure(quantities[self.quantity], structure, voxel_cc)
         if self.quantity != "physical_dose":
+            if self.quantity in MATRICES_OF and self.quantity != "effect":
+                raise ValueError(
+                    f"{self.quantity} does not follow from dose alone; give quantities={{{self.quantity!r}: "
+                    f"plan.get_dose({self.quantity!r})}}"
+                )
             if number_of_fractions is None:
                 raise ValueError(f"{self.quantity} depends on the number of fractions; give number_of_fractions=")
             dose = structure_quantity(dose, structure, self.quantity, number_of_fractions, alpha_beta=self.alpha_beta)
@@ -254,9 +276,14 @@ class DVHGoal:
         return self.metric.of_structure(dose, structure, voxel_cc)
 
     @property
+    def unit(self) -> str:
+        """Unit of the metric's values."""
+        return _UNITS.get(self.quantity, "Gy") if self.metric.unit == "Gy" else self.metric.unit
+
+    @property
     def requirement(self) -> str:
         """Relation, value and unit."""
-        return f"{self.relation} {self.value:g} {'%' if self.in_percent else self.metric.unit}".rstrip()
+        return f"{self.relation} {self.value:g} {'%' if self.in_percent else self.unit}".rstrip()
 
     @property
     def cells(self) -> tuple[str, str, str]:
@@ -348,7 +375,7 @@ class GoalTable(Sequence[GoalResult]):
         return [
             (
                 *result.goal.cells,
-                f"{result.value:.2f} {result.goal.metric.unit}".rstrip(),
+                f"{result.value:.2f} {result.goal.unit}".rstrip(),
                 "yes" if result.met else "NO",
             )
             for result in self._results
@@ -362,7 +389,7 @@ class GoalTable(Sequence[GoalResult]):
                 "metric": result.goal.metric.name,
                 "relation": result.goal.relation,
                 "goal": result.goal.value,
-                "unit": result.goal.metric.unit,
+                "unit": result.goal.unit,
                 "value": result.value,
                 "met": result.met,
                 **result.goal._quantity_record,
@@ -393,8 +420,8 @@ def _structure_and_quantity(text: str) -> tuple[str, str, float | None]:
     match = _OF_QUANTITY.fullmatch(text)
     if match is None:
         return text, "physical_dose", None
-    alpha_beta = match["alpha_beta"]
-    return match["structure"], match["quantity"].lower(), None if alpha_beta is None else float(alpha_beta)
+    alpha_beta, quantity = match["alpha_beta"], match["quantity"].lower()
+    return match["structure"], _SHORT_NAMES.get(quantity, quantity), None if alpha_beta is None else float(alpha_beta)
 
 
 def as_goals(
@@ -433,6 +460,7 @@ def evaluate(
     number_of_fractions: int | None = None,
     quantity: str | None = None,
     prescribed_dose: PrescribedDose | None = None,
+    quantities: Mapping[str, npt.ArrayLike] | None = None,
 ) -> GoalTable:
     """Judge a dose by goals.
 
@@ -454,6 +482,9 @@ def evaluate(
     prescribed_dose : float or mapping of str to float, optional
         In Gy, for goals in percent of it, such as ``PTV D95 >= 95 %``: of all structures, or of each target by its
         name; other structures then take the highest one.
+    quantities : mapping of str to array_like of shape (nx, ny, nz), optional
+        Quantities that follow from further matrices of a plan and not from its dose, by their identifiers, on the same
+        grid: ``{"rbe_x_dose": plan.get_dose("rbe_x_dose")}``.
 
     Returns
     -------
@@ -485,7 +516,9 @@ def evaluate(
     for goal in asked:
         if goal.metric.needs_voxel_volume and voxel_cc is None:
             raise ValueError(f"goal '{goal}' is in cm³; give grid=, or a DoseArray, which carries its grid")
-    return GoalTable(_judged(goal, dose, by_name[goal.structure], voxel_cc, number_of_fractions) for goal in asked)
+    return GoalTable(
+        _judged(goal, dose, by_name[goal.structure], voxel_cc, number_of_fractions, quantities) for goal in asked
+    )
 
 
 def _judged(
@@ -494,15 +527,16 @@ def _judged(
     structure: Structure,
     voxel_cc: float | None,
     number_of_fractions: int | None,
+    quantities: Mapping[str, npt.ArrayLike] | None,
 ) -> GoalResult:
     note = ""
     try:
         try:
-            value = goal.value_of(dose, structure, voxel_cc, number_of_fractions)
+            value = goal.value_of(dose, structure, voxel_cc, number_of_fractions, quantities)
         except SmallStructureError as error:
             # On the safe side: the whole structure is less than the volume asked for.
             extreme = replace(goal, metric=DVHMetric("Dmin" if goal.is_lower_bound else "Dmax"))
-            value = extreme.value_of(dose, structure, voxel_cc, number_of_fractions)
+            value = extreme.value_of(dose, structure, voxel_cc, number_of_fractions, quantities)
             note = f"{error}; judged by its {'lowest' if goal.is_lower_bound else 'highest'} dose"
     except UndefinedMetricError as error:
         return GoalResult(goal, math.nan, False, str(error))

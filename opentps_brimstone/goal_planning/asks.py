@@ -38,9 +38,9 @@ class Cap(NamedTuple):
 
 
 class QuantityAsk(NamedTuple):
-    """A goal of a quantity whose map from dose differs from voxel to voxel, as with dose given before.
+    """A goal of a quantity that is not told in what is planned, as where dose was given before.
 
-    It cannot be told in doses, so it gets a term of its own on the quantity.
+    It gets a term of its own on the quantity.
     """
 
     goal: DVHGoal
@@ -78,6 +78,8 @@ class TargetAsk:
         Dose and weight of a guard for each lower goal.
     limit_gy : float or None
         For a target without a goal for its highest dose: what 2 % of it may get, beside targets of a higher dose.
+    quantity : str
+        What all of these doses are values of.
     """
 
     structure: Structure
@@ -90,13 +92,15 @@ class TargetAsk:
     cold_guards: list[tuple[float, float]]
     quantity_asks: list[QuantityAsk] = field(default_factory=list)
     limit_gy: float | None = None
+    quantity: str = "physical_dose"
 
     def terms(self) -> list[ObjectiveTerm]:
         """Make new terms to add to a prescription."""
+        on = self.quantity
         return [
-            KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight),
-            *(MinimumDoseTerm(dose, weight=weight) for dose, weight in self.cold_guards),
-            MaximumDoseTerm(self.high_gy, weight=self.guard_weight),
+            KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight, quantity=on),
+            *(MinimumDoseTerm(dose, weight=weight, quantity=on) for dose, weight in self.cold_guards),
+            MaximumDoseTerm(self.high_gy, weight=self.guard_weight, quantity=on),
             *(ask.term(self.guard_weight) for ask in self.quantity_asks),
         ]
 
@@ -132,6 +136,8 @@ class OrganAsk:
         Highest dose requested of a target.
     priority : float
         Factor on its mean weight while it misses its goals.
+    quantity : str
+        What all of these doses are values of.
     """
 
     structure: Structure
@@ -148,6 +154,7 @@ class OrganAsk:
     priority: float = 1.0
     quantity_asks: list[QuantityAsk] = field(default_factory=list)
     doses: FloatArray = field(default_factory=lambda: np.zeros(len(VOLUMES)), repr=False)
+    quantity: str = "physical_dose"
 
     def ask_for(self, doses: FloatArray) -> None:
         """Request the DVH with these doses at `VOLUMES`, lowered to the goals."""
@@ -172,14 +179,16 @@ class OrganAsk:
 
     def terms(self) -> list[ObjectiveTerm]:
         """Make new terms to add to a prescription."""
-        terms: list[ObjectiveTerm] = [MaximumDoseTerm(self.limit_gy, weight=self.guard_weight)]
+        on = self.quantity
+        terms: list[ObjectiveTerm] = [MaximumDoseTerm(self.limit_gy, weight=self.guard_weight, quantity=on)]
         if self.doses[0] > 0:
-            terms.append(KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight))
+            terms.append(KLDivergenceTerm(dvh=_points(self.doses), weight=self.weight, quantity=on))
         if (cap := self._hottest_cap_gy) is not None:
-            terms.append(MaximumDoseTerm(cap, weight=self.cap_weight))
+            terms.append(MaximumDoseTerm(cap, weight=self.cap_weight, quantity=on))
         terms += [ask.term(self.guard_weight * self.priority) for ask in self.quantity_asks]
         if self.mean_gy > 0:
-            terms.append(MeanDoseTerm(0.0, weight=self.mean_weight * (self.reference_gy / self.mean_gy) ** 2))
+            weight = self.mean_weight * (self.reference_gy / self.mean_gy) ** 2
+            terms.append(MeanDoseTerm(0.0, weight=weight, quantity=on))
         return terms
 
 
@@ -190,10 +199,11 @@ class FarAsk:
     structure: Structure
     limit_gy: float
     weight: float
+    quantity: str = "physical_dose"
 
     def terms(self) -> list[ObjectiveTerm]:
         """Make new terms to add to a prescription."""
-        return [MaximumDoseTerm(self.limit_gy, weight=self.weight)]
+        return [MaximumDoseTerm(self.limit_gy, weight=self.weight, quantity=self.quantity)]
 
 
 def capped(doses: FloatArray, caps: Sequence[Cap]) -> FloatArray:

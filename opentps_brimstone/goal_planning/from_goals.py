@@ -9,7 +9,7 @@ round to round; a user may do so by hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,8 +102,13 @@ def asks_from_goals(
     grid: VoxelGrid,
     settings: GoalPlannerSettings,
     number_of_fractions: int | None = None,
+    planned: str = "physical_dose",
+    from_matrices: Collection[str] = (),
 ) -> tuple[list[TargetAsk], list[OrganAsk]]:
-    """Derive the objectives of targets and of other structures, as `prescription_from_goals`."""
+    """Derive the objectives of targets and of other structures, as `prescription_from_goals`.
+
+    They are on the quantity that is planned. Other quantities from matrices get terms of their own.
+    """
     every = list(structures)
     asked = checked_goals(goals, every)
     if not any(structure.is_target for structure in every):
@@ -113,10 +118,11 @@ def asks_from_goals(
     for structure in every:
         goals_of = [goal for goal in asked if goal.structure == structure.name]
         own[structure.name], in_quantities[structure.name] = in_doses(
-            structure, goals_of, grid, settings.margin, number_of_fractions
+            structure, goals_of, grid, settings.margin, number_of_fractions, planned, from_matrices
         )
     targets = [_target(structure, own[structure.name], grid, settings) for structure in every if structure.is_target]
     for target in targets:
+        target.quantity = planned
         target.quantity_asks = in_quantities[target.structure.name]
     _make_room_for_higher_targets(targets, own, grid, settings)
     expected = expected_dose(targets, grid)
@@ -125,6 +131,7 @@ def asks_from_goals(
         if not structure.is_target:
             mean = float(np.average(expected, weights=structure.share))
             organ = _organ(structure, own[structure.name], grid, targets, mean, settings)
+            organ.quantity = planned
             organ.quantity_asks = in_quantities[structure.name]
             organ.has_goals = organ.has_goals or bool(organ.quantity_asks)
             organ.ask_for(dose_quantiles(expected, structure.share))
@@ -264,7 +271,7 @@ def far_parts(
         share = np.where(nowhere_near, organ.structure.share, 0.0)
         if not organ.has_goals and share.any():
             name = f"{organ.structure.name} {settings.far_mm:g} mm from targets"
-            far.append(FarAsk(Structure(name, share), limit, organ.guard_weight))
+            far.append(FarAsk(Structure(name, share), limit, organ.guard_weight, organ.quantity))
     return far
 
 

@@ -39,6 +39,7 @@ from opentps_brimstone.evaluation import (
 from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
 from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
+from opentps_brimstone.goal_planning.given_dose import GivenDose, given_dose, planned_quantity
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.model.plan import Plan
@@ -46,6 +47,7 @@ from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.optimization.result import convergence_row
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.whole_dose import largest_shift
+from opentps_brimstone.quantities.of_plan import follows_from_matrices
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
@@ -90,9 +92,9 @@ class PlanningRound:
     goals : GoalTable
         Of the best plan after it.
     mean_doses : dict of str to float
-        Of the structures that are not targets, in Gy.
+        Of the structures that are not targets, in Gy; if all is planned in another quantity, of that.
     hot_spot_gy : float
-        Highest dose outside the targets.
+        Highest dose outside the targets, alike.
     """
 
     number: int
@@ -221,12 +223,17 @@ class _Candidate:
     """A normalized plan, and how good it is."""
 
     weights: FloatArray
-    dose: FloatArray
+    given: GivenDose
     goals: GoalTable
     violations: tuple[float, ...]
     hot_spot_gy: float
     mean_doses: dict[str, float]
     rank: _Rank
+
+    @property
+    def dose(self) -> FloatArray:
+        """Physical dose."""
+        return self.given.dose
 
 
 class GoalPlanner:
@@ -237,7 +244,8 @@ class GoalPlanner:
     plan : Plan
         Its `beamlet_weights` are set by `optimize`.
     goals : iterable of DVHGoal or str
-        For its structures. Every target needs one for its lowest dose.
+        For its structures. Every target needs one for its lowest dose. If these are of a quantity that follows from
+        further matrices of the plan, such as ``PTV RBE D95 >= 50``, all is planned and compared in that quantity.
     settings : GoalPlannerSettings, optional
     optimizer_settings : OptimizerSettings, optional
         Constants of each optimization.
@@ -276,8 +284,16 @@ class GoalPlanner:
             plan.prepare(targets)
         self._grid = plan.dose_influence.grid
         self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
+        self._planned = planned_quantity(plan, self.goals)
+        from_matrices = {goal.quantity for goal in self.goals if follows_from_matrices(plan, goal.quantity)}
         self._targets, self._organs = asks_from_goals(
-            plan.structures, self.goals, self._grid, self.settings, plan.number_of_fractions
+            plan.structures,
+            self.goals,
+            self._grid,
+            self.settings,
+            plan.number_of_fractions,
+            self._planned,
+            from_matrices,
         )
         self._last_update_gy: float | None = None
         self._far = far_parts(self._targets, self._organs, self._grid, self.settings)
@@ -331,7 +347,7 @@ class GoalPlanner:
             round_started = time.perf_counter()
             asked = self.prescription
             result = self._optimized(best, initial_weights, callback, progress)
-            found = self._judged(result.beamlet_weights, np.asarray(result.dose))
+            found = self._judged(result.beamlet_weights, self._given(result.beamlet_weights, np.asarray(result.dose)))
             before, (share, best) = best, self._mixed(best, found)
             if self._has_whole_dose and number in _EFFORT_AFTER:
                 best = self._brought_up_to_date(best, _EFFORT_AFTER[number])
@@ -402,7 +418,10 @@ class GoalPlanner:
         given = self.plan.dose_influence
         # Between rounds the planner itself brings up to date what the matrix leaves out.
         influence = DoseInfluence(given.matrix, given.grid, given.layout) if self._has_whole_dose else given
-        return Plan.from_influence(influence, structures, number_of_fractions=self.plan.number_of_fractions)
+        plan = Plan.from_influence(influence, structures, number_of_fractions=self.plan.number_of_fractions)
+        for name in ("alpha_dose", "sqrt_beta_dose", "let_dose", "alphax", "betax"):
+            setattr(plan, name, getattr(self.plan, name))
+        return plan
 
     # --------------------------------------------------------------------------------------------- what is left out
 
@@ -423,7 +442,8 @@ class GoalPlanner:
 
     def _brought_up_to_date(self, best: _Candidate, effort: str) -> _Candidate:
         """Judge a plan anew by its whole dose."""
-        return self._judged(best.weights, self.plan.update_intermediate_dose(best.weights, effort=effort))
+        dose = self.plan.update_intermediate_dose(best.weights, effort=effort)
+        return self._judged(best.weights, self._given(best.weights, dose))
 
     def _with_whole_dose(self, best: _Candidate) -> _Candidate:
         """Judge a plan by its whole dose, which keeps the targets' goals."""
@@ -432,7 +452,7 @@ class GoalPlanner:
         whole = self.plan.update_intermediate_dose(best.weights)
         self._last_update_gy = largest_shift(best.dose, whole, self.plan.structures)
         _log.info("full scatter changes DVHs by at most %.2f Gy", self._last_update_gy)
-        final = self._judged(best.weights, whole)
+        final = self._judged(best.weights, self._given(best.weights, whole))
         self._set_rest(final)
         return final
 
@@ -443,25 +463,29 @@ class GoalPlanner:
         """Voxels of structures that are not even partly target."""
         return outside_targets(self.plan.structures)
 
-    def _judged(self, weights: FloatArray, dose: FloatArray) -> _Candidate:
+    def _given(self, weights: FloatArray, dose: FloatArray) -> GivenDose:
+        return given_dose(self.plan, weights, dose, self.goals, self._planned)
+
+    def _judged(self, weights: FloatArray, given: GivenDose) -> _Candidate:
         """Normalize a plan to the targets' lower goals, and rank it."""
-        factor = self._normalization(dose)
-        dose = self._scaled(dose, factor)
-        goals = self._evaluated(dose)
+        factor = self._normalization(given)
+        given = self._scaled(given, factor)
+        goals = self._evaluated(given)
         violations = tuple(self._violation(result.goal, result.value) for result in goals)
+        dose = given.planned
         hot_spot = float(dose[self._outside].max(initial=0.0))
         means = {organ.structure.name: mean_dose(*organ.structure.sample(dose)) for organ in self._organs}
         overdoses = [highest / limit - 1 for highest, limit in self._highest_of_open_targets(dose)]
         rank = self._rank(goals, violations, overdoses, hot_spot, means)
-        return _Candidate(weights * factor, dose, goals, violations, hot_spot, means, rank)
+        return _Candidate(weights * factor, given, goals, violations, hot_spot, means, rank)
 
-    def _scaled(self, dose: FloatArray, factor: float) -> FloatArray:
-        """Dose of weights times a factor; an intermediate dose that was given stays as it is."""
+    def _scaled(self, given: GivenDose, factor: float) -> GivenDose:
+        """Give what weights times a factor do; an intermediate dose that was given stays as it is."""
         more = self.plan.intermediate_dose
         if more is None or self._has_whole_dose:
-            return dose * factor
-        scaled: FloatArray = np.maximum((dose - np.asarray(more)) * factor + np.asarray(more), 0.0)
-        return scaled
+            return given.with_dose(given.dose * factor, factor)
+        scaled = np.maximum((given.dose - np.asarray(more)) * factor + np.asarray(more), 0.0)
+        return given.with_dose(scaled, factor)
 
     @cached_property
     def _open_targets(self) -> list[tuple[float, FloatArray]]:
@@ -502,9 +526,15 @@ class GoalPlanner:
         spare = self.settings.margin / 2  # half of the margin may be used up
         return _Rank(missed, max(0.0, worst - spare), max(0.0, by_organs - spare), mean)
 
-    def _evaluated(self, dose: FloatArray) -> GoalTable:
-        fractions = self.plan.number_of_fractions
-        return evaluate(dose, self.plan.structures, self.goals, grid=self._grid, number_of_fractions=fractions)
+    def _evaluated(self, given: GivenDose) -> GoalTable:
+        return evaluate(
+            given.dose,
+            self.plan.structures,
+            self.goals,
+            grid=self._grid,
+            number_of_fractions=self.plan.number_of_fractions,
+            quantities=given.quantities,
+        )
 
     def _is_of_target(self, goal: DVHGoal) -> bool:
         return any(target.structure.name == goal.structure for target in self._targets)
@@ -514,7 +544,7 @@ class GoalPlanner:
         highest = max(target.prescription_gy for target in self._targets)
         return highest * self.settings.hot_spot_share * (1 - self.settings.margin)
 
-    def _normalization(self, dose: FloatArray) -> float:
+    def _normalization(self, given: GivenDose) -> float:
         """Factor that scales the targets' lowest doses to their goals, with the margin.
 
         If the targets' highest doses then miss theirs, both sides miss the margin alike, but all lower goals keep at
@@ -523,19 +553,22 @@ class GoalPlanner:
         margin = self.settings.margin
         lowest: list[float] = []
         highest = [math.inf]
-        for result in self._evaluated(dose):
-            if result.goal.metric.unit == "Gy" and self._is_of_target(result.goal) and result.value > 0:
-                factor = self._factor_to_meet(result, dose)
+        for result in self._evaluated(given):
+            goal = result.goal
+            scales = goal.metric.unit == "Gy" and goal.quantity != "let"
+            if scales and self._is_of_target(goal) and result.value > 0:
+                factor = self._factor_to_meet(result, given)
                 (lowest if result.goal.is_lower_bound else highest).append(factor)
-        highest += [limit / near_maximum for near_maximum, limit in self._highest_of_open_targets(dose) if near_maximum]
+        near_maxima = self._highest_of_open_targets(given.planned)
+        highest += [limit / near_maximum for near_maximum, limit in near_maxima if near_maximum]
         raised = max(lowest, default=1.0) * (1 + margin)
         lowered = min(highest) * (1 - margin)
         least = raised * (1 + margin / 2) / (1 + margin)
         factor = raised if raised <= lowered else max(math.sqrt(raised * lowered), least)
         return min(factor, _HIGHEST_FACTOR)
 
-    def _factor_to_meet(self, result: GoalResult, dose: FloatArray) -> float:
-        """Factor of the dose that brings a metric in Gy to its goal; only beamlets are in proportion to it."""
+    def _factor_to_meet(self, result: GoalResult, given: GivenDose) -> float:
+        """Factor of the weights that brings a metric in Gy to its goal; only beamlets are in proportion to it."""
         goal = result.goal
         factor = goal.value / result.value
         if goal.quantity == "physical_dose" and (self._has_whole_dose or self.plan.intermediate_dose is None):
@@ -543,9 +576,8 @@ class GoalPlanner:
 
         def too_much(trial: float) -> float:
             structure, fractions = self.plan.structures[goal.structure], self.plan.number_of_fractions
-            return (
-                goal.value_of(self._scaled(dose, trial), structure, voxel_volume_cc(self._grid), fractions) - goal.value
-            )
+            scaled, voxel_cc = self._scaled(given, trial), voxel_volume_cc(self._grid)
+            return goal.value_of(scaled.dose, structure, voxel_cc, fractions, scaled.quantities) - goal.value
 
         low, high = min(1.0, factor) / 2, max(1.0, factor) * 2
         if too_much(low) >= 0 or too_much(high) <= 0:  # met, or missed, by what was given before
@@ -568,7 +600,7 @@ class GoalPlanner:
         share, chosen = 0.0, best
         for trial in _MIXTURES:
             weights = trial * found.weights + (1 - trial) * best.weights
-            mixture = found if trial == 1 else self._judged(weights, trial * found.dose + (1 - trial) * best.dose)
+            mixture = found if trial == 1 else self._judged(weights, found.given.mixed(best.given, trial))
             if mixture.rank < chosen.rank:
                 share, chosen = trial, mixture
         return share, chosen
@@ -607,11 +639,11 @@ class GoalPlanner:
         shares = [self._importance(organ) * organ.priority for organ in self._organs]
         pressure = self._pressure * sum(map(self._importance, self._organs)) / max(sum(shares), 1e-9)
         for organ, share in zip(self._organs, shares, strict=True):
-            organ.press(pressure * share, best.dose)
+            organ.press(pressure * share, best.given.planned)
             organ.weight = organ.priority * (
                 self.settings.organ_weight if organ.has_goals else self.settings.rest_weight
             )
-            organ.ask_for(self.settings.pull * dose_quantiles(best.dose, organ.structure.share))
+            organ.ask_for(self.settings.pull * dose_quantiles(best.given.planned, organ.structure.share))
 
     def _importance(self, organ: OrganAsk) -> float:
         return 1.0 if organ.has_goals else self.settings.rest_share

@@ -1,10 +1,10 @@
-"""Goals of EQD2, BED or effect: told in doses where that is possible, and asked for as they are where it is not."""
+"""Goals of quantities: told in what is planned where that is possible, and asked for as they are where it is not."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +21,18 @@ __all__ = ["dvh_cap", "in_doses"]
 
 
 def in_doses(
-    structure: Structure, goals: Iterable[DVHGoal], grid: VoxelGrid, margin: float, number_of_fractions: int | None
+    structure: Structure,
+    goals: Iterable[DVHGoal],
+    grid: VoxelGrid,
+    margin: float,
+    number_of_fractions: int | None,
+    planned: str = "physical_dose",
+    from_matrices: Collection[str] = (),
 ) -> tuple[list[DVHGoal], list[QuantityAsk]]:
     """Tell goals of a structure in doses, and give those apart whose quantity differs between voxels of one dose.
+
+    "Dose" is the quantity that is planned. If that is another one than dose, or a goal's quantity is one of those from
+    matrices, goals of other quantities are given apart.
 
     Points of a DVH are told in doses exactly if one map holds for all voxels. A mean is told by the uniform dose that
     gives it, and asked for by itself, too, as the mean of a quantity is above that of the mean dose. A target also gets
@@ -32,8 +41,12 @@ def in_doses(
     told: list[DVHGoal] = []
     apart: list[QuantityAsk] = []
     for goal in goals:
-        if goal.quantity == "physical_dose":
-            told.append(goal)
+        if goal.quantity == planned:
+            told.append(dataclasses.replace(goal, quantity="physical_dose"))
+            continue
+        if planned != "physical_dose" or goal.quantity in from_matrices:
+            ask = _apart(goal, structure, grid, margin)
+            apart += [] if ask is None else [ask]
             continue
         if number_of_fractions is None:
             raise ValueError(f"goal '{goal}': {goal.quantity} depends on the number of fractions; give it")

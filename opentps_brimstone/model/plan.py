@@ -195,8 +195,9 @@ class Plan:
         origin_mm : (float, float, float)
             Center of voxel [0, 0, 0], in mm.
         alpha_dose, sqrt_beta_dose, let_dose : sparse matrix, shape (n_voxels, n_beamlets), optional
-            Of the same beamlets, as for `opentps_brimstone.quantities.QuantityResolver`. With the first two, terms may
-            be on ``effect`` and, with `alphax` and `betax`, on ``rbe_x_dose``.
+            Of the same beamlets, as for `opentps_brimstone.quantities.QuantityResolver`. Terms may be on what follows
+            from them: ``effect`` and, with `alphax` and `betax`, ``rbe_x_dose`` from the first two, ``let_dose`` and
+            ``let`` from the last.
         alphax, betax : float or array_like of shape (n_voxels,), optional
             Of photons, in 1/Gy and 1/Gy²: one, or one for each voxel.
 
@@ -652,7 +653,9 @@ class Plan:
         Parameters
         ----------
         quantity : str
-            ``physical_dose``, ``bed``, ``eqd2`` or ``effect``.
+            ``physical_dose``, ``bed``, ``eqd2`` or ``effect``; with matrices for them also ``rbe_x_dose``,
+            ``let_dose``, ``let``, ``alpha_dose`` and ``sqrt_beta_dose``; ``effect`` then follows from matrices, too.
+            These take the plan's `alphax` and `betax`, and count nothing in that was given before.
         alpha_beta : float or array_like of shape (nx, ny, nz), optional
             In Gy, for all voxels. Default: that of the smallest structure around each voxel, and 3 Gy outside of all.
         with_previous : bool
@@ -680,8 +683,10 @@ class Plan:
             raise ValueError("the plan has no beamlet weights yet: set beamlet_weights, or optimize it")
         dose = self.dose_of(self._weights)
         if quantity != "physical_dose":
-            from opentps_brimstone.quantities.of_plan import plan_quantity
+            from opentps_brimstone.quantities.of_plan import follows_from_matrices, plan_quantity, quantity_of_weights
 
+            if follows_from_matrices(self, quantity):
+                return DoseArray(quantity_of_weights(self, self._weights, quantity), self._grid)
             dose = plan_quantity(self, dose, quantity, alpha_beta=alpha_beta, with_previous=with_previous)
         return DoseArray(dose, self._grid)
 

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
 from opentps_brimstone.model.influence import BeamletLayout
-from opentps_brimstone.optimization.biology import Biology
+from opentps_brimstone.optimization.biology import Biology, matrices_for
 from opentps_brimstone.optimization.coarse_grids import coarsen
 from opentps_brimstone.optimization.matrix_files import MatrixFiles
 from opentps_brimstone.optimization.python_terms import checked_evaluate
@@ -169,7 +169,7 @@ def assemble(
     ]
     target_dose = mean_dose[target_numbers][:, beamlets]
     uniform_weight = _missing_dose(plan, targets, sum(mean for _, mean in asked)) / float(target_dose.sum())
-    scale.set_typical(quantities, uniform_weight)
+    scale.set_typical(quantities, uniform_weight, max(highest for highest, _ in asked))
     start, notes = initial_weights, _without_dose(plan, structures, mean_dose)
     if initial_weights is not None and not trust_start:
         start, changed = usable_start(initial_weights, beamlets, target_dose.sum(axis=0), uniform_weight)
@@ -279,10 +279,10 @@ def _biology(plan: Plan, channels: set[str]) -> Biology | None:
         return None
     if plan.intermediate_dose is not None:
         raise ValueError(
-            "the plan has an intermediate dose, of which its matrices of alpha_dose and sqrt_beta_dose know nothing: "
-            "set it to None, or leave out terms on effect and rbe_x_dose"
+            f"the plan has an intermediate dose, of which its matrices of {' and '.join(matrices_for(channels))} know "
+            "nothing: set it to None, or leave out terms on what follows from them"
         )
-    return Biology(plan, needs_tissue="rbe_dose" in channels)
+    return Biology(plan, channels)
 
 
 def _mean_of(dose: npt.ArrayLike, structure: Structure) -> float:
@@ -404,6 +404,11 @@ class _Scale:
 
     def dose_for(self, quantity: TermQuantity, term: KLDivergenceTerm, asked: float) -> float:
         """Dose that gives a target, with its mean map, what a term asks of it."""
+        if quantity.channel == "let":
+            raise ValueError(
+                f"{term!r} asks the target {quantity.structure.name!r} for LET, which does not rise with the weights: "
+                "ask for a histogram of dose, and for LET by MaximumDoseTerm, MinimumDoseTerm or MeanDoseTerm"
+            )
         if quantity.channel != "dose":
             assert self._biology is not None
             weight = self._biology.uniform_weight(quantity.structure, quantity.channel, self._beamlets, asked)
@@ -418,14 +423,17 @@ class _Scale:
             )
         return float(quantity.typical.inverse(asked))
 
-    def set_typical(self, quantities: list[TermQuantity], uniform_weight: float) -> None:
-        """Tell quantities of other channels how they compare to dose, at a common weight."""
+    def set_typical(self, quantities: list[TermQuantity], uniform_weight: float, reference_dose: float) -> None:
+        """Tell quantities of other channels how they compare to dose, at a common weight; LET at the reference dose."""
         for quantity in quantities:
             if quantity.channel != "dose":
                 assert self._biology is not None
                 structure = quantity.structure
                 value = self._biology.value(structure, quantity.channel, self._beamlets, uniform_weight)
-                quantity.typical = DoseMap(0.0, value / (uniform_weight * self._mean_of(structure)), 0.0)
+                at_dose = uniform_weight * self._mean_of(structure)
+                if value > 0 and at_dose > 0:  # else a note says so
+                    per = reference_dose if quantity.channel == "let" else at_dose
+                    quantity.typical = DoseMap(0.0, value / per, 0.0)
 
 
 def _position(objectives: list[ObjectiveTerm], term: ObjectiveTerm) -> int:

@@ -147,6 +147,6 @@ def _biology(term: ObjectiveTerm, plan: Plan) -> tuple[object, ...]:
         return ()
     if channel_of(term, plan) != "dose":
         tissue = (np.asarray(value).tobytes() for value in (plan.alphax, plan.betax))
-        return id(plan.alpha_dose), id(plan.sqrt_beta_dose), *tissue
+        return id(plan.alpha_dose), id(plan.sqrt_beta_dose), id(plan.let_dose), *tissue
     own = term.structure.alpha_beta
     return None if own is None else np.asarray(own).tobytes(), term.structure.alpha, term.structure.previous_dose

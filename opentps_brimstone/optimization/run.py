@@ -18,7 +18,7 @@ from opentps_brimstone._util.answers import asks_to_stop
 from opentps_brimstone._util.content import array_digest
 from opentps_brimstone._util.lazy_array import LazyArray
 from opentps_brimstone.model.dose import DoseArray
-from opentps_brimstone.optimization.biology import channel_of
+from opentps_brimstone.optimization.biology import channel_of, matrices_for
 from opentps_brimstone.optimization.callbacks import OptimizationCallback, ProgressBar
 from opentps_brimstone.optimization.checkpoint import OptimizationState
 from opentps_brimstone.optimization.core_plan import AssembledPlan
@@ -233,9 +233,10 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
     influence = plan.dose_influence
     matrix, layout = influence.matrix, influence.layout
     arrays = [matrix.indptr.astype(np.int64), matrix.indices, matrix.data, *vars(layout).values()]
-    if any(channel_of(term, plan) != "dose" for term in objectives):
-        for more in (plan.alpha_dose, plan.sqrt_beta_dose):
-            arrays += [] if more is None else [more.indptr.astype(np.int64), more.indices, more.data]
+    further = matrices_for(channel_of(term, plan) for term in objectives)
+    for more in (getattr(plan, name) for name in further):
+        arrays += [more.indptr.astype(np.int64), more.indices, more.data]
+    if further:
         arrays += [np.asarray(plan.alphax, dtype=np.float64), np.asarray(plan.betax, dtype=np.float64)]
     structures = {term.structure.name: term.structure for term in objectives if term.structure is not None}
     parts: list[object] = [

@@ -31,8 +31,8 @@ class TermQuantity:
     ----------
     dose_map : DoseMap or None
         None: dose itself, or what the channel is of.
-    channel : {"dose", "effect", "rbe_dose"}
-        What the core maps.
+    channel : str
+        Of the core: "dose", or what follows from further matrices.
     typical : DoseMap
         Its mean over the structure's volume, the same in all voxels.
     """

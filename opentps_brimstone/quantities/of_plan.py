@@ -8,20 +8,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.model.dose import DoseArray
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.previous_course import PreviousCourse
 from opentps_brimstone.model.structure import Structure
-from opentps_brimstone.quantities.of_structure import structure_quantity
+from opentps_brimstone.quantities.of_structure import MATRICES_OF, structure_quantity
+from opentps_brimstone.quantities.resolver import QuantityResolver
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.series import Series
 
-__all__ = ["painted_quantity", "plan_quantity", "previous_course"]
+__all__ = ["follows_from_matrices", "painted_quantity", "plan_quantity", "previous_course", "quantity_of_weights"]
 
 _ELSEWHERE_GY = 3.0  # α/β of late-responding tissue
+
+
+def follows_from_matrices(plan: Plan, quantity: str) -> bool:
+    """Whether a quantity follows from further matrices that a plan has, and so from its weights, not its dose."""
+    needed = MATRICES_OF.get(quantity, ())
+    return bool(needed) and all(getattr(plan, name) is not None for name in needed)
+
+
+def quantity_of_weights(plan: Plan, weights: npt.ArrayLike, quantity: str) -> FloatArray:
+    """Quantity that follows from further matrices, in every voxel of a plan's grid.
+
+    Parameters
+    ----------
+    weights : array_like, shape (n_beamlets,)
+        MU per fraction.
+
+    Raises
+    ------
+    ValueError
+        If a parameter of the tissue is missing, or the plan has an intermediate dose, of which these matrices know
+        nothing.
+    """
+    if plan.intermediate_dose is not None:
+        raise ValueError(
+            f"the plan has an intermediate dose, of which its matrices of {' and '.join(MATRICES_OF[quantity])} know "
+            f"nothing, so that {quantity!r} is not known; set it to None"
+        )
+    found: FloatArray = np.asarray(QuantityResolver(plan).get(quantity)(weights)).reshape(plan.grid.shape)
+    return found
 
 
 def plan_quantity(

@@ -17,21 +17,24 @@ from opentps_brimstone.quantities.tissue import suggest_alpha_beta
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
 
-__all__ = ["checked_quantity", "quantity_label", "structure_map", "structure_quantity"]
+__all__ = ["MATRICES_OF", "checked_quantity", "quantity_label", "structure_map", "structure_quantity"]
 
 _log = logging.getLogger(__name__)
 
 # Quantities that follow from dose and tissue alone.
 _OF_ALPHA_BETA = {"bed": DoseMap.bed, "eqd2": DoseMap.eqd2}
-# Names after TG-263.
-_LABELS = {"bed": "BED", "eqd2": "EQD2"}
-_NEEDED = {
-    "let_dose": "let_dose",
-    "let": "let_dose",
-    "alpha_dose": "alpha_dose",
-    "sqrt_beta_dose": "sqrt_beta_dose",
-    "rbe_x_dose": "alpha_dose and sqrt_beta_dose",
+# BED and EQD2 after TG-263.
+_LABELS = {"bed": "BED", "eqd2": "EQD2", "rbe_x_dose": "RBE", "let": "LET"}
+
+MATRICES_OF: dict[str, tuple[str, ...]] = {
+    "alpha_dose": ("alpha_dose",),
+    "sqrt_beta_dose": ("sqrt_beta_dose",),
+    "effect": ("alpha_dose", "sqrt_beta_dose"),
+    "rbe_x_dose": ("alpha_dose", "sqrt_beta_dose"),
+    "let_dose": ("let_dose",),
+    "let": ("let_dose",),
 }
+"""Matrices of a plan that quantities follow from; effect follows from dose alone where there are none."""
 
 
 def checked_quantity(identifier: str) -> str:
@@ -86,10 +89,11 @@ def structure_map(
     if checked_quantity(quantity) == "physical_dose":
         return None
     if quantity not in _OF_ALPHA_BETA and quantity != "effect":
-        matrices = _NEEDED.get(quantity, quantity)
+        needed = MATRICES_OF.get(quantity, (quantity,))
+        matrices = f"matri{'x' if len(needed) == 1 else 'ces'} {' and '.join(needed)}"
         raise ValueError(
-            f"the quantity {quantity!r} of {structure.name!r} needs the matrices {matrices}, which a plan of photons "
-            "does not have; of dose alone follow bed, eqd2 and effect"
+            f"the quantity {quantity!r} of {structure.name!r} needs the {matrices}, which a plan of photons does not "
+            "have; of dose alone follow bed, eqd2 and effect"
         )
     ratio = _alpha_beta(structure, alpha_beta)
     previous = _previous(structure) if with_previous else None
@@ -153,7 +157,7 @@ def quantity_label(quantity: str, alpha_beta: Any = None, *, unit: bool = True) 
     """
     if quantity == "physical_dose":
         return "dose"
-    label = f"{_LABELS[quantity]}{'Gy' if unit else ''}" if quantity in _LABELS else quantity
+    label = _LABELS.get(quantity, quantity) + ("Gy" if unit and quantity in _OF_ALPHA_BETA else "")
     return label if alpha_beta is None or np.ndim(alpha_beta) else f"{label}(a/b={float(alpha_beta):g})"
 
 

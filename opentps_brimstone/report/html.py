@@ -156,7 +156,7 @@ def _goal_table(report: PlanReport) -> Table:
     rows, fills = [], []
     for best, each in zip(report.fluence_goals, report.goals, strict=True):
         goal = each.goal
-        values = [f"{value:.2f} {goal.metric.unit}".rstrip() for value in (best.value, each.value)]
+        values = [f"{value:.2f} {goal.unit}".rstrip() for value in (best.value, each.value)]
         relation = goal.requirement.replace(">=", "≥").replace("<=", "≤")
         mark = "✓ met" if each.met else "✗ MISSED"
         rows.append((goal.structure, goal.metric_name, relation, *values, mark))

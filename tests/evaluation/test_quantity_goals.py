@@ -33,6 +33,9 @@ def dose():
         ("left lung BED(a/b=3) V20Gy ≤ 30 %", "bed", 3.0, "left lung BED(a/b=3) V20 <= 30 %"),
         ("Cord EQD2Gy(a/b=2.5) Dmean <= 20 Gy", "eqd2", 2.5, "Cord EQD2(a/b=2.5) Dmean <= 20 Gy"),
         ("PTV effect D95 >= 12", "effect", None, "PTV effect D95 >= 12 Gy"),
+        ("PTV RBE D95 >= 50", "rbe_x_dose", None, "PTV RBE D95 >= 50 Gy"),
+        ("Brainstem LET D2 <= 6 keV/um", "let", None, "Brainstem LET D2 <= 6 keV/µm"),
+        ("Cord let_dose Dmax < 90 Gy keV/µm", "let_dose", None, "Cord let_dose Dmax < 90 Gy keV/µm"),
         ("EQD2 ring Dmax <= 50 Gy", "physical_dose", None, "EQD2 ring Dmax <= 50 Gy"),
         ("EQD2 Dmax <= 50 Gy", "physical_dose", None, "EQD2 Dmax <= 50 Gy"),
     ],
@@ -48,6 +51,8 @@ def test_a_goal_names_its_quantity(text, quantity, alpha_beta, shown):
     [
         ("Cord EQD2(a/b=0) Dmax <= 50 Gy", "alpha/beta of the goal of Cord is 0.0 Gy"),
         ("PTV EQD2 CI50 >= 0.8", "CI50 of PTV is of the whole dose; it has no eqd2"),
+        ("PTV RBE(a/b=3) D95 >= 50", "rbe_x_dose of PTV does not depend on the alpha/beta of a goal"),
+        ("Brainstem LET D2 <= 6 Gy", "D2 is in keV/µm, not in Gy"),
     ],
 )
 def test_a_wrong_quantity_is_refused(text, message):
@@ -83,6 +88,16 @@ def test_dose_given_before_is_counted_in(cord, dose):
     found = evaluate(dose, [cord], goals, number_of_fractions=20)
     assert found[0].value == pytest.approx(28.125 + 10 * (0.5 + 2) / 4)
     assert found[1].value == 10.0
+
+
+def test_quantities_of_matrices_are_given(cord, dose):
+    goals = ["Cord RBE D50 <= 40 Gy", "Cord LET V2 <= 60 %", "Cord Dmax <= 60 Gy"]
+    let = np.linspace(1.0, 3.0, GRID.n_voxels).reshape(GRID.shape)
+    table = evaluate(dose, [cord], goals, quantities={"rbe_x_dose": 1.2 * np.asarray(dose), "let": let})
+    assert [result.value for result in table] == pytest.approx([36.0, 50.0, 50.0])
+    assert [row[3] for row in table.rows()] == ["36.00 Gy", "50.00 %", "50.00 Gy"]
+    with pytest.raises(ValueError, match=r"give quantities=\{'rbe_x_dose': plan.get_dose\('rbe_x_dose'\)\}"):
+        evaluate(dose, [cord], goals, quantities={"let": let})
 
 
 def test_fractions_are_asked_for(cord, dose):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pencil_plans import pencil_plan
 from problems import random_plan
 
 import opentps_brimstone as pb
 from opentps_brimstone import Plan, Structure
 from opentps_brimstone.evaluation import DVHGoal, evaluate
 from opentps_brimstone.goal_planning.quantity_goals import in_doses
-from opentps_brimstone.quantities import DoseMap
+from opentps_brimstone.quantities import DoseMap, QuantityResolver
 
 FRACTIONS = 20
 
@@ -79,3 +80,60 @@ def test_goals_of_both_courses_are_met():
     assert [a.value for a in table] == pytest.approx([b.value for b in result.goals])
     assert result.goals[0].met
     assert result.goals[1].value < 50
+
+
+def pencil_plan_of_particles():
+    """Pencils whose LET, α and √β rise along their way."""
+    plan = pencil_plan(number_of_fractions=FRACTIONS)
+    matrix = plan.dose_influence.matrix.tocoo()
+    along = matrix.data / matrix.data.max()
+    let = 2.0 + 4.0 * (1 - along)
+
+    def scaled(factor):
+        made = matrix.copy()
+        made.data = (matrix.data * factor).astype(np.float32)
+        return made.tocsc()
+
+    plan.alpha_dose, plan.sqrt_beta_dose = scaled(0.1 + 0.02 * let), scaled(np.sqrt(0.04))
+    plan.let_dose = scaled(let)
+    plan.alphax, plan.betax = 0.12, 0.04
+    return plan
+
+
+def test_goals_of_rbe_weighted_dose_are_planned():
+    plan = pencil_plan_of_particles()
+    goals = ["PTV RBE D95 >= 50 Gy", "PTV RBE D2 <= 60 Gy", "Cord RBE D2 <= 45 Gy", "Cord Dmean <= 25 Gy"]
+    result = pb.GoalPlanner(plan, goals, pb.GoalPlannerSettings(rounds=4)).optimize()
+    rbe = plan.get_dose("rbe_x_dose")
+    resolved = QuantityResolver(plan).get("rbe_x_dose")(result.beamlet_weights)
+    np.testing.assert_allclose(rbe.ravel(), resolved)
+    table = evaluate(plan.get_dose(), plan.structures, goals, quantities={"rbe_x_dose": rbe})
+    assert table.all_met
+    assert [a.value for a in table] == pytest.approx([b.value for b in result.goals])
+    # Normalized to the goal, with its margin: not by the dose, which is lower.
+    assert 50.0 < table[0].value < 51.5
+    assert evaluate(plan.get_dose(), plan.structures, ["PTV D95 >= 0 Gy"])[0].value < 47.0
+    assert {term.quantity for _, term in result.objectives} == {"rbe_x_dose", "physical_dose"}
+
+
+def test_a_goal_of_let_is_planned_beside_dose():
+    goals = ["PTV D95 >= 50 Gy", "Cord LET D10 <= 4.6 keV/µm"]
+    found = []
+    for asked in (goals[:1], goals):
+        plan = pencil_plan_of_particles()
+        pb.GoalPlanner(plan, asked, pb.GoalPlannerSettings(rounds=3)).optimize()
+        quantities = {"let": plan.get_dose("let")}
+        found.append(evaluate(plan.get_dose(), plan.structures, goals, quantities=quantities))
+    assert found[1][0].met
+    assert found[1][1].value < found[0][1].value
+
+
+def test_targets_are_planned_in_one_quantity():
+    plan = pencil_plan_of_particles()
+    with pytest.raises(ValueError, match="asked for physical_dose and rbe_x_dose"):
+        pb.GoalPlanner(plan, ["PTV RBE D95 >= 50 Gy", "PTV D95 >= 45 Gy"])
+    with pytest.raises(ValueError, match="LET does not rise with the weights"):
+        pb.GoalPlanner(plan, ["PTV LET D95 >= 2"])
+    plan.sqrt_beta_dose = None
+    with pytest.raises(ValueError, match="'rbe_x_dose' of 'PTV' needs the matrices alpha_dose and sqrt_beta_dose"):
+        pb.GoalPlanner(plan, ["PTV RBE D95 >= 50 Gy"])

@@ -1,22 +1,24 @@
-"""Terms on effect and RBE-weighted dose of plans with matrices of their own."""
+"""Terms on effect, RBE-weighted dose and LET of plans with matrices of their own."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from gradients import assert_gradient
 from problems import random_plan
 
 import opentps_brimstone as pb
 from opentps_brimstone.optimization.core_plan import assemble
 from opentps_brimstone.optimization.core_settings import level_settings
+from opentps_brimstone.optimization.objectives import DVHLimitTerm
 from opentps_brimstone.quantities import QuantityResolver
 
 FRACTIONS = 20
 
 
 def proton_plan(seed=1, refinement=1, fractions=FRACTIONS):
-    """Beamlets whose α and √β rise along their way, differently for each."""
+    """Beamlets whose α, √β and LET rise along their way, differently for each."""
     plan = random_plan(seed, number_of_fractions=fractions, refinement=refinement)
     influence = plan.dose_influence
     rng = np.random.default_rng(seed)
@@ -40,7 +42,13 @@ def proton_plan(seed=1, refinement=1, fractions=FRACTIONS):
         sqrt_beta_dose=sqrt_beta_dose,
         alphax=rng.uniform(0.1, 0.2, influence.grid.n_voxels),
         betax=rng.uniform(0.02, 0.06, influence.grid.n_voxels),
+        let_dose=let_matrix(matrix, rng),
     )
+
+
+def let_matrix(matrix, rng):
+    let = rng.uniform(1.5, 6.0, matrix.shape[1])[matrix.col] * (1 + 0.5 * rng.random(matrix.nnz))
+    return sp.coo_matrix(((matrix.data * let).astype(np.float32), (matrix.row, matrix.col)), matrix.shape)
 
 
 def add_terms(optimizer, direction=None):
@@ -55,14 +63,26 @@ def add_terms(optimizer, direction=None):
     optimizer.add_objective(organ, pb.MeanDoseTerm(2.0, weight=0.3, quantity="effect"))
 
 
+def add_terms_on_products(optimizer, direction=None):
+    ptv, organ, body = optimizer.plan.structures
+    kl = pb.KLDivergenceTerm
+    optimizer.add_objective(ptv, kl(dose_range=(150, 260), direction=direction, quantity="let_dose"))
+    optimizer.add_objective(ptv, pb.MinimumDoseTerm(8.0, weight=2.0, quantity="alpha_dose"))
+    optimizer.add_objective(organ, pb.MaximumDoseTerm(0.5, weight=2.0, quantity="sqrt_beta_dose"))
+    optimizer.add_objective(organ, kl(dvh=[(0, 1), (3, 0.6), (7, 0)], weight=0.2, direction=direction, quantity="let"))
+    optimizer.add_objective(body, pb.MaximumDoseTerm(4.0, weight=0.5, quantity="let"))
+    optimizer.add_objective(body, DVHLimitTerm(3.5, 0.2, weight=0.4, quantity="let"))
+
+
 @pytest.mark.parametrize("direction", ["calc_target", "target_calc"])
 @pytest.mark.parametrize("slope_variance", [False, True])
-def test_gradient_agrees_with_central_differences(direction, slope_variance):
+@pytest.mark.parametrize("add", [add_terms, add_terms_on_products])
+def test_gradient_agrees_with_central_differences(direction, slope_variance, add):
     settings = pb.OptimizerSettings(precision="reference", slope_variance=slope_variance)
     for seed in range(2):
         plan = proton_plan(seed)
         optimizer = pb.PlanOptimizer(plan, settings)
-        add_terms(optimizer, direction)
+        add(optimizer, direction)
         assembled = assemble(plan, optimizer.prescription.objectives, settings)
         limit = assembled.uniform_weight / settings.uniform_share
         rng = np.random.default_rng(seed)
@@ -87,7 +107,7 @@ def test_terms_see_what_the_resolver_gives():
     prescription = pb.Prescription(plan, pb.OptimizerSettings(precision="reference"))
     target = plan.structures["PTV"]
     prescription.add(target, pb.KLDivergenceTerm(dose_range=(48, 54)))
-    for quantity in ("effect", "rbe_x_dose", "physical_dose"):
+    for quantity in ("effect", "rbe_x_dose", "physical_dose", "alpha_dose", "sqrt_beta_dose", "let_dose", "let"):
         prescription.add(target, Watched(quantity=quantity))
     w = np.random.default_rng(0).uniform(1, 5, 75)
     prescription.evaluate(w)
@@ -132,8 +152,51 @@ def test_photons_as_matrices_are_planned_as_photons():
     assert float(first @ second) > 0.99
 
 
+def test_a_limit_on_let_lowers_it():
+    highest, doses = [], []
+    for weight in (None, 300.0):
+        plan = proton_plan(2, refinement=2)
+        organ = plan.structures["organ"]
+        optimizer = pb.PlanOptimizer(plan)
+        add_terms(optimizer)
+        if weight:
+            optimizer.add_objective(organ, pb.MaximumDoseTerm(2.5, weight=weight, quantity="let"))
+        result = optimizer.optimize()
+        let = QuantityResolver(plan).get("let")(result.beamlet_weights)
+        highest.append(float(np.quantile(let[organ.share.ravel() > 0.5], 0.95)))
+        doses.append(float(np.average(result.dose, weights=plan.structures["PTV"].share)))
+    assert highest[1] < 0.9 * highest[0]
+    assert doses[1] == pytest.approx(doses[0], rel=0.03)
+
+
+def test_let_weighted_dose_is_asked_for_like_dose():
+    """LET of 2 keV/µm everywhere: what is asked of twice the dose costs what is asked of dose."""
+    plan = random_plan(4, number_of_fractions=FRACTIONS)
+    plan.let_dose = 2.0 * plan.dose_influence.matrix
+    w = np.random.default_rng(0).uniform(1, 5, 75)
+    found = []
+    for quantity, factor in (("physical_dose", 1.0), ("let_dose", 2.0)):
+        prescription = pb.Prescription(plan, pb.OptimizerSettings(precision="reference"))
+        ptv, organ, _ = plan.structures
+        asked = pb.KLDivergenceTerm(dose_range=(48 * factor, 54 * factor), quantity=quantity)
+        prescription.add(ptv, asked)
+        prescription.add(organ, pb.MaximumDoseTerm(20.0 * factor, quantity=quantity))
+        found.append(prescription.evaluate(w))
+    (cost, gradient), (cost_of_let, gradient_of_let) = found
+    assert cost_of_let == pytest.approx(cost, rel=1e-12)
+    np.testing.assert_allclose(gradient_of_let, gradient, rtol=1e-9)
+
+
 def test_what_is_missing_is_named():
     plan = proton_plan()
+    plan.let_dose = None
+    with pytest.raises(ValueError, match="'let_dose' of 'organ' needs the matrix let_dose"):
+        pb.Prescription(plan).add(plan.structures["organ"], pb.MaximumDoseTerm(9.0, quantity="let_dose"))
+    plan = proton_plan()
+    optimizer = pb.PlanOptimizer(plan)
+    optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(2, 3), quantity="let"))
+    with pytest.raises(ValueError, match="asks the target 'PTV' for LET, which does not rise with the weights"):
+        optimizer.optimize()
     plan.alphax = None
     optimizer = pb.PlanOptimizer(plan)
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(48, 54), quantity="rbe_x_dose"))

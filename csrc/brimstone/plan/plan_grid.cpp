@@ -49,6 +49,20 @@ std::vector<double> block_means(const std::vector<double>& finer, const Coarseni
     return mean;
 }
 
+Biology coarsen_biology(const Biology& finer, const Coarsening& coarsening, int threads) {
+    Biology result;
+    for (std::size_t m = 0; m < Biology::n_matrices; ++m) {
+        const FurtherMatrix& fine = finer.further[m];
+        if (fine.matrix) {
+            result.further[m] = {coarsen_matrix(*fine.matrix, coarsening, threads),
+                                 block_means(fine.base, coarsening)};
+        }
+    }
+    result.alpha_x = block_means(finer.alpha_x, coarsening);
+    result.beta_x = block_means(finer.beta_x, coarsening);
+    return result;
+}
+
 } // namespace
 
 PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, std::shared_ptr<const DoseMatrix> known,
@@ -67,12 +81,8 @@ PlanGrid coarsen(const PlanGrid& finer, Coarsening coarsening, std::shared_ptr<c
     }
     auto base_dose = std::make_shared<std::vector<double>>(block_means(*finer.base_dose, coarsening));
     if (finer.biology) {
-        const LinearQuadratic& fine = *finer.biology;
-        result.biology = std::make_shared<const LinearQuadratic>(
-            LinearQuadratic{coarsen_matrix(*fine.alpha, coarsening, threads),
-                            coarsen_matrix(*fine.sqrt_beta, coarsening, threads),
-                            block_means(fine.alpha_x, coarsening), block_means(fine.beta_x, coarsening),
-                            block_means(fine.base_a, coarsening), block_means(fine.base_b, coarsening)});
+        result.biology =
+            std::make_shared<const Biology>(coarsen_biology(*finer.biology, coarsening, threads));
     }
     result.base_dose = std::move(base_dose);
     result.from_finer = std::move(coarsening);

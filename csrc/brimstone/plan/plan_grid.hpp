@@ -17,7 +17,7 @@ struct PlanGrid {
     std::shared_ptr<const std::vector<double>> base_dose; ///< Gy per voxel, or empty
     Coarsening from_finer;                                ///< unused on the finest grid
     std::shared_ptr<const FluenceRoughness> roughness;    ///< or null
-    std::shared_ptr<const LinearQuadratic> biology;       ///< or null: dose alone
+    std::shared_ptr<const Biology> biology;               ///< or null: dose alone
 };
 
 /// D_coarse = R D P, with the structures' shares summed, their maps averaged with these, and the base dose

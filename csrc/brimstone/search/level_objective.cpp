@@ -57,7 +57,7 @@ double LevelObjective::cost(const std::vector<double>& parameter) {
 double LevelObjective::cost_of_doses(
     const std::vector<double>& parameter,
     const std::function<void(std::size_t, std::size_t, double*, double*)>& write,
-    const std::function<void(std::size_t, std::size_t, double*, double*, double*)>& write_more) {
+    const std::function<void(std::size_t, std::size_t, BiologicalState&, double*)>& write_more) {
     constexpr std::size_t voxels_per_piece = 4096;
     const int threads = prescription_->threads();
     state_.resize(prescription_->matrix().rows());
@@ -66,11 +66,11 @@ double LevelObjective::cost_of_doses(
                         write(begin, end, state_.dose(), state_.wide_dose());
                     });
     if (prescription_->biology() != nullptr) {
-        state_.biology.resize(state_.voxels());
+        state_.biology.resize(state_.voxels(), *prescription_->biology());
         std::vector<double> scratch(state_.voxels());
         parallel_pieces(state_.voxels(), voxels_per_piece, threads,
                         [&](std::size_t, std::size_t begin, std::size_t end) {
-                            write_more(begin, end, state_.biology.a(), state_.biology.b(), scratch.data());
+                            write_more(begin, end, state_.biology, scratch.data());
                         });
         prescription_->update(state_);
     }

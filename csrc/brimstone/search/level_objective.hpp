@@ -27,12 +27,13 @@ public:
     double cost(const std::vector<double>& parameter);
     /// The cost of parameters whose doses are not computed from them.
     /// @param write  writes the doses and wide doses of voxels [begin, end); called from any thread
-    /// @param write_more  if there are matrices for it, writes their a and b, with room for a third row
+    /// @param write_more  writes the products of further matrices, if there are some, with room for another
+    /// row
     double cost_of_doses(
         const std::vector<double>& parameter,
         const std::function<void(std::size_t begin, std::size_t end, double* dose, double* wide_dose)>& write,
-        const std::function<void(std::size_t begin, std::size_t end, double* a, double* b, double* scratch)>&
-            write_more);
+        const std::function<void(std::size_t begin, std::size_t end, BiologicalState& further,
+                                 double* scratch)>& write_more);
     /// Infinite where the cost or an entry of its gradient is too large for a number.
     double cost_and_gradient(const std::vector<double>& parameter, std::vector<double>& gradient);
 

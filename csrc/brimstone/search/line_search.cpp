@@ -36,23 +36,24 @@ public:
     /// Linear doses at the start of a line, where the objective was evaluated last.
     class Start {
     public:
-        Start(const PlanState& state, bool with_biology)
-            : dose_(2 * state.voxels()), biology_(with_biology ? 2 * state.voxels() : 0) {
+        Start(const PlanState& state, const Biology* biology) : dose_(2 * state.voxels()) {
             const std::size_t voxels = state.voxels();
             std::copy(state.linear(), state.linear() + 2 * voxels, dose_.data());
-            if (with_biology) {
-                std::copy(state.biology.a(), state.biology.a() + voxels, biology_.data());
-                std::copy(state.biology.b(), state.biology.b() + voxels, biology_.data() + voxels);
+            for (std::size_t m = 0; biology != nullptr && m < Biology::n_matrices; ++m) {
+                if (biology->further[m].matrix) {
+                    further_[m] = Buffer<float>(voxels);
+                    std::copy(state.biology.product(m), state.biology.product(m) + voxels,
+                              further_[m].data());
+                }
             }
         }
-        const float* a() const { return biology_.data(); }
-        const float* b() const { return biology_.data() + biology_.size() / 2; }
+        const float* further(std::size_t matrix) const { return further_[matrix].data(); }
         const float* dose() const { return dose_.data(); }
         const float* wide_dose() const { return dose_.data() + dose_.size() / 2; }
 
     private:
         Buffer<float> dose_;
-        Buffer<float> biology_; ///< a, then b
+        std::array<Buffer<float>, Biology::n_matrices> further_;
     };
 
     DoseAlongLine(LevelObjective& objective, const Line& line, const Start& start, double length)
@@ -69,9 +70,11 @@ public:
         const Prescription& prescription = objective.prescription();
         dose_.compute(prescription, prescription.matrix(), pairs, start.dose(), start.wide_dose(),
                       prescription.base_dose());
-        if (const LinearQuadratic* const more = prescription.biology()) {
-            a_.compute(prescription, *more->alpha, pairs, start.a(), start.a(), more->base_a);
-            b_.compute(prescription, *more->sqrt_beta, pairs, start.b(), start.b(), more->base_b);
+        const Biology* const biology = prescription.biology();
+        for (std::size_t m = 0; biology != nullptr && m < Biology::n_matrices; ++m) {
+            if (const auto& [matrix, base] = biology->further[m]; matrix) {
+                further_[m].compute(prescription, *matrix, pairs, start.further(m), start.further(m), base);
+            }
         }
     }
 
@@ -82,9 +85,12 @@ public:
             [&](std::size_t begin, std::size_t end, double* dose, double* wide_dose) {
                 kernels().interpolate(dose_.node, begin, end, dose, wide_dose);
             },
-            [&](std::size_t begin, std::size_t end, double* a, double* b, double* scratch) {
-                kernels().interpolate(a_.node, begin, end, a, scratch);
-                kernels().interpolate(b_.node, begin, end, b, scratch);
+            [&](std::size_t begin, std::size_t end, BiologicalState& further, double* scratch) {
+                for (std::size_t m = 0; m < Biology::n_matrices; ++m) {
+                    if (further_[m].is_known()) {
+                        kernels().interpolate(further_[m].node, begin, end, further.product(m), scratch);
+                    }
+                }
             });
     }
 
@@ -95,6 +101,8 @@ private:
     struct AtNodes {
         LineNodes node{};
         Buffer<float> product; ///< [node 1 …][of the weights, of their wide part][voxel]
+
+        bool is_known() const { return product.size() > 0; }
 
         void compute(const Prescription& prescription, const DoseMatrix& matrix,
                      const std::vector<double>& pairs, const float* start, const float* start_wide,
@@ -121,7 +129,10 @@ private:
                     share *= (step - position_[i]) / (position_[k] - position_[i]);
                 }
             }
-            dose_.node.share[k] = a_.node.share[k] = b_.node.share[k] = share;
+            dose_.node.share[k] = share;
+            for (AtNodes& further : further_) {
+                further.node.share[k] = share;
+            }
         }
     }
 
@@ -129,8 +140,7 @@ private:
     const Line& line_;
     std::array<double, nodes> position_{};
     AtNodes dose_;
-    AtNodes a_; ///< of alpha-weighted dose, if there is a matrix for it
-    AtNodes b_;
+    std::array<AtNodes, Biology::n_matrices> further_; ///< of the further matrices that there are
 };
 
 } // namespace
@@ -146,7 +156,7 @@ LineMinimum InterpolatedLineSearch::minimize(LevelObjective& objective, const Li
     constexpr int attempts = 6;
     constexpr double growth = 4.0;
     constexpr double longest = 16.0; // parameters span about ±12
-    const DoseAlongLine::Start start(objective.state(), objective.prescription().biology() != nullptr);
+    const DoseAlongLine::Start start(objective.state(), objective.prescription().biology());
     double length = std::min(2.0 * line.first_step, longest);
     for (int attempt = 0; attempt < attempts; ++attempt) {
         DoseAlongLine doses(objective, line, start, length);

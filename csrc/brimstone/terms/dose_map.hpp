@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "brimstone/terms/biology.hpp"
 #include "brimstone/terms/dose_state.hpp"
-#include "brimstone/terms/linear_quadratic.hpp"
 #include "brimstone/terms/voxel_shares.hpp"
 
 namespace brimstone {

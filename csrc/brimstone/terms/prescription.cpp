@@ -1,6 +1,7 @@
 #include "brimstone/terms/prescription.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "brimstone/support/parallel.hpp"
@@ -42,13 +43,20 @@ void chain_through_clamp(const PlanState& state, std::size_t begin, std::size_t 
 Prescription::Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
                            std::vector<Channel> channels,
                            std::shared_ptr<const std::vector<double>> base_dose,
-                           std::shared_ptr<const LinearQuadratic> biology, double offset, Precision precision,
+                           std::shared_ptr<const Biology> biology, double offset, Precision precision,
                            int threads)
     : matrix_(std::move(matrix)), terms_(std::move(terms)), channels_(std::move(channels)),
       base_dose_(std::move(base_dose)), biology_(std::move(biology)), offset_(offset),
       clamps_(any_negative(*base_dose_)), precision_(precision), threads_(threads) {
     for (const auto& term : terms_) {
         term_list_.push_back(term.get());
+    }
+    for (const Channel channel : channels_) {
+        const bool known =
+            std::find(further_channels_.begin(), further_channels_.end(), channel) != further_channels_.end();
+        if (channel != Channel::dose && !known) {
+            further_channels_.push_back(channel);
+        }
     }
 }
 
@@ -68,11 +76,13 @@ void Prescription::compute_dose(const std::vector<double>& weight, const std::ve
     }
     state.find_maximum(threads_);
     if (biology_) {
-        state.biology.resize(voxels);
-        biology_->alpha->multiply(weight.data(), 1, state.biology.a(), precision_, threads_);
-        biology_->sqrt_beta->multiply(weight.data(), 1, state.biology.b(), precision_, threads_);
-        add(biology_->base_a, state.biology.a());
-        add(biology_->base_b, state.biology.b());
+        state.biology.resize(voxels, *biology_);
+        for (std::size_t m = 0; m < Biology::n_matrices; ++m) {
+            if (const auto& [matrix, base] = biology_->further[m]; matrix) {
+                matrix->multiply(weight.data(), 1, state.biology.product(m), precision_, threads_);
+                add(base, state.biology.product(m));
+            }
+        }
         update(state);
     }
 }
@@ -94,7 +104,7 @@ void Prescription::clamp(PlanState& state) const {
 }
 
 void Prescription::update(PlanState& state) const {
-    state.biology.update(*biology_, state, threads_);
+    state.biology.update(*biology_, further_channels_, state, threads_);
 }
 
 TermSum Prescription::sum(const PlanState& state, bool with_residual) const {
@@ -149,21 +159,23 @@ std::vector<double> Prescription::multiply_biology(const TermSum& sum, const Pla
     const std::size_t voxels = state.voxels();
     std::vector<double> along_dose(voxels);
     std::vector<double> along_wide(voxels);
-    std::vector<double> along_a(voxels, 0.0);
-    std::vector<double> along_b(voxels, 0.0);
+    std::array<std::vector<double>, Biology::n_matrices> along;
+    for (std::size_t m = 0; m < Biology::n_matrices; ++m) {
+        along[m].resize(biology_->further[m].matrix ? voxels : 0, 0.0);
+    }
     constexpr std::size_t voxels_per_piece = DoseState::block;
     parallel_pieces(voxels, voxels_per_piece, threads_, [&](std::size_t, std::size_t begin, std::size_t end) {
-        std::vector<double> own(4 * (end - begin));
-        double* const first = own.data();
-        const std::size_t n = end - begin;
-        const Residual effect{begin, first, first + n};
-        const Residual rbe_dose{begin, first + 2 * n, first + 3 * n};
-        sum.residual(state, {begin, along_dose.data() + begin, along_wide.data() + begin}, end);
-        sum.residual(state.biology.of(Channel::effect), effect, end);
-        sum.residual(state.biology.of(Channel::rbe_dose), rbe_dose, end);
-        add_chain(*biology_, state, state.biology, begin, end, effect, rbe_dose,
-                  {along_dose.data() + begin, along_wide.data() + begin, along_a.data() + begin,
-                   along_b.data() + begin});
+        std::vector<double> own(2 * (end - begin));
+        const Residual by_channel{begin, own.data(), own.data() + (end - begin)};
+        BiologicalResidual residual{along_dose.data() + begin, along_wide.data() + begin, {}};
+        for (std::size_t m = 0; m < Biology::n_matrices; ++m) {
+            residual.product[m] = along[m].empty() ? nullptr : along[m].data() + begin;
+        }
+        sum.residual(state, {begin, residual.dose, residual.wide_dose}, end);
+        for (const Channel channel : further_channels_) {
+            sum.residual(state.biology.of(channel), by_channel, end);
+            add_chain(channel, *biology_, state, state.biology, begin, end, by_channel, residual);
+        }
     });
     matrix_->multiply_transposed(
         [&](std::size_t begin, std::size_t end, double* const* rows) {
@@ -171,19 +183,18 @@ std::vector<double> Prescription::multiply_biology(const TermSum& sum, const Pla
             std::copy(along_wide.data() + begin, along_wide.data() + end, rows[1]);
         },
         2, pair.data(), precision, threads_);
-    std::vector<double> result(matrix_->columns());
-    std::vector<double> second(matrix_->columns());
-    const auto multiply = [&](const DoseMatrix& matrix, const std::vector<double>& along,
-                              std::vector<double>& product) {
-        matrix.multiply_transposed(
-            [&](std::size_t begin, std::size_t end, double* const* rows) {
-                std::copy(along.data() + begin, along.data() + end, rows[0]);
-            },
-            1, product.data(), precision, threads_);
-    };
-    multiply(*biology_->alpha, along_a, result);
-    multiply(*biology_->sqrt_beta, along_b, second);
-    add(second, result.data());
+    std::vector<double> result(matrix_->columns(), 0.0);
+    std::vector<double> product(matrix_->columns());
+    for (std::size_t m = 0; m < Biology::n_matrices; ++m) {
+        if (!along[m].empty()) {
+            biology_->further[m].matrix->multiply_transposed(
+                [&](std::size_t begin, std::size_t end, double* const* rows) {
+                    std::copy(along[m].data() + begin, along[m].data() + end, rows[0]);
+                },
+                1, product.data(), precision, threads_);
+            add(product, result.data());
+        }
+    }
     return result;
 }
 

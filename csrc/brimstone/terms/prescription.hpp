@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "brimstone/matrix/dose_matrix.hpp"
-#include "brimstone/terms/linear_quadratic.hpp"
+#include "brimstone/terms/biology.hpp"
 #include "brimstone/terms/term.hpp"
 #include "brimstone/terms/term_sum.hpp"
 
@@ -31,8 +31,7 @@ public:
     /// @param biology    matrices of other channels than dose, or null
     Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
                  std::vector<Channel> channels, std::shared_ptr<const std::vector<double>> base_dose,
-                 std::shared_ptr<const LinearQuadratic> biology, double offset, Precision precision,
-                 int threads);
+                 std::shared_ptr<const Biology> biology, double offset, Precision precision, int threads);
 
     const DoseMatrix& matrix() const { return *matrix_; }
     int threads() const { return threads_; }
@@ -40,10 +39,10 @@ public:
     /// Doses of the weights, of which beamlet i gives the share `wide_share[i]` to the wide kernel.
     void compute_dose(const std::vector<double>& weight, const std::vector<double>& wide_share,
                       PlanState& state) const;
-    /// Lets effect and RBE-weighted dose follow doses, a and b that have been written.
+    /// Lets further channels follow doses and products that have been written.
     void update(PlanState& state) const;
     /// Or null.
-    const LinearQuadratic* biology() const { return biology_.get(); }
+    const Biology* biology() const { return biology_.get(); }
 
     /// The base dose in Gy per voxel, or nothing.
     const std::vector<double>& base_dose() const { return *base_dose_; }
@@ -67,7 +66,8 @@ private:
     std::vector<const Term*> term_list_;
     std::vector<Channel> channels_;
     std::shared_ptr<const std::vector<double>> base_dose_;
-    std::shared_ptr<const LinearQuadratic> biology_;
+    std::shared_ptr<const Biology> biology_;
+    std::vector<Channel> further_channels_; ///< that terms look at beside dose, each once
     double offset_;
     bool clamps_; ///< whether the base dose may lower a dose below 0
     Precision precision_;
