@@ -48,6 +48,7 @@ class DeliverTab(QWidget):
         super().__init__()
         self._planner = planner
         self._current_ct = current_ct
+        self._written: list[tuple[Any, Delivered, Any]] = []  # plans in the tree, and the CT of each
         self.mlc = QComboBox()
         self.mlc.addItems(["matched", *MLCS])
         self.mlc.setToolTip(
@@ -171,16 +172,43 @@ class DeliverTab(QWidget):
     def _write(self) -> None:
         planned, delivered, ct = self._planned(), self._planner.delivered, self._current_ct()
         plan, dose = in_opentps(planned, delivered)
+        if delivered is not None:
+            there = [each for each in self._written if each[0].patient is not None and each[0] in each[0].patient.plans]
+            self._written = [*there, (plan, delivered, ct)]
         plan.patient = ct.patient
         dose.referencePlan, dose.referenceCT = plan, ct
         dose.patient = ct.patient
 
     @shows_errors("Nothing was exported")
     def _export(self) -> None:
-        delivered = self._delivered()
+        self._write_files(self._delivered(), self._current_ct())
+
+    def can_export(self, plan: Any) -> bool:
+        """Whether a plan of the patient's tree has segments that were made here.
+
+        Parameters
+        ----------
+        plan : opentps RTPlan
+
+        Returns
+        -------
+        bool
+        """
+        return any(plan is written for written, *_ in self._written)
+
+    @shows_errors("Nothing was exported")
+    def export_plan(self, plan: Any) -> None:
+        """Write RT Plan and RT Dose of a plan of the patient's tree, whatever is planned now.
+
+        Parameters
+        ----------
+        plan : opentps PhotonPlan
+        """
+        self._write_files(*next(rest for written, *rest in self._written if written is plan))
+
+    def _write_files(self, delivered: Delivered, ct: Any) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for RT Plan and RT Dose")
         if folder:
-            ct = self._current_ct()
             files = export(
                 delivered,
                 Path(folder),

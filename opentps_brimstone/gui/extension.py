@@ -9,6 +9,7 @@ from PyQt5.QtCore import QEvent, QObject
 from opentps_brimstone.gui.defects import absorb
 from opentps_brimstone.gui.optimization_panel import PhotonOptimization
 from opentps_brimstone.gui.panel import TITLE, BrimstonePanel
+from opentps_brimstone.gui.plan_menu import offer_export
 
 __all__ = ["Extension", "install"]
 
@@ -37,8 +38,10 @@ class Extension(QObject):
         self._running: Any = None
         self.optimization = PhotonOptimization(panel_named(view_controller, "Plan optimization"), self._set_running)
         self.optimization.install()
-        self._absorbed = absorb(view_controller, self._set_running)
+        self._undo = absorb(view_controller, self._set_running)
         self.panel = BrimstonePanel(view_controller)
+        tree = panel_named(view_controller, "Patient data")._patientDataSelection._patientDataTree
+        self._undo.append(offer_export(view_controller, tree, self.panel.deliver_tab))
         view_controller.mainWindow.mainToolbar.addWidget(self.panel, TITLE)
         view_controller.mainWindow.installEventFilter(self)
 
@@ -67,7 +70,7 @@ class Extension(QObject):
         toolbar = self._view_controller.mainWindow.mainToolbar
         toolbar.hideItem(next(item for item in toolbar.items if item.panel is self.panel))
         self.panel.setParent(None)
-        for undo in reversed(self._absorbed):
+        for undo in reversed(self._undo):
             undo()
         delattr(self._view_controller, _MARK)
 

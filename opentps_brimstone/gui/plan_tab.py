@@ -20,6 +20,12 @@ __all__ = ["PlanTab"]
 _CENTER, _TYPED = "center of targets", "typed"
 _NOT_TAKEN = "The plan was not changed"
 _FROM_CT = "from CT"
+_MU_COLUMN = 4
+_MU_WORDS = {
+    "MU": "Machine MU per fraction of the beam's segments",
+    "fluence": "Engine MU per fraction of the beam's beamlets, summed; segments have machine MU, and far fewer",
+    "": "There is no plan of these beams yet",
+}
 
 
 class PlanTab(QWidget):
@@ -54,15 +60,17 @@ class PlanTab(QWidget):
         self.beam_set = QComboBox()
         self.beam_set.addItems(["set of beams …", *BEAM_SETS])
         self.beam_set.activated.connect(self._choose_beam_set)
-        self.beams = table(["gantry", "couch", "coll", "enters from"])
+        self.beams = table(["gantry", "couch", "coll", "enters from", "MU"])
         self.beams.setMinimumHeight(100)
-        for column, width in enumerate((46, 42, 32)):
+        for column, width in enumerate((44, 40, 28, 76)):
             self.beams.setColumnWidth(column, width)
         self.beams.cellChanged.connect(self._type_angle)
         self.beams.itemSelectionChanged.connect(self._mark_beam)
         self.rose = BeamRose()
         self._lay_out(ct_box)
         planner.request_changed.connect(self.refresh)
+        for signal in (planner.planned_changed, planner.delivered_changed):
+            signal.connect(self._show_beams)
         planner.series_changed.connect(self._list_structures)
         self.refresh()
 
@@ -115,12 +123,17 @@ class PlanTab(QWidget):
 
     def _show_beams(self) -> None:
         beams, chosen = self._planner.request.beams, self.beams.currentRow()
+        of, mu = self._planner.beam_mu()
+        header = self.beams.horizontalHeaderItem(_MU_COLUMN)
+        header.setText(of or "MU")
+        header.setToolTip(_MU_WORDS[of])
         with quiet(self.beams):
             self.beams.setRowCount(len(beams))
             for row, beam in enumerate(beams):
                 for column, angle in enumerate((beam.gantry, beam.couch, beam.collimator)):
                     set_cell(self.beams, row, column, f"{angle:g}", editable=True)
                 set_cell(self.beams, row, 3, beam.side.replace("patient's ", ""))
+                set_cell(self.beams, row, _MU_COLUMN, f"{mu[row]:.0f}" if of else "").setToolTip(_MU_WORDS[of])
         self.rose.show_beams(beams, chosen)
 
     def _show_isocenter(self) -> None:

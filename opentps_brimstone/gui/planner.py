@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 
 from opentps_brimstone.engine.errors import DoseCanceledError
@@ -91,8 +92,30 @@ class Planner(QObject):
         if self._watch is not None and self.session.state not in (State.RUNNING, State.STOPPING):
             progress = self._watch.progress
             doing = f"stopping: {self._title}" if self._watch.is_stopping else self._title
-            return doing + (f", dose {progress[0]} of {progress[1]}" if progress else "")
+            left = "" if self._watch.is_stopping else self._watch.time_left()
+            return doing + (f", dose {progress[0]} of {progress[1]}{left}" if progress else "")
         return self.session.words()
+
+    def beam_mu(self) -> tuple[str, tuple[float, ...]]:
+        """Tell the MU per fraction of each beam.
+
+        Returns
+        -------
+        of : {"MU", "fluence", ""}
+            Machine MU of the segments; or engine MU of the beamlets, summed; or empty: there is no plan of these beams.
+        mu : tuple of float
+        """
+        planned = self.session.planned
+        if planned is None or planned.request.beams != self.request.beams:
+            return "", ()
+        numbers = range(len(planned.request.beams))
+        if self.delivered is not None:
+            made = {beam.beam_index: beam.mu for beam in self.delivered.deliverable.machine_beams}
+            return "MU", tuple(float(made.get(number, 0.0)) for number in numbers)
+        of_beam = np.bincount(
+            planned.plan.dose_influence.layout.beam_index, planned.result.beamlet_weights, minlength=len(numbers)
+        )
+        return "fluence", tuple(of_beam.tolist())
 
     # --------------------------------------------------------------------------------------------- changes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,7 +70,6 @@ class RunDialog(QDialog):
         self._worker.failed.connect(self._failed)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._draw)
-        self._began = time.perf_counter()
 
     def _lay_out(self) -> None:
         plots = QSplitter()
@@ -140,10 +138,4 @@ class RunDialog(QDialog):
             self._bar.setRange(0, total)
             self._bar.setValue(done)
             if not self.watch.is_stopping:
-                self._words.setText(f"doses of beamlets: {done} of {total}{self._time_left(done, total)}")
-
-    def _time_left(self, done: int, total: int) -> str:
-        passed = time.perf_counter() - self._began
-        if done < 2 or passed < 1:
-            return ""
-        return f", about {passed / done * (total - done):.0f} s left"
+                self._words.setText(f"doses of beamlets: {done} of {total}{self.watch.time_left()}")

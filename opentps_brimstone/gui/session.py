@@ -466,7 +466,7 @@ def _running_words(watch: Watch) -> str:
         return f"optimizing: level {frame.level}, iteration {len(watch.costs)}, cost {watch.costs[-1][1]:.4g}"
     if watch.progress is not None:
         done, total = watch.progress
-        return f"computing doses of beamlets: {done} of {total}"
+        return f"computing doses of beamlets: {done} of {total}{watch.time_left()}"
     return "preparing"
 
 

@@ -23,6 +23,8 @@ __all__ = ["Frame", "Watch", "dvh_on", "dvh_sampler"]
 
 _BINS = 240
 _MOST_FRAMES = 2000
+# Time after which a pace is known well enough to tell when doses will be there.
+_LEAST_PACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Watch(OptimizationCallback):
         self.frames: list[Frame] = []
         self.costs: list[tuple[int, float]] = []
         self.progress: tuple[int, int] | None = None
+        self._pace: tuple[int, float, int, float] | None = None  # done and when: at first, and last
         self._highest_gy = highest_gy
         self._plane = plane
         self._interval_s = interval_s
@@ -138,6 +141,23 @@ class Watch(OptimizationCallback):
         """The latest moment."""
         return self.frames[-1] if self.frames else None
 
+    def time_left(self) -> str:
+        """Say in words how long computing doses will still take, as ", about 40 s left".
+
+        Returns
+        -------
+        str
+            Empty if nobody can tell yet.
+        """
+        pace, progress = self._pace, self.progress
+        if pace is None or progress is None:
+            return ""
+        first, began, done, now = pace
+        if done <= first or now - began < _LEAST_PACE_S:
+            return ""
+        left = (now - began) / (done - first) * (progress[1] - done) - (time.perf_counter() - now)
+        return f", about {_duration(max(left, 1.0))} left"
+
     # ------------------------------------------------------------------------------------------ the worker's side
 
     def on_progress(self, done: int, total: int) -> bool:
@@ -148,6 +168,10 @@ class Watch(OptimizationCallback):
         bool
             False once the run is to end.
         """
+        now, known = time.perf_counter(), self.progress
+        begins = self._pace is None or known is None or known[1] != total or done < known[0]
+        first, began = (done, now) if begins or self._pace is None else self._pace[:2]
+        self._pace = first, began, done, now
         self.progress = (done, total)
         return not self.is_stopping
 
@@ -198,6 +222,12 @@ class Watch(OptimizationCallback):
         dvhs = {name: sampler(dose) for name, sampler in self._samplers.items()}
         doses = next(iter(self._samplers.values())).dose_gy
         self.frames.append(Frame(iteration, level, cost, doses, dvhs, np.array(dose[:, :, self._plane])))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.0f} s"
+    return f"{5 * round(seconds / 5)} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def middle_plane(structures: Sequence[Structure]) -> int:

@@ -65,6 +65,32 @@ def optimize(user, panel) -> None:
     idle(user, panel)
 
 
+def beam_mu(panel) -> dict:
+    """Read the column of MU in the table of beams, under what it is of."""
+    table = panel.plan_tab.beams
+    return {
+        "of": table.horizontalHeaderItem(4).text(),
+        **{row: table.item(row, 4).text() for row in range(table.rowCount())},
+    }
+
+
+def dose_of_tree(user):
+    """Give the last dose in the patient's tree."""
+    from opentps.core.data.images import DoseImage
+
+    return user.controller.currentPatient.getPatientDataOfType(DoseImage)[-1]
+
+
+def right_click(user, data) -> dict:
+    """Right-click an entry of the patient's tree and return the entries of its menu, closed again."""
+    tree, place = user.select(data)
+    tree.customContextMenuRequested.emit(place)
+    user.bot.waitUntil(lambda: QApplication.activePopupWidget() is not None)
+    menu = QApplication.activePopupWidget()
+    menu.close()
+    return {action.text(): action for action in menu.actions()}
+
+
 def drag(plot, handle, dose_gy: float, percent: float) -> None:
     """Drag a point of a target DVH with the mouse."""
     view, viewport = plot.plotItem.vb, plot.viewport()
@@ -274,9 +300,22 @@ def test_a_dragged_point_is_followed(planner, panel):
     assert session.request.of("OAR").points[2][0] == pytest.approx(5.5, abs=0.6)
     assert not session.is_stale
     assert session.ghost is before
+    last = before.course.frames[-1]
+    for name, share in last.dvhs.items():  # pale curves are what the last plan did
+        np.testing.assert_allclose(board.dvh._ghosts[name].getData()[1], 100 * share)
+    planner.click(board.ghosts)
+    assert board.dvh._ghosts == {}
+    asked = session.request
     planner.click(panel.run_tab.undo_button)
     idle(planner, panel)
     assert session.request == before.request
+    assert panel.run_tab.redo_button.isEnabled()
+    planner.click(panel.run_tab.redo_button)
+    idle(planner, panel)
+    assert session.request == session.planned.request == asked
+    assert not panel.run_tab.redo_button.isEnabled()
+    planner.click(board.ghosts)
+    assert set(board.dvh._ghosts) == set(last.dvhs)
     assert hot > 0
 
 
@@ -314,6 +353,18 @@ def test_a_window_closed_while_a_plan_is_optimized_stops_it_and_leaves_nothing(p
     assert panel.planner.session.planned.result.success
 
 
+def test_beams_tell_the_mu_of_their_beamlets(planner, panel):
+    assert beam_mu(panel) == {"of": "MU", **dict.fromkeys(range(7), "")}
+    optimize(planner, panel)
+    found = beam_mu(panel)
+    assert found.pop("of") == "fluence"
+    plan = panel.planner.session.planned.plan
+    in_beam = [plan.beamlet_weights[plan.dose_influence.layout.beam_index == number].sum() for number in range(7)]
+    np.testing.assert_allclose([float(text) for text in found.values()], in_beam, atol=0.51)
+    panel.plan_tab.beams.item(0, 0).setText("5")
+    assert beam_mu(panel) == {"of": "MU", **dict.fromkeys(range(7), "")}
+
+
 # ------------------------------------------------------------------------------------------------- deliver
 
 
@@ -327,6 +378,10 @@ def test_from_a_plan_to_files_and_back(planner, panel, tmp_path, monkeypatch):
     idle(planner, panel, 120_000)
     delivered = panel.planner.delivered
     assert delivered.deliverable.passed
+    assert f"<b>gamma 2 %/2 mm</b>: {delivered.deliverable.gamma_pass_percent:.2f} % pass" in tab.facts.text()
+    found = beam_mu(panel)
+    assert found.pop("of") == "MU"
+    assert sum(map(float, found.values())) == pytest.approx(delivered.deliverable.machine_mu, abs=0.5 * len(found))
     assert "agrees with the optimized dose" in tab.facts.text()
     assert "<b>OpenTPS's program</b>: a sample, 32 of" in tab.facts.text()
     eye = panel.board.beams_eye
@@ -344,6 +399,20 @@ def test_from_a_plan_to_files_and_back(planner, panel, tmp_path, monkeypatch):
 
     planner.click(tab.write_button)
     assert planner.tree()[-2:] == ["plan - Brimstone plan", "Dose - Brimstone plan dose of segments, recalculated"]
+    written, dose = planner.controller.currentPatient.plans[-1], dose_of_tree(planner)
+    planner.double_click(dose)
+    assert planner.controller.secondaryImage is dose
+    for element in planner.window.viewerPanel._viewerGrid.gridElements[:3]:  # 2-D views, with the dose over the CT
+        viewer = element.cachedStaticImage3DViewer
+        assert viewer.primaryImage is planner.ct
+        assert viewer.secondaryImage is dose
+
+    from_menu = tmp_path / "from menu"
+    from_menu.mkdir()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(from_menu))
+    entries = right_click(planner, written)
+    assert "rtplan.dcm" in planner.message_of(entries["Export RT Plan and RT Dose …"].trigger)
+    assert sorted(path.name for path in from_menu.iterdir()) == ["rtdose.dcm", "rtplan.dcm"]
 
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(tmp_path))
     assert "rtplan.dcm" in planner.message_of(lambda: planner.click(tab.export_button))
@@ -352,6 +421,9 @@ def test_from_a_plan_to_files_and_back(planner, panel, tmp_path, monkeypatch):
     imported = planner.controller.currentPatient.plans[-1]
     mu = sum(segment.mu for beam in imported.beams for segment in beam.beamSegments)
     assert mu == pytest.approx(delivered.deliverable.machine_mu, rel=1e-4)
+    entries = right_click(planner, imported)
+    assert {"Rename", "Delete", "Export serialized"} < set(entries)
+    assert not entries["Export RT Plan and RT Dose: first make segments in Brimstone"].isEnabled()
     planner.double_click(imported)
     assert planner.controller.plan is imported
     np.testing.assert_array_equal(planner.ct.imageArray, ct)

@@ -242,6 +242,27 @@ def _prescription(session):
     return optimizer.prescription
 
 
+def test_words_tell_how_long_beamlets_still_take(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("opentps_brimstone.gui.watch.time.perf_counter", lambda: clock[0])
+    watch = Watch(1.0)
+    assert watch.time_left() == ""
+    for passed, done, left in (
+        (0.0, 10, ""),
+        (0.5, 20, ""),  # too early to tell
+        (10.0, 60, ", about 2 min left"),  # 50 in 10.5 s, and 440 are left
+        (0.0, 110, ", about 40 s left"),
+        (30.0, 490, ", about 1 s left"),
+    ):
+        clock[0] += passed
+        watch.on_progress(done, 500)
+        assert watch.time_left() == left
+    clock[0] += 5.0
+    assert watch.time_left() == ", about 1 s left"
+    watch.on_progress(0, 300)  # other doses
+    assert watch.time_left() == ""
+
+
 def test_a_changed_request_makes_the_plan_stale_until_it_is_undone(session):
     run(session)
     session.change(session.request.asking(organ("organ", 10.0)))

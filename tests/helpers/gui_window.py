@@ -203,8 +203,8 @@ class User:
         model = self.panel("Patient data")._patientDataSelection._patientDataTree.model()
         return [model.item(row).text() for row in range(model.rowCount())]
 
-    def double_click(self, data) -> None:
-        """Double-click an entry of the patient's tree."""
+    def select(self, data):
+        """Click an entry of the patient's tree; return tree and place."""
         from PyQt5.QtCore import Qt
 
         tree = self.open("Patient data")._patientDataSelection._patientDataTree
@@ -214,6 +214,13 @@ class User:
         )
         center = tree.visualRect(item.index()).center()
         self.bot.mouseClick(tree.viewport(), Qt.LeftButton, pos=center)
+        return tree, center
+
+    def double_click(self, data) -> None:
+        """Double-click an entry of the patient's tree."""
+        from PyQt5.QtCore import Qt
+
+        tree, center = self.select(data)
         self.bot.mouseDClick(tree.viewport(), Qt.LeftButton, pos=center)
         self.bot.wait(100)
 
