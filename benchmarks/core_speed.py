@@ -25,6 +25,7 @@ from opentps_brimstone import _core
 from opentps_brimstone.optimization import core_plan
 from opentps_brimstone.optimization.core_settings import level_settings
 from opentps_brimstone.optimization.matrix_files import MatrixFiles
+from opentps_brimstone.optimization.row_blocks import BlockRows, RowBlocks, grid_index
 
 MIB = 2**20
 _STATUS = Path("/proc/self/status")
@@ -153,10 +154,11 @@ def _pyramid_seconds(assembled: core_plan.AssembledPlan, optimizer: pb.PlanOptim
     """Time to add the coarser grids of the default settings to an assembled plan."""
     plan, settings = optimizer.plan, optimizer.settings
     targets = core_plan.target_terms(optimizer.prescription.objectives)
-    ijk = core_plan._grid_index(assembled.of_interest, plan.dose_influence.grid.shape)
+    grid = plan.dose_influence.grid
+    blocks = RowBlocks(BlockRows.of(grid_index(assembled.of_interest, grid.shape), grid.spacing_mm))
     started = time.perf_counter()
     wanted = max(settings.grid_of_level[: settings.number_of_levels])
-    core_plan._add_grids(assembled, plan, targets, ijk, wanted, MatrixFiles.of(plan.dose_influence))
+    core_plan._add_grids(assembled, plan, targets, blocks, wanted, MatrixFiles.of(plan.dose_influence))
     return time.perf_counter() - started
 
 

@@ -23,6 +23,7 @@ from . import (
 from ._util.errors import BrimstoneError as BrimstoneError
 from .dicom.errors import DicomError as DicomError
 from .dicom.rt_dose_reader import dose_from_dataset as dose_from_dataset
+from .ensembles.robustness import evaluate_robustness as evaluate_robustness
 from .evaluation import (
     DVHGoal as DVHGoal,
     compare_plans as compare_plans,
@@ -42,6 +43,7 @@ from .model.beam import Beam as Beam
 from .model.dose import DoseArray as DoseArray
 from .model.influence import BeamletLayout as BeamletLayout, DoseInfluence as DoseInfluence, VoxelGrid as VoxelGrid
 from .model.plan import Plan as Plan
+from .model.scenario import Scenario as Scenario, setup_scenarios as setup_scenarios
 from .model.series import Series as Series
 from .model.structure import Structure as Structure
 from .optimization.callbacks import (
@@ -63,6 +65,7 @@ from .optimization.objectives import (
 from .optimization.optimizer import PlanOptimizer as PlanOptimizer
 from .optimization.prescription import Prescription as Prescription
 from .optimization.result import OptimizationResult as OptimizationResult
+from .optimization.robust_terms import robust_term as robust_term
 from .optimization.settings import OptimizerSettings as OptimizerSettings
 from .optimization.terms import (
     KLDivergenceTerm as KLDivergenceTerm,

@@ -2,6 +2,10 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <pybind11/stl.h>
 
 #include "bindings/bindings.hpp"
 #include "bindings/compressed_columns.hpp"
@@ -12,10 +16,11 @@ namespace brimstone::bindings {
 namespace {
 
 /// For every row of a matrix its row among those kept, or -1.
+/// @param taken  which of those kept other rows have
 std::vector<std::int32_t> to_row_map(const Array<std::int32_t>& row_map, std::size_t rows,
-                                     std::size_t kept_rows) {
+                                     std::vector<bool>& taken) {
     std::vector<std::int32_t> map = to_vector_of(row_map, rows, "row_map");
-    std::vector<bool> taken(kept_rows, false);
+    const std::size_t kept_rows = taken.size();
     for (const std::int32_t row : map) {
         if (row < -1 || row >= static_cast<std::int64_t>(kept_rows)) {
             throw std::invalid_argument("row_map points to row " + std::to_string(row) + " of " +
@@ -31,6 +36,65 @@ std::vector<std::int32_t> to_row_map(const Array<std::int32_t>& row_map, std::si
     return map;
 }
 
+void check_columns(const std::vector<std::uint32_t>& kept, std::size_t columns) {
+    for (const std::uint32_t column : kept) {
+        if (column >= columns) {
+            throw std::invalid_argument("column " + std::to_string(column) + " is not in the matrix");
+        }
+    }
+}
+
+/// A csc_matrix with the map of its rows.
+template <class Index>
+struct MappedSource {
+    std::vector<std::int64_t> start;
+    IndexArray<Index> row;
+    ValueArray value;
+    std::vector<std::int32_t> map;
+    CompressedColumns<Index> columns;
+};
+
+/// What a matrix is made of, held while it is.
+struct Sources {
+    std::vector<bool> taken; ///< rows that one of them has
+    std::vector<std::uint32_t> columns;
+    std::vector<std::shared_ptr<const void>> held;
+    std::vector<DoseMatrix::ColumnSource> read;
+
+    template <class Index>
+    void add(std::size_t rows, const py::tuple& arrays, int threads) {
+        auto source = std::make_shared<MappedSource<Index>>();
+        source->start = to_vector(arrays[0].cast<Array<std::int64_t>>(), "column_start");
+        source->row = arrays[1].cast<IndexArray<Index>>();
+        source->value = arrays[2].cast<ValueArray>();
+        source->map = to_row_map(arrays[3].cast<Array<std::int32_t>>(), rows, taken);
+        source->columns = to_columns(rows, source->start, source->row, source->value, threads);
+        check_columns(columns, source->columns.columns);
+        read.push_back(DoseMatrix::mapped_columns(source->columns, source->map));
+        held.push_back(std::move(source));
+    }
+};
+
+/// @param blocks  of each source column_start, row, value and row_map
+std::shared_ptr<DoseMatrix> from_blocks(std::size_t rows, const std::vector<py::tuple>& blocks,
+                                        std::size_t kept_rows, const Array<std::uint32_t>& columns,
+                                        int threads) {
+    Sources sources{std::vector<bool>(kept_rows, false), to_vector(columns, "columns"), {}, {}};
+    for (const py::tuple& arrays : blocks) {
+        if (arrays.size() != 4) {
+            throw std::invalid_argument("a block is (column_start, row, value, row_map)");
+        }
+        if (py::isinstance<IndexArray<std::int32_t>>(arrays[1])) {
+            sources.add<std::int32_t>(rows, arrays, threads);
+        } else {
+            sources.add<std::int64_t>(rows, arrays, threads);
+        }
+    }
+    const py::gil_scoped_release release;
+    return std::make_shared<DoseMatrix>(
+        DoseMatrix::from_sources(sources.read, kept_rows, sources.columns, thread_count(threads)));
+}
+
 template <class Index>
 std::shared_ptr<DoseMatrix> make_dose_matrix(std::size_t rows, const Array<std::int64_t>& column_start,
                                              const IndexArray<Index>& row, const ValueArray& value,
@@ -38,13 +102,10 @@ std::shared_ptr<DoseMatrix> make_dose_matrix(std::size_t rows, const Array<std::
                                              const Array<std::uint32_t>& columns, int threads) {
     const std::vector<std::int64_t> start = to_vector(column_start, "column_start");
     const CompressedColumns<Index> source = to_columns(rows, start, row, value, threads);
-    const std::vector<std::int32_t> map = to_row_map(row_map, rows, kept_rows);
+    std::vector<bool> taken(kept_rows, false);
+    const std::vector<std::int32_t> map = to_row_map(row_map, rows, taken);
     const std::vector<std::uint32_t> kept = to_vector(columns, "columns");
-    for (const std::uint32_t column : kept) {
-        if (column >= source.columns) {
-            throw std::invalid_argument("column " + std::to_string(column) + " is not in the matrix");
-        }
-    }
+    check_columns(kept, source.columns);
     const py::gil_scoped_release release;
     return std::make_shared<DoseMatrix>(DoseMatrix::from_columns(source, map, kept_rows, kept, threads));
 }
@@ -182,6 +243,8 @@ void bind_dose_matrix(py::module_& module) {
         .def_property_readonly("nonzeros", &DoseMatrix::nonzeros)
         .def_property_readonly("nbytes", &DoseMatrix::bytes)
         .def("arrays", &arrays_of)
+        .def_static("from_blocks", &from_blocks, py::kw_only(), py::arg("rows"), py::arg("blocks"),
+                    py::arg("kept_rows"), py::arg("columns"), py::arg("threads") = 1)
         .def_static("from_arrays", &from_arrays, py::kw_only(), py::arg("rows"), py::arg("columns"),
                     py::arg("nonzeros"), py::arg("arrays"))
         .def("multiply", &multiply, py::arg("weight"), py::arg("precision") = Precision::reference,

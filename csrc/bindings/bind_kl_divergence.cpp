@@ -47,14 +47,14 @@ void bind_kl_divergence(py::module_& module) {
         .def(
             "cost",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
-                return TermSum({&term}, state_of(term, dose, wide_share), false, 1).value();
+                return TermSum(term, state_of(term, dose, wide_share), false, 1).value();
             },
             py::arg("dose"), py::arg("wide_share"))
         .def(
             "cost_and_gradient",
             [](const KlDivergenceTerm& term, const Array<double>& dose, const Array<double>& wide_share) {
                 const DoseState state = state_of(term, dose, wide_share);
-                const TermSum sum({&term}, state, true, 1);
+                const TermSum sum(term, state, true, 1);
                 std::vector<double> gradient(state.voxels());
                 std::vector<double> along_wide(state.voxels());
                 sum.residual(state, {0, gradient.data(), along_wide.data()}, state.voxels());

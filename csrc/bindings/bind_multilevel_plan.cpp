@@ -54,20 +54,28 @@ std::shared_ptr<const Biology> checked(const Biology& biology, const DoseMatrix&
     return std::make_shared<const Biology>(biology);
 }
 
-void check_terms(const std::vector<TermSpecification>& terms, std::size_t n_quantities) {
+void check_terms(const std::vector<TermSpecification>& terms, const std::vector<ScenarioRisk>& groups,
+                 std::size_t n_quantities) {
     for (const TermSpecification& term : terms) {
         if (term.quantity >= n_quantities) {
             throw std::invalid_argument("a term names quantity " + std::to_string(term.quantity) + " of " +
                                         std::to_string(n_quantities));
         }
+        const auto [group, scenario] = term.place;
+        if (group == TermPlace::no_group) {
+            continue;
+        }
+        if (group >= groups.size() || scenario >= groups[group].probability.size()) {
+            throw std::invalid_argument("a term names scenario " + std::to_string(scenario) + " of group " +
+                                        std::to_string(group) + ", which is not there");
+        }
     }
 }
 
-std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
-                                          const std::vector<QuantityArrays>& quantities,
-                                          const Array<double>& base_dose,
-                                          const std::vector<TermSpecification>& terms, double cost_offset,
-                                          Precision precision, int threads, const Biology* biology) {
+std::unique_ptr<MultilevelPlan>
+make_plan(std::shared_ptr<DoseMatrix> matrix, const std::vector<QuantityArrays>& quantities,
+          const Array<double>& base_dose, const std::vector<TermSpecification>& terms, double cost_offset,
+          Precision precision, int threads, const Biology* biology, const std::vector<ScenarioRisk>& groups) {
     PlanGrid grid;
     for (const auto& [voxel, volume, map, channel] : quantities) {
         grid.quantities.push_back(to_quantity(voxel, volume, matrix->rows(), map));
@@ -89,15 +97,16 @@ std::unique_ptr<MultilevelPlan> make_plan(std::shared_ptr<DoseMatrix> matrix,
             base, "base_dose", [](double value) { return value >= 0.0; },
             "at least 0 beside matrices of biology");
     }
-    check_terms(terms, quantities.size());
+    check_terms(terms, groups, quantities.size());
     grid.base_dose = std::make_shared<const std::vector<double>>(std::move(base));
     grid.matrix = std::move(matrix);
-    return std::make_unique<MultilevelPlan>(std::move(grid), terms, at_least(0.0, cost_offset, "cost_offset"),
-                                            precision, thread_count(threads));
+    return std::make_unique<MultilevelPlan>(std::move(grid), terms, groups,
+                                            at_least(0.0, cost_offset, "cost_offset"), precision,
+                                            thread_count(threads));
 }
 
 MultilevelPlan with_terms(const MultilevelPlan& plan, const std::vector<TermSpecification>& terms) {
-    check_terms(terms, plan.grid(0).quantities.size());
+    check_terms(terms, {}, plan.grid(0).quantities.size());
     return plan.with_terms(terms);
 }
 
@@ -204,7 +213,8 @@ void bind_multilevel_plan(py::module_& module) {
     py::class_<MultilevelPlan>(module, "MultilevelPlan")
         .def(py::init(&make_plan), py::kw_only(), py::arg("matrix"), py::arg("quantities"),
              py::arg("base_dose"), py::arg("terms"), py::arg("cost_offset"), py::arg("precision"),
-             py::arg("threads"), py::arg("biology") = nullptr)
+             py::arg("threads"), py::arg("biology") = nullptr,
+             py::arg("groups") = std::vector<ScenarioRisk>())
         .def("with_terms", &with_terms, py::arg("terms"))
         .def("add_coarser_grid", &add_coarser_grid, py::kw_only(), py::arg("voxel"), py::arg("n_voxels"),
              py::arg("row_start"), py::arg("beamlet"), py::arg("share"), py::arg("n_beamlets"),

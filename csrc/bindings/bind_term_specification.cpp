@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cmath>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "bindings/bindings.hpp"
@@ -50,6 +52,28 @@ TermSpecification function(std::size_t quantity, double weight, py::function eva
     return {quantity, positive(weight, "weight"), PythonFunction(std::move(evaluate))};
 }
 
+TermSpecification in_scenario(TermSpecification term, std::size_t group, std::size_t scenario) {
+    term.place = {group, scenario};
+    return term;
+}
+
+ScenarioRisk make_risk(const Array<double>& probability, double tail, double smoothing) {
+    ScenarioRisk risk{to_vector(probability, "probability"), share(tail, "tail"),
+                      at_least(0.0, smoothing, "smoothing")};
+    check_each(risk.probability, "probability", [](double p) { return p > 0.0; }, "above 0");
+    const double sum = std::accumulate(risk.probability.begin(), risk.probability.end(), 0.0);
+    constexpr double rounding = 1e-9;
+    if (!(std::fabs(sum - 1.0) <= rounding)) {
+        refuse("the sum of the scenarios' probabilities", sum, "1");
+    }
+    return risk;
+}
+
+py::tuple combined(const ScenarioRisk& risk, const Array<double>& cost) {
+    const CombinedCost result = combine(risk, to_vector_of(cost, risk.probability.size(), "cost"));
+    return py::make_tuple(result.value, to_array(result.slope));
+}
+
 } // namespace
 
 void bind_term_specification(py::module_& module) {
@@ -62,7 +86,13 @@ void bind_term_specification(py::module_& module) {
         .def_static("dose_limit", &dose_limit, py::kw_only(), py::arg("kind"), py::arg("quantity"),
                     py::arg("weight"), py::arg("limit"))
         .def_static("function", &function, py::kw_only(), py::arg("quantity"), py::arg("weight"),
-                    py::arg("evaluate"));
+                    py::arg("evaluate"))
+        .def("in_scenario", &in_scenario, py::kw_only(), py::arg("group"), py::arg("scenario"));
+
+    py::class_<ScenarioRisk>(module, "ScenarioRisk")
+        .def(py::init(&make_risk), py::kw_only(), py::arg("probability"), py::arg("tail"),
+             py::arg("smoothing"))
+        .def("combine", &combined, py::arg("cost"));
 }
 
 } // namespace brimstone::bindings

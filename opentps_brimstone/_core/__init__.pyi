@@ -149,6 +149,11 @@ class TermSpecification:
     def function(
         *, quantity: int, weight: float, evaluate: Callable[[_Floats, _Floats], tuple[float, _Floats]]
     ) -> TermSpecification: ...
+    def in_scenario(self, *, group: int, scenario: int) -> TermSpecification: ...
+
+class ScenarioRisk:
+    def __init__(self, *, probability: npt.ArrayLike, tail: float, smoothing: float) -> None: ...
+    def combine(self, cost: npt.ArrayLike) -> tuple[float, _Floats]: ...
 
 class DoseMatrix:
     def __init__(
@@ -169,6 +174,17 @@ class DoseMatrix:
     @property
     def nbytes(self) -> int: ...
     def arrays(self) -> dict[str, npt.NDArray[Any]]: ...
+    @staticmethod
+    def from_blocks(
+        *,
+        rows: int,
+        blocks: Sequence[
+            tuple[npt.NDArray[np.int64], npt.NDArray[np.integer[Any]], npt.NDArray[np.float32], npt.NDArray[np.int32]]
+        ],
+        kept_rows: int,
+        columns: npt.ArrayLike,
+        threads: int = 1,
+    ) -> DoseMatrix: ...
     @staticmethod
     def from_arrays(
         *, rows: int, columns: int, nonzeros: int, arrays: Mapping[str, npt.NDArray[Any]]
@@ -238,6 +254,7 @@ class MultilevelPlan:
         precision: Precision,
         threads: int,
         biology: Biology | None = None,
+        groups: Sequence[ScenarioRisk] = ...,
     ) -> None: ...
     def add_coarser_grid(
         self,

@@ -68,19 +68,32 @@ def compute_influence(
     ]
     beam_index = np.repeat(np.arange(len(fields)), [len(xy) for xy in beamlets_mm])
     layout = BeamletLayout(np.concatenate(beamlets_mm), beam_index, np.array(sizes))
-    engine = _plan_engine(plan, options)
+    engine = plan_engine(plan, options)
     if options.choice.scatter == "full":
         return full_scatter_influence(engine, fields, layout, options)
     return DoseInfluence(engine.beamlets(fields, options.run.progress), plan.grid, layout)
 
 
-def _plan_engine(plan: Plan, options: DoseOptions) -> ConeEngine:
-    """Set up this package's engine for the CT of a plan, on its dose grid."""
+def plan_engine(plan: Plan, options: DoseOptions, *, density_factor: float = 1.0) -> ConeEngine:
+    """Set up this package's engine for the CT of a plan, on its dose grid.
+
+    Parameters
+    ----------
+    plan : Plan
+        With a series.
+    options : DoseOptions
+    density_factor : float
+        Of all densities.
+
+    Returns
+    -------
+    ConeEngine
+    """
     assert plan.series is not None
     assert plan.ct_hu is not None
     check_hu(plan.ct_hu, plan.series.name)
     return ConeEngine(
-        mass_density(plan.ct_hu, options.density_table, options.overrides),
+        density_factor * mass_density(plan.ct_hu, options.density_table, options.overrides, plan.source),
         plan.grid,
         scatter=options.choice.scatter,
         kernels=options.choice.kernels,
@@ -89,7 +102,7 @@ def _plan_engine(plan: Plan, options: DoseOptions) -> ConeEngine:
     )
 
 
-def beam_view(beam: Beam, sad_mm: float = SAD_MM) -> BeamView:
+def beam_view(beam: Beam, sad_mm: float = SAD_MM, *, isocenter_mm: FloatArray | None = None) -> BeamView:
     """Where a beam of a plan with a series comes from.
 
     Parameters
@@ -97,12 +110,15 @@ def beam_view(beam: Beam, sad_mm: float = SAD_MM) -> BeamView:
     beam : Beam
     sad_mm : float
         Distance of its source from the isocenter.
+    isocenter_mm : ndarray, shape (3,), optional
+        In place of the beam's.
 
     Returns
     -------
     BeamView
     """
-    return BeamView.from_angles(beam.supine_angles, beam.isocenter, sad_mm)
+    isocenter = beam.isocenter if isocenter_mm is None else isocenter_mm
+    return BeamView.from_angles(beam.supine_angles, isocenter, sad_mm)
 
 
 def inside_any(structures: Iterable[Structure]) -> BoolArray | None:

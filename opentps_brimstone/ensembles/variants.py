@@ -140,6 +140,11 @@ def _checked(
     optimizer = PlanOptimizer(plan, own)
     terms = tuple(_detached(plan, structure, term) for structure, term in asked)
     for name, term in terms:
+        if term.robustness is not None:
+            raise ValueError(
+                f"{term!r} is on scenarios, which the files of a plan for worker processes do not have: optimize such "
+                "plans with PlanOptimizer, one after another"
+            )
         optimizer.add_objective(plan.structures[name], copy.copy(term))
     return Variant(
         name=str(given.get("name", number)),

@@ -20,6 +20,7 @@ from opentps_brimstone.model.grid import same_grid
 from opentps_brimstone.model.influence import EFFORTS, BeamletLayout, DoseInfluence, VoxelGrid
 from opentps_brimstone.model.isocenter import checked_isocenter
 from opentps_brimstone.model.patient_position import HEAD_FIRST_SUPINE
+from opentps_brimstone.model.scenario import Scenario, ScenarioInfluence, checked_scenarios
 from opentps_brimstone.model.series import Series
 from opentps_brimstone.model.structure import Structure, StructureSet, structures_html
 
@@ -106,6 +107,8 @@ class Plan:
         self._grid = grid
         self._beams: list[Beam] = []
         self._influence: DoseInfluence | None = None
+        self._scenarios: tuple[ScenarioInfluence, ...] = ()
+        self._dose_options: Any = None  # those of `compute_dose_influence`
         self._weights: FloatArray | None = None
         self._targets: list[Structure] = []
         self._ct_hu: FloatArray | None = None
@@ -533,6 +536,8 @@ class Plan:
         xy = [self._beamlets_of(beam, share, beamlet_spacing_mm, margin_mm) for beam in self._beams]
         self._influence = compute_influence(self, xy, float(beamlet_spacing_mm), options)
         self._intermediate = None
+        self._scenarios = ()
+        self._dose_options = options
         self._forget_weights()
         return self._influence
 
@@ -563,6 +568,99 @@ class Plan:
         self._forget_influence()
         self._influence = influence
 
+    # --------------------------------------------------------------------------------------------- scenarios
+
+    @property
+    def scenarios(self) -> tuple[ScenarioInfluence, ...]:
+        """Scenarios that robust terms are on, with the doses of the beamlets in each; empty before they are set."""
+        return self._scenarios
+
+    def compute_scenarios(
+        self,
+        scenarios: Iterable[Scenario],
+        *,
+        processes: int | None = None,
+        progress: bool | Callable[[int, int], Any] = True,
+    ) -> tuple[ScenarioInfluence, ...]:
+        """Compute the doses of the plan's beamlets in scenarios, which robust terms are on.
+
+        The dose of the nominal scenario is the plan's own; in each other one it is computed anew, with the isocenters
+        displaced in the patient and the densities scaled. They are forgotten with the dose influence.
+
+        Parameters
+        ----------
+        scenarios : iterable of Scenario
+            Such as `setup_scenarios` makes.
+        processes : int, optional
+            Threads. Default: the cores this process may use.
+        progress : bool or callable
+            As for `compute_dose_influence`.
+
+        Returns
+        -------
+        tuple of ScenarioInfluence
+            The plan's `scenarios`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Before the engine starts, if two scenarios are the same, one moves an isocenter out of the dose grid, or the
+            plan's dose influence is not one of this package's engine with ``scatter="opentps"``.
+        DoseMemoryError
+            Before the engine starts, if the doses would not fit into memory.
+        EngineError
+            If the engine fails, or `progress` returned False.
+        """
+        from opentps_brimstone.engine.scenarios import scenario_influences
+
+        _ = self.dose_influence
+        self._scenarios = scenario_influences(
+            self, scenarios, self.dose_options.running(threads=processes, progress=progress)
+        )
+        return self._scenarios
+
+    @property
+    def dose_options(self) -> Any:
+        """What the dose influence was computed with, a DoseOptions; the engine's defaults if that is not known."""
+        from opentps_brimstone.engine.options import DoseOptions
+
+        return DoseOptions(overrides=self.density_overrides) if self._dose_options is None else self._dose_options
+
+    def set_scenarios(self, scenarios: Iterable[tuple[Scenario, DoseInfluence | None]]) -> None:
+        """Take doses of the plan's beamlets in scenarios that were computed elsewhere.
+
+        Parameters
+        ----------
+        scenarios : iterable of (Scenario, DoseInfluence or None)
+            On the plan's dose grid, of the same beamlets. None: the plan's own, of the nominal scenario. An empty list
+            forgets those that the plan has.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If two scenarios are the same, or a dose influence has another grid or other beamlets.
+        """
+        given = list(scenarios)
+        if given:
+            checked_scenarios(scenario for scenario, _ in given)
+        own = self.dose_influence
+        for scenario, influence in given:
+            if influence is None and not scenario.is_nominal:
+                raise ValueError(f"the scenario {scenario.name!r} has no dose influence, and is not the nominal one")
+            if influence is None:
+                continue
+            if influence.grid != own.grid:
+                raise ValueError(
+                    f"the dose influence of the scenario {scenario.name!r} is on {influence.grid.description}; the "
+                    "plan's grid is another one"
+                )
+            if influence.layout.n_beamlets != own.layout.n_beamlets:
+                raise ValueError(
+                    f"the dose influence of the scenario {scenario.name!r} is of {influence.layout.n_beamlets} "
+                    f"beamlets; the plan has {own.layout.n_beamlets}"
+                )
+        self._scenarios = tuple(ScenarioInfluence(scenario, own if i is None else i) for scenario, i in given)
+
     def _own_targets(self, target: Targets | None) -> list[Structure]:
         if target is None:
             return self._default_targets()
@@ -585,6 +683,8 @@ class Plan:
 
     def _forget_influence(self) -> None:
         self._influence = None
+        self._scenarios = ()
+        self._dose_options = None
         self._intermediate = None
         self._forget_weights()
 

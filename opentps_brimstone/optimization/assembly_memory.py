@@ -59,7 +59,9 @@ class AssemblyMemory:
         AssembledPlan
         """
         given: dict[str, Any] = {"initial_weights": initial_weights, "trust_start": trust_start}
-        plain = plan.intermediate_dose is None and all(term.quantity == "physical_dose" for term in objectives)
+        plain = plan.intermediate_dose is None and all(
+            term.quantity == "physical_dose" and term.robustness is None for term in objectives
+        )
         if not plain or plan.dose_influence.matrix.nnz > self._most_nonzeros:
             self._kept = None
             return assemble(plan, objectives, settings, **given)

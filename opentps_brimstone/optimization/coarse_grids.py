@@ -8,7 +8,6 @@ Voxels: blocks of 2 × 2 × 2 are averaged.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,37 +16,10 @@ from opentps_brimstone._typing import AnyIntArray
 from opentps_brimstone.model.influence import BeamletLayout
 from opentps_brimstone.optimization.voxel_bricks import consecutive
 
-__all__ = ["CoarserGrid", "coarsen", "coarsen_beamlets", "coarsen_voxels"]
+__all__ = ["coarsen_beamlets", "coarsen_voxels"]
 
 # Positions are often rounded decimals: a beamlet this close to a node, in units of the spacing, is on it.
 _ON_NODE = 1e-6
-
-
-@dataclass(frozen=True)
-class CoarserGrid:
-    """A grid derived from the next finer one.
-
-    Attributes
-    ----------
-    voxel_of : ndarray of int, shape (n_finer_voxels,)
-        Block of each finer voxel.
-    voxel_ijk : ndarray of int, shape (n_voxels, 3)
-        Index of each block in units of blocks.
-    interpolation : csr_matrix, shape (n_finer_beamlets, n_beamlets)
-        P; its rows sum to 1.
-    """
-
-    voxel_of: AnyIntArray
-    voxel_ijk: AnyIntArray
-    interpolation: sp.csr_matrix
-    layout: BeamletLayout
-
-
-def coarsen(layout: BeamletLayout, voxel_ijk: AnyIntArray) -> CoarserGrid:
-    """Make the next coarser grid from the finer beamlets and the grid index of each finer voxel."""
-    voxel_of, blocks = coarsen_voxels(voxel_ijk)
-    interpolation, coarser = coarsen_beamlets(layout)
-    return CoarserGrid(voxel_of, blocks, interpolation, coarser)
 
 
 def coarsen_voxels(voxel_ijk: AnyIntArray) -> tuple[AnyIntArray, AnyIntArray]:

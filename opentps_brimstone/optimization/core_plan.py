@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,20 @@ from opentps_brimstone import _core
 from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
 from opentps_brimstone.model.influence import BeamletLayout
 from opentps_brimstone.optimization.biology import Biology, matrices_for
-from opentps_brimstone.optimization.coarse_grids import coarsen
+from opentps_brimstone.optimization.coarse_grids import coarsen_beamlets
 from opentps_brimstone.optimization.matrix_files import MatrixFiles
 from opentps_brimstone.optimization.python_terms import checked_evaluate
+from opentps_brimstone.optimization.robust_terms import check_scenarios, groups_of, scenario_risk
+from opentps_brimstone.optimization.row_blocks import BlockRows, RowBlocks, grid_index
 from opentps_brimstone.optimization.start_weights import usable_start
 from opentps_brimstone.optimization.term_quantities import TermQuantity, quantities_of
 from opentps_brimstone.optimization.terms import DoseLimitTerm, KLDivergenceTerm, ObjectiveTerm
-from opentps_brimstone.optimization.voxel_bricks import order_in_bricks
 from opentps_brimstone.quantities import DoseMap
 
 if TYPE_CHECKING:
+    from opentps_brimstone.model.influence import DoseInfluence
     from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.scenario import ScenarioInfluence
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
@@ -37,6 +40,8 @@ _FEWEST_TARGET_VOXELS = 8
 _HIGHEST_START = 0.8
 # Structures whose mean doses are computed together: each takes a number per voxel, each pass reads the matrix.
 _STRUCTURES_AT_ONCE = 4
+# Rows, volume shares, map and channel.
+_CoreQuantity = tuple[npt.NDArray[np.uint32], FloatArray, _core.DoseMap | None, _core.Channel]
 # Maximum distance between neighbors, in units of the beamlet spacing.
 _NEXT_TO = 1.2
 
@@ -137,6 +142,7 @@ def assemble(
     A target that gets no dose from any beamlet is a ValueError.
     """
     targets = target_terms(objectives)
+    scenarios = check_scenarios(plan, objectives)
     influence = plan.dose_influence
     grid = influence.grid
     structures = list({id(t.structure): t.structure for t in objectives if t.structure is not None}.values())
@@ -144,12 +150,10 @@ def assemble(
     target_quantities = [quantities[quantity_of_term[_position(objectives, term)]] for term in targets]
     allowed = _allowed(influence.layout, beams)
     of_interest = _of_interest(plan, structures, beams)
-    voxel_ijk = _grid_index(of_interest, grid.shape)
-    rows, n_rows = order_in_bricks(voxel_ijk, grid.spacing_mm)
-    # Voxels without any dose are alike: one row stands for all of them.
-    n_rows += _core.BRICK_VOXELS
-    row_map = np.full(grid.n_voxels, -1, dtype=np.int32)
-    row_map[of_interest] = rows
+    planned = BlockRows.of(grid_index(of_interest, grid.shape), grid.spacing_mm)
+    row_map = planned.row_map(of_interest)
+    others = None if not scenarios else _OtherScenarios(plan, objectives, scenarios, beams)
+    blocks = RowBlocks(planned) if others is None else RowBlocks(planned, others.rows, len(others.influences))
 
     threads = settings.threads or int(_core.build_info()["threads"])
     mean_dose = _mean_doses(plan, structures, allowed, threads)
@@ -159,7 +163,7 @@ def assemble(
         beamlets: AnyIntArray = np.flatnonzero(allowed)
     else:
         beamlets = _included(mean_dose[target_numbers], settings.inclusion_threshold)
-    kept = MatrixFiles.of(influence)
+    kept = MatrixFiles.of(influence) if others is None else MatrixFiles(None)  # files are of the planned dose alone
     channels = {each.channel for each in quantities}
     biology = _biology(plan, channels)
     scale = _Scale(mean_dose[:, beamlets].sum(axis=1), number, biology, beamlets)
@@ -174,23 +178,35 @@ def assemble(
     if initial_weights is not None and not trust_start:
         start, changed = usable_start(initial_weights, beamlets, target_dose.sum(axis=0), uniform_weight)
         notes += (changed,) if changed else ()
+    specifications = [_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)]
+    in_core = [each.for_core(row_map, planned.unreached) for each in quantities]
+    fixed, groups = _fixed(start, beamlets), []
+    base_dose = _base_dose(plan, fixed, of_interest, planned.rows, planned.n_rows)
+    if others is None:
+        matrix = _finest_matrix(kept, plan, row_map, planned.n_rows, beamlets, threads)
+    else:
+        matrix = others.matrix(blocks, row_map, beamlets, threads)
+        base_dose = others.base_dose(blocks, base_dose, fixed)
+        groups = [scenario_risk(each, scenarios) for each in groups_of(objectives)[0]]
+        specifications = others.terms(blocks, objectives, (quantities, quantity_of_term), in_core, settings)
     core = _core.MultilevelPlan(
-        matrix=_finest_matrix(kept, plan, row_map, n_rows, beamlets, threads),
-        quantities=[each.for_core(row_map, n_rows - _core.BRICK_VOXELS) for each in quantities],
-        base_dose=_base_dose(plan, _fixed(start, beamlets), of_interest, rows, n_rows),
-        terms=[_specification(*each, settings) for each in zip(objectives, quantity_of_term, strict=True)],
+        matrix=matrix,
+        quantities=in_core,
+        base_dose=base_dose,
+        terms=specifications,
+        groups=groups,
         cost_offset=settings.cost_offset,
         precision=_core.Precision(settings.precision),
         threads=threads,
         biology=None
         if biology is None
-        else biology.for_core(row_map, of_interest, rows, n_rows, beamlets, _fixed(start, beamlets), threads),
+        else biology.for_core(row_map, of_interest, planned.rows, planned.n_rows, beamlets, fixed, threads),
     )
     assembled = AssembledPlan(
         core=core,
         beamlets=beamlets,
         of_interest=of_interest,
-        rows=rows,
+        rows=planned.rows,
         reference_dose=max(highest for highest, _ in asked),
         uniform_weight=uniform_weight,
         n_allowed=int(np.count_nonzero(allowed)),
@@ -200,7 +216,7 @@ def assemble(
     )
     del row_map  # large, and coarser grids need much memory while they are made
     wanted = max(settings.grid_of_level[: settings.number_of_levels])
-    assembled.layouts = _add_grids(assembled, plan, targets, voxel_ijk, wanted, kept)
+    assembled.layouts = _add_grids(assembled, plan, targets, blocks, wanted, kept)
     if settings.roughness_weight:
         _penalize_roughness(assembled, settings.roughness_weight)
     return assembled
@@ -241,6 +257,105 @@ def with_other_terms(
     if settings.roughness_weight:
         _penalize_roughness(other, settings.roughness_weight)
     return other
+
+
+class _OtherScenarios:
+    """What robust terms need of the scenarios that are not the planned dose's: a block of rows for each.
+
+    Parameters
+    ----------
+    scenarios : sequence of ScenarioInfluence
+        All of them, with the nominal one if it is among them.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        objectives: list[ObjectiveTerm],
+        scenarios: Sequence[ScenarioInfluence],
+        beams: Collection[int] | None,
+    ) -> None:
+        self._plan = plan
+        self.influences = [each.dose_influence for each in scenarios if not each.scenario.is_nominal]
+        self._block_of = self._blocks(scenarios)
+        robust = {id(t.structure): t.structure for t in objectives if t.robustness is not None and t.structure}
+        in_any = np.logical_or.reduce([structure.touched for structure in robust.values()])
+        dosed = np.zeros(plan.grid.shape, dtype=bool)
+        for influence in self.influences:
+            dosed |= influence.reached if beams is None else influence.reached_by(beams)
+        self._of_interest: BoolArray = (in_any & dosed).ravel()
+        if not self._of_interest.any():
+            names = ", ".join(repr(structure.name) for structure in robust.values())
+            raise ValueError(f"robust terms are on {names}, which no beamlet gives any dose in a scenario")
+        self.rows = BlockRows.of(grid_index(self._of_interest, plan.grid.shape), plan.grid.spacing_mm)
+
+    @staticmethod
+    def _blocks(scenarios: Sequence[ScenarioInfluence]) -> list[int]:
+        """Block of each scenario; that of the planned dose is 0."""
+        blocks, last = [], 0
+        for each in scenarios:
+            last += not each.scenario.is_nominal
+            blocks.append(0 if each.scenario.is_nominal else last)
+        return blocks
+
+    def matrix(
+        self, blocks: RowBlocks, planned_map: npt.NDArray[np.int32], beamlets: AnyIntArray, threads: int
+    ) -> _core.DoseMatrix:
+        """Put the matrices of all scenarios on top of each other; only the core's is in memory besides theirs."""
+        row_map = self.rows.row_map(self._of_interest)
+        inside = row_map >= 0
+        sources = [_source(self._plan.dose_influence, planned_map)]
+        for number, influence in enumerate(self.influences, start=1):
+            own = row_map.copy()
+            own[inside] += blocks.first_row(number)
+            sources.append(_source(influence, own))
+        return _core.DoseMatrix.from_blocks(
+            rows=self._plan.grid.n_voxels, blocks=sources, kept_rows=blocks.n_rows, columns=beamlets, threads=threads
+        )
+
+    def base_dose(self, blocks: RowBlocks, planned: FloatArray, fixed: FloatArray | None) -> FloatArray:
+        """Dose of beamlets that are not optimized, in all blocks; an empty array if there are none."""
+        if fixed is None:
+            return planned
+        base_dose = np.zeros(blocks.n_rows)
+        base_dose[: len(planned)] = planned
+        for number, influence in enumerate(self.influences, start=1):
+            rows = self.rows.rows.astype(np.int64) + blocks.first_row(number)
+            base_dose[rows] = influence.dose(fixed).ravel()[self._of_interest]
+        return base_dose
+
+    def terms(
+        self,
+        blocks: RowBlocks,
+        objectives: list[ObjectiveTerm],
+        quantities: tuple[list[TermQuantity], list[int]],
+        in_core: list[_CoreQuantity],
+        settings: OptimizerSettings,
+    ) -> list[_core.TermSpecification]:
+        """Make the core's terms, each robust one once for each scenario, and add the quantities that they are on."""
+        row_map = self.rows.row_map(self._of_interest)
+        known, quantity_of_term = quantities
+        number = {(0, quantity): quantity for quantity in range(len(known))}
+        specifications = []
+        for term, quantity, group in zip(objectives, quantity_of_term, groups_of(objectives)[1], strict=True):
+            if group is None:
+                specifications.append(_specification(term, quantity, settings))
+                continue
+            for scenario, block in enumerate(self._block_of):
+                if (block, quantity) not in number:
+                    number[block, quantity] = len(in_core)
+                    rows, share, of_dose, channel = known[quantity].for_core(row_map, self.rows.unreached)
+                    in_core.append((rows + np.uint32(blocks.first_row(block)), share, of_dose, channel))
+                of_block = _specification(term, number[block, quantity], settings)
+                specifications.append(of_block.in_scenario(group=group, scenario=scenario))
+        return specifications
+
+
+def _source(
+    influence: DoseInfluence, row_map: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.integer[Any]], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    matrix = influence.matrix
+    return matrix.indptr.astype(np.int64), matrix.indices, matrix.data, row_map
 
 
 def _finest_matrix(
@@ -300,14 +415,6 @@ def _missing_dose(plan: Plan, targets: list[KLDivergenceTerm], asked: float) -> 
             f"{asked / len(targets):.2f} Gy, and leave nothing to the beamlets"
         )
     return asked - given
-
-
-def _grid_index(of_interest: BoolArray, shape: tuple[int, int, int]) -> npt.NDArray[np.int32]:
-    voxels = np.flatnonzero(of_interest)
-    ijk = np.empty((len(voxels), 3), dtype=np.int32)
-    for axis, index in enumerate(np.unravel_index(voxels, shape)):
-        ijk[:, axis] = index
-    return ijk
 
 
 def _mean_doses(plan: Plan, structures: list[Structure], allowed: BoolArray, threads: int) -> FloatArray:
@@ -469,7 +576,7 @@ def _add_grids(
     assembled: AssembledPlan,
     plan: Plan,
     targets: list[KLDivergenceTerm],
-    ijk: AnyIntArray,
+    blocks: RowBlocks,
     wanted: int,
     kept: MatrixFiles,
 ) -> list[BeamletLayout]:
@@ -482,30 +589,21 @@ def _add_grids(
     layouts = [layout]
     if not wanted:
         return layouts
-    rows = assembled.rows
-    n_rows = int(assembled.core.matrix_shape(0)[0])
-    unreached_row = n_rows - _core.BRICK_VOXELS
     target_voxels = [np.flatnonzero(t.structure.touched.ravel()[assembled.of_interest]) for t in targets if t.structure]
     thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
-        coarser = coarsen(layout, ijk)
-        target_voxels = [np.unique(coarser.voxel_of[voxels]) for voxels in target_voxels]
-        if coarser.layout.spacing_mm.max() > thinnest or min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
-            return layouts
         spacing = 2 * spacing
-        coarser_rows, n_coarser_rows = order_in_bricks(coarser.voxel_ijk, tuple(spacing))
-        row_of = np.full(n_rows, _core.NO_ROW, dtype=np.uint32)
-        row_of[rows] = coarser_rows[coarser.voxel_of]
-        row_of[unreached_row] = n_coarser_rows
-        unreached_row = n_coarser_rows
-        layout, ijk, rows, n_rows = coarser.layout, coarser.voxel_ijk, coarser_rows, n_coarser_rows + _core.BRICK_VOXELS
+        blocks, row_of, voxel_of = blocks.coarser(tuple(spacing))
+        interpolation, layout = coarsen_beamlets(layout)
+        target_voxels = [np.unique(voxel_of[voxels]) for voxels in target_voxels]
+        if layout.spacing_mm.max() > thinnest or min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
+            return layouts
         layouts.append(layout)
-        interpolation = coarser.interpolation
-        del coarser  # large, and the core needs much memory now
+        del voxel_of  # large, and the core needs much memory now
         kept.add_grid(
             assembled.core,
             voxel=row_of,
-            n_voxels=n_rows,
+            n_voxels=blocks.n_rows,
             row_start=interpolation.indptr.astype(np.int64),
             beamlet=interpolation.indices.astype(np.uint32),
             share=interpolation.data,

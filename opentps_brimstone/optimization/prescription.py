@@ -12,6 +12,7 @@ from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.optimization.biology import channel_of
 from opentps_brimstone.optimization.core_plan import AssembledPlan, assemble
 from opentps_brimstone.optimization.core_settings import bin_settings
+from opentps_brimstone.optimization.robust_terms import check_scenarios
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.term_quantities import mapped_terms
 from opentps_brimstone.optimization.terms import KLDivergenceTerm, ObjectiveTerm
@@ -87,6 +88,7 @@ class Prescription:
         before, objective.structure = objective.structure, structure
         try:
             mapped_terms([objective], self.plan)
+            check_scenarios(self.plan, [*self.objectives, objective])
         except ValueError:
             objective.structure = before
             raise
@@ -128,7 +130,11 @@ class Prescription:
         plan = self.plan
         weights = plan.dose_influence.check_weights(beamlet_weights) * plan.number_of_fractions
         settings = self.settings.single_grid()
-        terms = [plan.dose_influence, *((id(term), *term.state(), _biology(term, plan)) for term in self.objectives)]
+        terms = [
+            plan.dose_influence,
+            plan.scenarios,
+            *((id(term), *term.state(), _biology(term, plan)) for term in self.objectives),
+        ]
         more, known = plan.intermediate_dose, self._assembled
         if known is None or known[0] != terms or known[2] is not more:
             known = self._assembled = terms, assemble(plan, self.objectives, settings, include_all=True), more

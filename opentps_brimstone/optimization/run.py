@@ -238,6 +238,7 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
         arrays += [more.indptr.astype(np.int64), more.indices, more.data]
     if further:
         arrays += [np.asarray(plan.alphax, dtype=np.float64), np.asarray(plan.betax, dtype=np.float64)]
+    scenarios = plan.scenarios if any(term.robustness is not None for term in objectives) else ()
     structures = {term.structure.name: term.structure for term in objectives if term.structure is not None}
     parts: list[object] = [
         (matrix.shape, plan.number_of_fractions, [array_digest(array) for array in arrays]),
@@ -250,6 +251,10 @@ def fingerprint(plan: Plan, objectives: Sequence[ObjectiveTerm], settings: Optim
         ],
         asdict(replace(settings, threads=None, max_iterations=1)),
     ]
+    for each in scenarios:
+        of_scenario = each.dose_influence.matrix
+        arrays = [of_scenario.indptr.astype(np.int64), of_scenario.indices, of_scenario.data]
+        parts.append((each.scenario, [array_digest(array) for array in arrays]))
     # What an optimization computes by itself is in its checkpoints.
     if plan.intermediate_dose is not None and plan.dose_influence.whole_dose is None:
         parts.append(array_digest(np.asarray(plan.intermediate_dose)))

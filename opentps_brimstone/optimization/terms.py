@@ -11,6 +11,7 @@ from opentps_brimstone import _core
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone._util.content import content_of
 from opentps_brimstone.optimization.core_settings import bin_settings
+from opentps_brimstone.optimization.robustness import Robustness, shown, state_of
 from opentps_brimstone.optimization.settings import DIRECTIONS, Direction, OptimizerSettings
 from opentps_brimstone.quantities import DoseMap, checked_quantity, structure_map
 
@@ -49,6 +50,8 @@ class ObjectiveTerm:
     ----------
     structure : Structure or None
         Set when the term is added to a prescription.
+    robustness : Robustness or None
+        How its costs in scenarios are combined, in a term that `robust_term` made; None: it is on the planned dose.
 
     Examples
     --------
@@ -66,6 +69,7 @@ class ObjectiveTerm:
     # Of subclasses that do not set them.
     quantity = "physical_dose"
     alpha_beta: Any = None
+    robustness: Robustness | None = None
 
     def __init__(self, weight: float = 1.0, *, quantity: str = "physical_dose", alpha_beta: Any = None) -> None:
         if not (np.isfinite(weight) and weight > 0):
@@ -130,22 +134,24 @@ class ObjectiveTerm:
 
     @property
     def _quantity_state(self) -> tuple[object, ...]:
-        """Quantity and α/β, for `state`; nothing for dose."""
+        """Quantity and α/β, and what a robust term does with scenarios, for `state`; nothing for planned dose."""
+        robust = state_of(self.robustness)
         if self.quantity == "physical_dose":
-            return ()
-        return (self.quantity, None if self.alpha_beta is None else np.asarray(self.alpha_beta).tobytes())
+            return robust
+        return (self.quantity, None if self.alpha_beta is None else np.asarray(self.alpha_beta).tobytes(), *robust)
 
     @property
     def _quantity_options(self) -> str:
-        """Quantity and α/β, for `repr`."""
+        """Quantity and α/β, and what a robust term does with scenarios, for `repr`."""
+        robust = shown(self.robustness)
         if self.quantity == "physical_dose":
-            return ""
+            return robust
         own = self.alpha_beta
-        shown = "" if own is None else f", alpha_beta={'one per voxel' if np.ndim(own) else f'{own:g}'}"
-        return f", quantity={self.quantity!r}{shown}"
+        ratio = "" if own is None else f", alpha_beta={'one per voxel' if np.ndim(own) else f'{own:g}'}"
+        return f", quantity={self.quantity!r}{ratio}{robust}"
 
     def __repr__(self) -> str:
-        hidden = ("structure", "quantity", "alpha_beta")
+        hidden = ("structure", "quantity", "alpha_beta", "robustness")
         values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name not in hidden)
         return f"{type(self).__name__}({values}{self._quantity_options})"
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
 
 
+DVHBand = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
+"""Doses in Gy, and lowest, highest and planned share of a volume that gets at least each."""
+
 ISODOSES_PERCENT = (10.0, 30.0, 50.0, 70.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.0)
 """Isodoses of a dose wash, in percent of the prescription."""
 
@@ -372,6 +375,30 @@ def plot_dvh_curves(
     ax.grid(True, color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_title("dose-volume histograms")
+
+
+def plot_dvh_bands(
+    bands: Mapping[str, DVHBand], colors: Mapping[str, str], *, highest_gy: float = 0.0, ax: Axes
+) -> None:
+    """Plot the range of cumulative dose-volume histograms over scenarios, with the planned ones as lines.
+
+    Parameters
+    ----------
+    bands : mapping of str to (array_like, array_like, array_like, array_like), each of shape (n,)
+        Gy; and lowest, highest and planned share of the volume that gets at least this dose, by the name of the
+        structure.
+    colors : mapping of str to str
+        By the name of the structure, as `structure_colors` gives them.
+    highest_gy : float
+        The dose axis reaches at least this far.
+    """
+    curves = {name: (doses, planned) for name, (doses, _, _, planned) in bands.items()}
+    reached = [float(np.asarray(doses)[np.asarray(high) > 0].max(initial=0.0)) for doses, _, high, _ in bands.values()]
+    plot_dvh_curves(curves, colors, highest_gy=max([highest_gy, *reached]), ax=ax)
+    for name, (doses, low, high, _) in bands.items():
+        shares = (100 * np.asarray(each) for each in (low, high))
+        ax.fill_between(np.asarray(doses), *shares, color=colors[name], alpha=0.3, linewidth=0, zorder=1.5)
+    ax.set_title("dose-volume histograms over scenarios")
 
 
 # -------------------------------------------------------------------------------------------------------- convergence

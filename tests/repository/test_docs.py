@@ -113,13 +113,14 @@ PAGES = (
     "objectives",
     "callbacks",
     "ensembles",
+    "robustness",
     "dose",
     "quantities",
     "reirradiation",
     "patients",
 )
 # What these plan on is made on the page of the first steps.
-AFTER_FIRST_STEPS = ("callbacks", "ensembles")
+AFTER_FIRST_STEPS = ("callbacks", "ensembles", "robustness")
 
 
 @pytest.fixture(scope="module")

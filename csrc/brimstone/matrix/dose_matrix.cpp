@@ -61,8 +61,13 @@ template <class Index>
 DoseMatrix DoseMatrix::from_columns(const CompressedColumns<Index>& source,
                                     const std::vector<std::int32_t>& row_map, std::size_t kept_rows,
                                     const std::vector<std::uint32_t>& columns, int threads) {
-    const auto read = [&](std::size_t c, ColumnEntries& entries) {
-        const std::uint32_t column = columns[c];
+    return from_sources({mapped_columns(source, row_map)}, kept_rows, columns, threads);
+}
+
+template <class Index>
+DoseMatrix::ColumnSource DoseMatrix::mapped_columns(const CompressedColumns<Index>& source,
+                                                    const std::vector<std::int32_t>& row_map) {
+    return [&source, &row_map](std::size_t column, ColumnEntries& entries) {
         for (std::int64_t p = source.column_start[column]; p < source.column_start[column + 1]; ++p) {
             const std::int32_t row = row_map[static_cast<std::size_t>(source.row[p])];
             if (row >= 0) {
@@ -71,7 +76,16 @@ DoseMatrix DoseMatrix::from_columns(const CompressedColumns<Index>& source,
             }
         }
     };
-    return DoseMatrix(kept_rows, columns.size(), read, threads);
+}
+
+DoseMatrix DoseMatrix::from_sources(const std::vector<ColumnSource>& sources, std::size_t rows,
+                                    const std::vector<std::uint32_t>& columns, int threads) {
+    const auto read = [&](std::size_t column, ColumnEntries& entries) {
+        for (const ColumnSource& add : sources) {
+            add(columns[column], entries);
+        }
+    };
+    return DoseMatrix(rows, columns.size(), read, threads);
 }
 
 std::size_t DoseMatrix::bytes() const {
@@ -210,6 +224,10 @@ template DoseMatrix DoseMatrix::from_columns(const CompressedColumns<std::int32_
 template DoseMatrix DoseMatrix::from_columns(const CompressedColumns<std::int64_t>&,
                                              const std::vector<std::int32_t>&, std::size_t,
                                              const std::vector<std::uint32_t>&, int);
+template DoseMatrix::ColumnSource DoseMatrix::mapped_columns(const CompressedColumns<std::int32_t>&,
+                                                             const std::vector<std::int32_t>&);
+template DoseMatrix::ColumnSource DoseMatrix::mapped_columns(const CompressedColumns<std::int64_t>&,
+                                                             const std::vector<std::int32_t>&);
 template void DoseMatrix::multiply(const double*, int, double*, Precision, int) const;
 template void DoseMatrix::multiply(const double*, int, float*, Precision, int) const;
 

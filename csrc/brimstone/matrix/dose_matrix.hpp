@@ -47,6 +47,14 @@ public:
                                    const std::vector<std::int32_t>& row_map, std::size_t kept_rows,
                                    const std::vector<std::uint32_t>& columns, int threads);
 
+    /// Adds the entries of a column, in the rows of a map as above; source and map must outlive it.
+    template <class Index>
+    static ColumnSource mapped_columns(const CompressedColumns<Index>& source,
+                                       const std::vector<std::int32_t>& row_map);
+    /// A matrix of the rows of several sources, each of which adds its own to every column.
+    static DoseMatrix from_sources(const std::vector<ColumnSource>& sources, std::size_t rows,
+                                   const std::vector<std::uint32_t>& columns, int threads);
+
     /// A matrix of arrays that another one had, such as those of a mapped file, without copying them.
     /// @param take  called as `take(name, Buffer<T>& array)` for each of them
     /// @throws std::invalid_argument  when they do not describe a matrix

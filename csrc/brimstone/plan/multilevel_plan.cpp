@@ -6,15 +6,18 @@
 
 namespace brimstone {
 
-MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
-                               Precision precision, int threads)
-    : terms_(std::move(terms)), cost_offset_(cost_offset), precision_(precision), threads_(threads) {
+MultilevelPlan::MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms,
+                               std::vector<ScenarioRisk> groups, double cost_offset, Precision precision,
+                               int threads)
+    : terms_(std::move(terms)), groups_(std::move(groups)), cost_offset_(cost_offset), precision_(precision),
+      threads_(threads) {
     grids_.push_back(std::move(finest));
 }
 
 MultilevelPlan MultilevelPlan::with_terms(std::vector<TermSpecification> terms) const {
     MultilevelPlan other(*this);
     other.terms_ = std::move(terms);
+    other.groups_.clear();
     return other;
 }
 
@@ -60,14 +63,16 @@ std::shared_ptr<const Prescription> MultilevelPlan::prescription(std::size_t ind
     const PlanGrid& plan = grid(index);
     std::vector<std::unique_ptr<Term>> terms;
     std::vector<Channel> channels;
+    std::vector<TermPlace> places;
     for (const TermSpecification& term : terms_) {
         const Quantity& quantity = plan.quantities.at(term.quantity);
         terms.push_back(make_term(term, quantity, bins));
         channels.push_back(quantity.channel);
+        places.push_back(term.place);
     }
     return std::make_shared<const Prescription>(matrix(index), std::move(terms), std::move(channels),
-                                                plan.base_dose, plan.biology, cost_offset_, precision_,
-                                                threads_);
+                                                std::move(places), groups_, plan.base_dose, plan.biology,
+                                                cost_offset_, precision_, threads_);
 }
 
 std::unique_ptr<LevelObjective> MultilevelPlan::objective(const LevelSettings& level) const {

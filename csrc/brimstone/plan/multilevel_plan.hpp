@@ -14,10 +14,11 @@ namespace brimstone {
 /// A plan to optimize: its grids, finest first, and the terms of its cost.
 class MultilevelPlan {
 public:
-    MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, double cost_offset,
-                   Precision precision, int threads);
+    /// @param groups  of robust terms
+    MultilevelPlan(PlanGrid finest, std::vector<TermSpecification> terms, std::vector<ScenarioRisk> groups,
+                   double cost_offset, Precision precision, int threads);
 
-    /// The same grids, whose matrices are shared, with other terms.
+    /// The same grids, whose matrices are shared, with other terms, none of them robust.
     MultilevelPlan with_terms(std::vector<TermSpecification> terms) const;
     /// @param known  the coarser grid's matrix, if somebody has it already; or null
     void add_coarser_grid(Coarsening coarsening, std::shared_ptr<const DoseMatrix> known = nullptr);
@@ -42,6 +43,7 @@ public:
 private:
     std::vector<PlanGrid> grids_;
     std::vector<TermSpecification> terms_;
+    std::vector<ScenarioRisk> groups_;
     double cost_offset_;
     Precision precision_;
     int threads_;

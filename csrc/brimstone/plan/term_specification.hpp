@@ -9,6 +9,7 @@
 #include "brimstone/terms/dose_map.hpp"
 #include "brimstone/terms/function_term.hpp"
 #include "brimstone/terms/target_dvh.hpp"
+#include "brimstone/terms/term_sum.hpp"
 
 namespace brimstone {
 
@@ -30,6 +31,7 @@ struct TermSpecification {
     std::size_t quantity; ///< its number in the grids
     double weight;
     std::variant<TargetDvhMatch, DoseLimit, FunctionTerm::Function> demand;
+    TermPlace place{};
 };
 
 /// The term on one grid, with the bins of one level for dose. Of another quantity, reference, bins and

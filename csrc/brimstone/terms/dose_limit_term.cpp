@@ -53,7 +53,7 @@ public:
                     const double excess = term_.excess(quantity(i, dose));
                     if (excess > 0.0) {
                         residual.dose[shares.voxel[i] - residual.first_voxel] +=
-                            term_.weight_ *
+                            term_.weight_ * residual.scale *
                             (term_.sign_ * 2.0 * shares.share[i] * excess / term_.reference_) *
                             quantity.slope(i, dose);
                     }

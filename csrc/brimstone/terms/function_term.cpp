@@ -33,7 +33,7 @@ public:
     void add_residual(std::size_t first, std::size_t last, const Residual& residual) const override {
         for_each(first, last, [&](std::size_t i, std::size_t voxel, const auto& quantity) {
             residual.dose[voxel - residual.first_voxel] +=
-                term_.weight_ * gradient_[i] * quantity.slope(i, state_.dose()[voxel]);
+                term_.weight_ * residual.scale * gradient_[i] * quantity.slope(i, state_.dose()[voxel]);
         });
     }
 

@@ -243,8 +243,8 @@ double KlDivergenceTerm::At::finish(bool with_residual) {
 }
 
 void KlDivergenceTerm::At::add_residual(std::size_t begin, std::size_t end, const Residual& residual) const {
-    kernels().add_slopes(voxels_in(begin, end), scale_, slopes_.data(), term_.weight_, share_slope_,
-                         residual.first_voxel, residual.dose, residual.wide_dose);
+    kernels().add_slopes(voxels_in(begin, end), scale_, slopes_.data(), term_.weight_ * residual.scale,
+                         share_slope_, residual.first_voxel, residual.dose, residual.wide_dose);
 }
 
 std::unique_ptr<Term::Evaluation> KlDivergenceTerm::begin(const DoseState& state,

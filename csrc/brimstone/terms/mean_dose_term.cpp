@@ -36,11 +36,12 @@ public:
         }
         const VoxelShares& shares = *term_.quantity_.shares;
         const std::size_t end = shares.position(last);
+        const double slope = slope_ * residual.scale;
         with_quantity(term_.quantity_.map.get(), [&](const auto& quantity) {
             for (std::size_t i = shares.position(first); i < end; ++i) {
                 const std::size_t voxel = shares.voxel[i];
                 residual.dose[voxel - residual.first_voxel] +=
-                    slope_ * shares.share[i] * quantity.slope(i, state_.dose()[voxel]);
+                    slope * shares.share[i] * quantity.slope(i, state_.dose()[voxel]);
             }
         });
     }

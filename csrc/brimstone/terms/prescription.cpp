@@ -41,15 +41,17 @@ void chain_through_clamp(const PlanState& state, std::size_t begin, std::size_t 
 } // namespace
 
 Prescription::Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
-                           std::vector<Channel> channels,
+                           std::vector<Channel> channels, std::vector<TermPlace> places,
+                           std::vector<ScenarioRisk> groups,
                            std::shared_ptr<const std::vector<double>> base_dose,
                            std::shared_ptr<const Biology> biology, double offset, Precision precision,
                            int threads)
-    : matrix_(std::move(matrix)), terms_(std::move(terms)), channels_(std::move(channels)),
+    : matrix_(std::move(matrix)), terms_(std::move(terms)),
+      grouped_{{}, std::move(places), std::move(groups)}, channels_(std::move(channels)),
       base_dose_(std::move(base_dose)), biology_(std::move(biology)), offset_(offset),
       clamps_(any_negative(*base_dose_)), precision_(precision), threads_(threads) {
     for (const auto& term : terms_) {
-        term_list_.push_back(term.get());
+        grouped_.terms.push_back(term.get());
     }
     for (const Channel channel : channels_) {
         const bool known =
@@ -112,7 +114,7 @@ TermSum Prescription::sum(const PlanState& state, bool with_residual) const {
     for (const Channel channel : channels_) {
         states.push_back(channel == Channel::dose ? &state : &state.biology.of(channel));
     }
-    return TermSum(term_list_, std::move(states), with_residual, threads_);
+    return TermSum(grouped_, std::move(states), with_residual, threads_);
 }
 
 double Prescription::cost(const PlanState& state) const {

@@ -24,13 +24,16 @@ public:
 /// The cost of beamlet weights on one grid: the sum of its terms and a constant.
 class Prescription {
 public:
+    /// @param places     of each term
+    /// @param groups     of robust terms
     /// @param base_dose  dose in Gy that no weight here changes, per voxel of the matrix; empty: none.
     ///                   Where it is negative, doses end at 0, and wide doses at the dose.
     /// @param offset     constant added to the cost, so that relative changes keep a meaning near zero
     /// @param channels   what each term looks at
     /// @param biology    matrices of other channels than dose, or null
     Prescription(std::shared_ptr<const DoseMatrix> matrix, std::vector<std::unique_ptr<Term>> terms,
-                 std::vector<Channel> channels, std::shared_ptr<const std::vector<double>> base_dose,
+                 std::vector<Channel> channels, std::vector<TermPlace> places,
+                 std::vector<ScenarioRisk> groups, std::shared_ptr<const std::vector<double>> base_dose,
                  std::shared_ptr<const Biology> biology, double offset, Precision precision, int threads);
 
     const DoseMatrix& matrix() const { return *matrix_; }
@@ -63,7 +66,7 @@ private:
 
     std::shared_ptr<const DoseMatrix> matrix_;
     std::vector<std::unique_ptr<Term>> terms_;
-    std::vector<const Term*> term_list_;
+    GroupedTerms grouped_;
     std::vector<Channel> channels_;
     std::shared_ptr<const std::vector<double>> base_dose_;
     std::shared_ptr<const Biology> biology_;

@@ -12,6 +12,7 @@ struct Residual {
     std::size_t first_voxel;
     double* dose;
     double* wide_dose;
+    double scale = 1.0; ///< factor of what terms add
 };
 
 /// Consecutive voxels that one thread works on. There are the same pieces for any number of threads.
@@ -38,7 +39,7 @@ public:
         /// must be the caller's thread.
         virtual double finish(bool with_residual) = 0;
         virtual bool wants_callers_thread() const { return false; }
-        /// Adds the derivatives of the cost for voxels [begin, end).
+        /// Adds the derivatives of the cost for voxels [begin, end), times the residual's scale.
         virtual void add_residual(std::size_t begin, std::size_t end, const Residual& residual) const = 0;
     };
 
