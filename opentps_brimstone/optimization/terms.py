@@ -42,7 +42,9 @@ class ObjectiveTerm:
         Factor of the term in the cost; positive.
     quantity : str
         What the term is on: ``physical_dose``, ``bed``, ``eqd2`` or ``effect`` of all fractions, each with dose given
-        before (`Plan.set_previous_dose`) but the first. Doses of the term are then values of this quantity.
+        before (`Plan.set_previous_dose`) but the first. With further matrices of the plan, what follows from them, too:
+        ``effect``, ``rbe_x_dose``, ``alpha_dose``, ``sqrt_beta_dose``, ``let_dose`` or, but for histograms of targets,
+        ``let``. Doses of the term are then values of this quantity.
     alpha_beta : float or array_like of shape (nx, ny, nz), optional
         In Gy. Default: the structure's `alpha_beta`, or else a published value for its name, which is logged.
 

@@ -39,7 +39,9 @@ ALPHA_BETA: dict[str, PublishedAlphaBeta] = {
     "early-responding tissue": PublishedAlphaBeta(10.0, "early effects in general", _FOWLER),
     "spinal cord": PublishedAlphaBeta(2.0, "myelopathy, cervical and thoracic cord", _NIEDER),
     "lumbar cord": PublishedAlphaBeta(4.0, "myelopathy, lumbar cord", _NIEDER),
-    "lung": PublishedAlphaBeta(4.0, "pneumonitis", f"Bentzen et al. 2000, in {_TEXTBOOK}", (2.2, 5.8)),
+    "lung": PublishedAlphaBeta(
+        4.0, "pneumonitis", f"Bentzen et al., Int J Radiat Biol 76 (2000) 453-462, in {_TEXTBOOK}", (2.2, 5.8)
+    ),
     "rectum": PublishedAlphaBeta(
         4.8, "late toxicity of grade 2 or more", "Tucker et al., Int J Radiat Oncol Biol Phys 81 (2011) 600-605"
     ),

@@ -103,6 +103,14 @@ def test_the_dialog_shows_how_the_dvhs_walk(planner):
     assert dialog.watch.costs[0][0] == 0  # what is typed are limits, which decide at the finest level
 
 
+def right_click_beside_all(user) -> list[type]:
+    """Right-click the empty tree of patients' data; return what was raised."""
+    tree = user.panel("Patient data")._patientDataSelection._patientDataTree
+    with user.bot.captureExceptions() as raised:
+        tree.customContextMenuRequested.emit(tree.rect().center())
+    return [kind for kind, *_ in raised]
+
+
 def test_taken_away_opentps_is_as_it_was(user, patient_folder):
     panel = user.panel("Plan optimization")
     names = [panel._algoBox.itemText(n) for n in range(panel._algoBox.count())]
@@ -112,7 +120,9 @@ def test_taken_away_opentps_is_as_it_was(user, patient_folder):
     assert [panel._algoBox.itemText(n) for n in range(panel._algoBox.count())] == [*names, ALGORITHM]
     assert "Brimstone" in [item.panelName for item in user.window.mainToolbar.items]
     assert ALGORITHM not in type(panel)._optiAlgos
+    assert right_click_beside_all(user) == []
     extension.remove()
+    assert right_click_beside_all(user) == [IndexError]  # of OpenTPS's menu, which is there again
     assert [panel._algoBox.itemText(n) for n in range(panel._algoBox.count())] == names
     assert [item.panelName for item in user.window.mainToolbar.items] == tabs
     assert "_optiAlgos" not in vars(panel)
