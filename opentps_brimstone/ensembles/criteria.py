@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opentps_brimstone._typing import BoolArray, FloatArray
-from opentps_brimstone.evaluation import DVHGoal, voxel_volume_cc
+from opentps_brimstone.evaluation import DVHGoal, as_goals, voxel_volume_cc
 from opentps_brimstone.model.plan import Plan
 
 __all__ = ["Criterion", "checked_criteria", "default_criteria", "non_dominated"]
@@ -53,6 +53,7 @@ def checked_criteria(plan: Plan, given: Iterable[DVHGoal | str]) -> tuple[Criter
     made = tuple(Criterion(each if isinstance(each, DVHGoal) else _read(plan, each)) for each in given)
     if len(made) < 2:
         raise ValueError(f"a trade-off needs at least two criteria, not {len(made)}")
+    as_goals([criterion.goal for criterion in made], of_dose=True)
     for criterion in made:
         plan.own_structure(plan.structures[criterion.goal.structure])
     return made

@@ -218,7 +218,7 @@ def evaluate_robustness(
     weights = plan.dose_influence.check_weights(
         plan.beamlet_weights if beamlet_weights is None else beamlet_weights  # type: ignore[arg-type]
     )
-    asked = as_goals(goals, plan.structures.keys(), prescribed_dose)
+    asked = as_goals(goals, plan.structures.keys(), prescribed_dose, of_dose=True)
     chosen, doses = _doses(plan, scenarios, weights, processes)
     shown = [structure for structure in plan.structures if structure.is_on_grid]
     tables: list[GoalTable] = []

@@ -52,6 +52,9 @@ _OF_QUANTITY = re.compile(
     r"(?:Gy)?(?:\(a/b=(?P<alpha_beta>[\d.]+)\))?",
     re.IGNORECASE,
 )
+GOALS_OF_DOSE = "here, goals are of dose, EQD2, BED or effect"
+"""Which goals there may be where there is dose alone."""
+
 _SHORT_NAMES = {"rbe": "rbe_x_dose"}
 # What stands for Gy in metrics of a quantity that is not a dose.
 _UNITS = {"let": "keV/µm", "let_dose": "Gy keV/µm"}
@@ -127,7 +130,7 @@ class DVHGoal:
                 f"the goal of {self.structure} {self.metric.name} is relative to the prescribed dose, "
                 f"which is not a dose in {quantity_label(self.quantity, self.alpha_beta, unit=False)}; write it in Gy"
             )
-        if self.alpha_beta is not None and self.quantity in MATRICES_OF and self.quantity != "effect":
+        if self.alpha_beta is not None and not self.is_of_dose:
             raise ValueError(f"{self.quantity} of {self.structure} does not depend on the alpha/beta of a goal")
         if self.alpha_beta is not None and not (math.isfinite(self.alpha_beta) and self.alpha_beta > 0):
             raise ValueError(f"alpha/beta of the goal of {self.structure} is {self.alpha_beta} Gy; it must be positive")
@@ -202,6 +205,11 @@ class DVHGoal:
         return f"{quantity_label(self.quantity, self.alpha_beta, unit=False)} {self.metric.name}"
 
     @property
+    def is_of_dose(self) -> bool:
+        """Whether its quantity follows from dose and tissue alone, and not from further matrices of a plan."""
+        return self.quantity not in MATRICES_OF or self.quantity == "effect"
+
+    @property
     def is_relative(self) -> bool:
         """Whether a dose of it is in percent of the prescribed one."""
         return self.in_percent or self.metric.is_relative
@@ -264,7 +272,7 @@ class DVHGoal:
             assert quantities is not None
             return self.metric.of_structure(quantities[self.quantity], structure, voxel_cc)
         if self.quantity != "physical_dose":
-            if self.quantity in MATRICES_OF and self.quantity != "effect":
+            if not self.is_of_dose:
                 raise ValueError(
                     f"{self.quantity} does not follow from dose alone; give quantities={{{self.quantity!r}: "
                     f"plan.get_dose({self.quantity!r})}}"
@@ -428,16 +436,21 @@ def as_goals(
     goals: Iterable[DVHGoal | str],
     names: Collection[str] | None = None,
     prescribed_dose: PrescribedDose | None = None,
+    *,
+    of_dose: bool = False,
 ) -> list[DVHGoal]:
     """Read goals that are given as text, in Gy; with names, check that they are for structures of these.
 
-    Percent are of a target's own prescribed dose, and of the highest one for other structures.
+    Percent are of a target's own prescribed dose, and of the highest one for other structures. With `of_dose`, a goal
+    whose quantity does not follow from dose is a ValueError.
     """
     read = [DVHGoal.parse(goal) if isinstance(goal, str) else goal for goal in goals]
     read = [goal.in_gray(_prescribed(goal, prescribed_dose)) if goal.is_relative else goal for goal in read]
     for goal in read:
         if names is not None and goal.structure not in names:
             raise ValueError(f"goal '{goal}' is for {goal.structure!r}; the structures are {', '.join(names)}")
+        if of_dose and not goal.is_of_dose:
+            raise ValueError(f"goal '{goal}': {goal.quantity} does not follow from dose; {GOALS_OF_DOSE}")
     return read
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from opentps_brimstone._typing import FloatArray
 from opentps_brimstone.evaluation import DVHGoal
 from opentps_brimstone.model.plan import Plan
-from opentps_brimstone.quantities import QuantityResolver
+from opentps_brimstone.quantities import QuantityResolver, structure_map
 from opentps_brimstone.quantities.of_plan import follows_from_matrices, quantity_of_weights
 from opentps_brimstone.quantities.of_structure import MATRICES_OF
 
-__all__ = ["GivenDose", "given_dose", "planned_quantity"]
+__all__ = ["GivenDose", "given_dose", "planned_quantity", "quantities_from_matrices"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ def given_dose(plan: Plan, weights: FloatArray, dose: FloatArray, goals: Iterabl
         parameters = {"alphax": plan.alphax, "betax": plan.betax, "number_of_fractions": plan.number_of_fractions}
         tissue = {name: value for name, value in parameters.items() if value is not None}
     return GivenDose(dose, products, tissue, names, planned)
+
+
+def quantities_from_matrices(plan: Plan, goals: Iterable[DVHGoal]) -> set[str]:
+    """Find the quantities of goals that follow from matrices of the plan; a missing matrix is a ValueError."""
+    found = set()
+    for goal in goals:
+        if follows_from_matrices(plan, goal.quantity):
+            found.add(goal.quantity)
+        elif not goal.is_of_dose:
+            # Says what is missing.
+            structure_map(plan.structures[goal.structure], goal.quantity, plan.number_of_fractions)
+    return found
 
 
 def planned_quantity(plan: Plan, goals: Iterable[DVHGoal]) -> str:

@@ -39,7 +39,12 @@ from opentps_brimstone.evaluation import (
 from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.goal_planning.asks import FarAsk, OrganAsk, TargetAsk
 from opentps_brimstone.goal_planning.from_goals import asks_from_goals, checked_goals, dose_quantiles, far_parts
-from opentps_brimstone.goal_planning.given_dose import GivenDose, given_dose, planned_quantity
+from opentps_brimstone.goal_planning.given_dose import (
+    GivenDose,
+    given_dose,
+    planned_quantity,
+    quantities_from_matrices,
+)
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.model.plan import Plan
@@ -47,7 +52,6 @@ from opentps_brimstone.optimization.optimizer import PlanOptimizer
 from opentps_brimstone.optimization.result import convergence_row
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.whole_dose import largest_shift
-from opentps_brimstone.quantities.of_plan import follows_from_matrices
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
@@ -279,13 +283,13 @@ class GoalPlanner:
         self.goals = checked_goals(goals, plan.structures, prescribed_dose)
         self.settings = settings or GoalPlannerSettings()
         self.optimizer_settings = optimizer_settings or OptimizerSettings()
+        from_matrices = quantities_from_matrices(plan, self.goals)
+        self._planned = planned_quantity(plan, self.goals)
         targets = [structure for structure in plan.structures if structure.is_target]
         if targets:
             plan.prepare(targets)
         self._grid = plan.dose_influence.grid
         self._pressure, self._step, self._rising = self.settings.mean_weight, self.settings.step, True
-        self._planned = planned_quantity(plan, self.goals)
-        from_matrices = {goal.quantity for goal in self.goals if follows_from_matrices(plan, goal.quantity)}
         self._targets, self._organs = asks_from_goals(
             plan.structures,
             self.goals,

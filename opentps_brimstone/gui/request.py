@@ -206,7 +206,7 @@ class Request:
         ValueError
             Naming the goal that is not understood.
         """
-        return as_goals(self.goals, prescribed_dose=self.prescribed_doses)
+        return as_goals(self.goals, prescribed_dose=self.prescribed_doses, of_dose=True)
 
     def check(self, structures: Iterable[str]) -> None:
         """Check what a run needs, before any long work.

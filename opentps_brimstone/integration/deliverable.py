@@ -353,7 +353,7 @@ def make_deliverable(
     check_mu_limits(minimum_mu=minimum_mu, step_mu=step_mu)
     checked_choice("verify", verify, VERIFY)
     refining = _refining(refine, engine)
-    held = tuple(as_goals(goals))
+    held = tuple(as_goals(goals, of_dose=True))
     of_segments = EngineChoice(engine, scatter, None, beam_model)
     if refining is None and of_segments != EngineChoice(engine):
         raise ValueError("scatter='full' and a beam model are for segments that are refined: give refine=True, too")

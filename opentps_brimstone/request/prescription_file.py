@@ -13,6 +13,7 @@ from opentps_brimstone._util.toml_positions import KeyPath
 from opentps_brimstone.dicom.choice import Choice
 from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.evaluation import DVHGoal, as_goals
+from opentps_brimstone.evaluation.goals import GOALS_OF_DOSE
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.derived import OUTSIDE_TARGETS, base_of, is_derived
 from opentps_brimstone.optimization.settings import OptimizerSettings
@@ -196,8 +197,8 @@ class PrescriptionFile:
         Raises
         ------
         PrescriptionFileError
-            If a structure is unknown, naming those there are; if a goal asks for dose in a structure that is not a
-            target, or nothing asks for dose in a target.
+            If a structure is unknown, naming those there are; if a goal does not follow from dose, or asks for dose in
+            a structure that is not a target, or nothing asks for dose in a target.
         """
         complaints: list[str] = []
 
@@ -260,9 +261,12 @@ class PrescriptionFile:
     def _doses_asked(
         self, targets: Mapping[str, float], goals: Sequence[DVHGoal], terms: Sequence[tuple[str, ObjectiveTerm]]
     ) -> list[str]:
-        """List goals that ask for dose in organs, and targets in which nothing asks for dose."""
+        """List goals that are not of dose or ask for it in organs, and targets in which nothing asks for dose."""
         complaints = []
         for number, goal in enumerate(goals):
+            if not goal.is_of_dose:
+                message = f"'{goal}': {goal.quantity} does not follow from dose; {GOALS_OF_DOSE}"
+                complaints.append(complaint(self.source, self.lines, ("prescription", "goals", number), message))
             if goal.is_lower_bound and goal.metric.unit and goal.structure not in targets:
                 message = f"'{goal}' asks for dose in {goal.structure!r}, which is not a target; name it in [[targets]]"
                 complaints.append(complaint(self.source, self.lines, ("prescription", "goals", number), message))

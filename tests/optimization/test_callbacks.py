@@ -264,6 +264,8 @@ def test_goals_in_error_are_refused_before_the_first_iteration():
         pb.StopWhenGoalsMet([])
     with pytest.raises(ValueError, match="is not understood"):
         pb.StopWhenGoalsMet(["PTV is good"])
+    with pytest.raises(ValueError, match="'PTV RBE D95 >= 1 Gy': rbe_x_dose does not follow from dose"):
+        pb.StopWhenGoalsMet(["PTV RBE D95 >= 1 Gy"])
     with pytest.raises(ValueError, match="goals are judged every 0 iterations"):
         pb.StopWhenGoalsMet(["PTV D95 >= 1 Gy"], every=0)
 

@@ -381,6 +381,13 @@ def test_percent_are_of_the_targets_doses():
             "line 10: prescription, goals 2: 'cord D95 >= 3 Gy' asks for dose in 'cord', which is not a target",
         ),
         (
+            changed('["PTV D95 >= 50 Gy"]', '["PTV D95 >= 50 Gy",\n"cord LET D2 <= 6"]', SMALLEST),
+            (
+                "line 10: prescription, goals 2: 'cord LET D2 <= 6 keV/µm': let does not follow from dose; here, goals "
+                "are of dose, EQD2, BED or effect"
+            ),
+        ),
+        (
             changed("D95 >= 50", "D95 <= 50", SMALLEST),
             (
                 "line 6: targets 1, structure: nothing asks for dose in the target 'PTV'; "

@@ -65,7 +65,7 @@ class StopWhenGoalsMet(OptimizationCallback):
         every: int = 5,
         prescribed_dose: PrescribedDose | None = None,
     ) -> None:
-        self.goals = as_goals(goals, prescribed_dose=prescribed_dose)
+        self.goals = as_goals(goals, prescribed_dose=prescribed_dose, of_dose=True)
         if not self.goals:
             raise ValueError("there are no goals to stop at")
         if int(every) != every or every < 1:
