@@ -193,8 +193,8 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
 # ------------------------------------------------------------------------------------------------- many plans of a case
 
 
-def add_ensemble_options(command: argparse.ArgumentParser, out: str) -> None:
-    """Add the case, the folder for files, and how many plans are made at a time."""
+def add_ensemble_options(command: argparse.ArgumentParser, out: str, *, workers: bool = True) -> None:
+    """Add the case, the folder for files, and how many plans are made at a time if there are several."""
     from opentps_brimstone.phantoms import PHANTOMS
     from opentps_brimstone.workflow.phantom_case import PhantomSettings
 
@@ -204,9 +204,10 @@ def add_ensemble_options(command: argparse.ArgumentParser, out: str) -> None:
     add_length(command, "--grid", PhantomSettings.grid_mm, "voxel spacing of a phantom's dose (default: %(default)g)")
     add_length(command, "--beamlet", PhantomSettings.beamlet_mm, "a phantom's beamlet spacing (default: %(default)g)")
     add_out(command, out, default=out)
-    command.add_argument(
-        "--workers", type=count, metavar="N", help="processes that make plans (default: one for each core)"
-    )
+    if workers:
+        command.add_argument(
+            "--workers", type=count, metavar="N", help="processes that make plans (default: one for each core)"
+        )
     add_input_options(command)
     add_run_options(command)
 

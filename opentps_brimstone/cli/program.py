@@ -9,14 +9,27 @@ from collections.abc import Sequence
 
 import opentps_brimstone
 from opentps_brimstone._util.errors import BrimstoneError
-from opentps_brimstone.cli import angles, beam_model, cache, demo, dose, explore, gui, info, plan, prescription, tg119
+from opentps_brimstone.cli import (
+    angles,
+    beam_model,
+    cache,
+    demo,
+    dose,
+    explore,
+    gui,
+    info,
+    plan,
+    prescription,
+    robustness,
+    tg119,
+)
 from opentps_brimstone.cli.exit_codes import BAD_ARGUMENTS, DONE, EXIT_CODES, FAILED, INTERRUPTED
 from opentps_brimstone.cli.messages import shown_messages
 from opentps_brimstone.cli.options import add_verbosity
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, tg119, plan, explore, angles, dose, beam_model, prescription, gui, info, cache)
+_COMMANDS = (demo, tg119, plan, explore, angles, robustness, dose, beam_model, prescription, gui, info, cache)
 _Formatter = argparse.RawDescriptionHelpFormatter
 
 

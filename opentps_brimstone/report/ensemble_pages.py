@@ -1,4 +1,4 @@
-"""Pages about many plans: trade-offs and beam directions."""
+"""Pages about many plans, trade-offs and beam directions, and about plans in many scenarios."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opentps_brimstone import visualization
-from opentps_brimstone.ensembles import BeamSelection, MixedPlan, Tradeoff, plot_tradeoff
+from opentps_brimstone.ensembles import BeamSelection, MixedPlan, RobustnessResult, Tradeoff, plot_tradeoff
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR, GoalTable
 from opentps_brimstone.report.page import Table, data_uri, figure_of, rendered
 
 if TYPE_CHECKING:
     from opentps_brimstone.model.structure import Structure
 
-__all__ = ["angles_page", "tradeoff_page"]
+__all__ = ["angles_page", "robustness_page", "tradeoff_page"]
 
 _Facts = Sequence[tuple[str, str]]
 
@@ -96,6 +96,60 @@ def angles_page(
         rose=_rose(selection, angles),
         steps=Table(selection.COLUMNS, selection.rows()),
     )
+
+
+def robustness_page(
+    title: str,
+    judged: Sequence[tuple[str, RobustnessResult]],
+    structures: Sequence[Structure],
+    facts: _Facts,
+) -> str:
+    """Lay out goals and bands of histograms of plans in scenarios as an HTML page.
+
+    Parameters
+    ----------
+    title : str
+    judged : sequence of (str, RobustnessResult)
+        What a plan is, and what it gives in scenarios.
+    structures : sequence of Structure
+        Whose histograms are drawn.
+    facts : sequence of (str, str)
+
+    Returns
+    -------
+    str
+        An HTML document without references to anything outside it.
+    """
+    return rendered(
+        "robustness.html",
+        title=title,
+        facts=[*facts, ("scenarios", ", ".join(scenario.name for scenario in judged[0][1].scenarios))],
+        judged=[
+            (heading, found.summary, Table(found.COLUMNS, found.rows(), found.fills), _bands(found, structures))
+            for heading, found in judged
+        ],
+        every=[(heading, _values(found)) for heading, found in judged],
+    )
+
+
+def _bands(found: RobustnessResult, structures: Sequence[Structure]) -> str:
+    figure = figure_of(10.5, 5.2)
+    ax = figure.subplots()
+    shown = [structure for structure in structures if structure.name in found.volumes]
+    bands = found.bands(structure.name for structure in shown)
+    visualization.plot_dvh_bands(bands, visualization.structure_colors(shown), ax=ax)
+    ax.set_title("")
+    return data_uri(figure, "svg")
+
+
+def _values(found: RobustnessResult) -> Table:
+    """Values of all goals, a row for each scenario."""
+    columns = ("scenario", *(str(result.goal) for result in found.goals[0]))
+    rows = [
+        (scenario.name, *(f"{result.value:.2f}" for result in table))
+        for scenario, table in zip(found.scenarios, found.goals, strict=True)
+    ]
+    return Table(columns, rows)
 
 
 def _goals(goals: GoalTable) -> Table:

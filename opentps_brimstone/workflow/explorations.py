@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from opentps_brimstone.model.plan import Plan
     from opentps_brimstone.workflow.case import Case
 
-__all__ = ["ANGLES_FILES", "EXPLORE_FILES", "AnglesResult", "ExploreResult", "choose_angles", "explore_case"]
+__all__ = [
+    "ANGLES_FILES",
+    "EXPLORE_FILES",
+    "AnglesResult",
+    "ExploreResult",
+    "choose_angles",
+    "explore_case",
+    "plan_facts",
+    "prepared_plan",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +144,7 @@ def explore_case(
     options = options or RunOptions()
     target = Path(folder)
     check_folder(target, EXPLORE_FILES)
-    plan = _prepared(case, options)
+    plan = prepared_plan(case, options)
     compared: Sequence[DVHGoal | str] | None = criteria or (case.goals if len(case.goals) > 1 else None)
     tradeoff = explore_tradeoff(
         plan,
@@ -152,7 +161,7 @@ def explore_case(
     goals = evaluate(mixed.dose, plan.structures, case.goals, number_of_fractions=plan.number_of_fractions)
     _log.info("%s; of a mixture %s", tradeoff.summary, goals.summary)
     shown = [structure for structure in plan.structures if structure.is_on_grid]
-    page = tradeoff_page(f"{case.title}: trade-off", tradeoff, mixed, goals, shown, _facts(plan))
+    page = tradeoff_page(f"{case.title}: trade-off", tradeoff, mixed, goals, shown, plan_facts(plan))
     with written_together(target, EXPLORE_FILES) as staging:
         (staging / EXPLORE_FILES[0]).write_text(page, encoding="utf-8")
         _write_json(staging / EXPLORE_FILES[1], _record(tradeoff, mixed, goals))
@@ -205,7 +214,7 @@ def choose_angles(
         raise ValueError(f"{beams} of {candidates} directions cannot be chosen; give 1 to {candidates}")
     angles = [360.0 / candidates * number for number in range(candidates)]
     case, own = make_case(angles), make_case(None)
-    plan = _prepared(case, options)
+    plan = prepared_plan(case, options)
     selection = choose_beam_angles(
         plan, case.terms or case.goals, beams, settings=case.optimizer, workers=workers, progress=options.progress
     )
@@ -215,9 +224,9 @@ def choose_angles(
             f"{beams} of {candidates} directions: {', '.join(f'{a:g}°' for a in chosen)}",
             _goals_of(case, plan_of_beams(plan, selection.beams)),
         ),
-        ("the case's own directions", _goals_of(own, _prepared(own, options))),
+        ("the case's own directions", _goals_of(own, prepared_plan(own, options))),
     )
-    page = angles_page(f"{own.title}: beam directions", selection, judged, angles, _facts(plan))
+    page = angles_page(f"{own.title}: beam directions", selection, judged, angles, plan_facts(plan))
     record = {
         "gantry_angles": chosen,
         "candidates": angles,
@@ -230,7 +239,8 @@ def choose_angles(
     return AnglesResult(selection, judged, target)
 
 
-def _prepared(case: Case, options: RunOptions) -> Plan:
+def prepared_plan(case: Case, options: RunOptions) -> Plan:
+    """Compute the doses of a case's beamlets."""
     with silent_opentps():
         plan = case.prepare(options)
     layout = plan.dose_influence.layout
@@ -249,7 +259,8 @@ def _goals_of(case: Case, plan: Plan) -> GoalTable:
     return evaluate(found.dose, plan.structures, case.goals, number_of_fractions=plan.number_of_fractions)
 
 
-def _facts(plan: Plan) -> list[tuple[str, str]]:
+def plan_facts(plan: Plan) -> list[tuple[str, str]]:
+    """Describe a plan for the head of a page."""
     layout = plan.dose_influence.layout
     return [
         ("beams", f"{layout.n_beams}, with {layout.n_beamlets} beamlets"),
