@@ -57,7 +57,7 @@ GOALS_OF_DOSE = "here, goals are of dose, EQD2, BED or effect"
 
 _SHORT_NAMES = {"rbe": "rbe_x_dose"}
 # What stands for Gy in metrics of a quantity that is not a dose.
-_UNITS = {"let": "keV/µm", "let_dose": "Gy keV/µm"}
+_UNITS = {"let": "keV/µm", "let_dose": "Gy keV/µm", "effect": "", "alpha_dose": "", "sqrt_beta_dose": ""}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def dose():
         ("Cord eqd2 Dmax < 50", "eqd2", None, "Cord EQD2 Dmax < 50 Gy"),
         ("left lung BED(a/b=3) V20Gy ≤ 30 %", "bed", 3.0, "left lung BED(a/b=3) V20 <= 30 %"),
         ("Cord EQD2Gy(a/b=2.5) Dmean <= 20 Gy", "eqd2", 2.5, "Cord EQD2(a/b=2.5) Dmean <= 20 Gy"),
-        ("PTV effect D95 >= 12", "effect", None, "PTV effect D95 >= 12 Gy"),
+        ("PTV effect D95 >= 12", "effect", None, "PTV effect D95 >= 12"),
         ("PTV RBE D95 >= 50", "rbe_x_dose", None, "PTV RBE D95 >= 50 Gy"),
         ("Brainstem LET D2 <= 6 keV/um", "let", None, "Brainstem LET D2 <= 6 keV/µm"),
         ("Cord let_dose Dmax < 90 Gy keV/µm", "let_dose", None, "Cord let_dose Dmax < 90 Gy keV/µm"),
@@ -53,6 +53,7 @@ def test_a_goal_names_its_quantity(text, quantity, alpha_beta, shown):
         ("PTV EQD2 CI50 >= 0.8", "CI50 of PTV is of the whole dose; it has no eqd2"),
         ("PTV RBE(a/b=3) D95 >= 50", "rbe_x_dose of PTV does not depend on the alpha/beta of a goal"),
         ("Brainstem LET D2 <= 6 Gy", "D2 is in keV/µm, not in Gy"),
+        ("PTV effect D95 >= 12 Gy", "D95 is without a unit, not in Gy"),
     ],
 )
 def test_a_wrong_quantity_is_refused(text, message):
