@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "brimstone/support/parallel.hpp"
 #include "dose/depth.hpp"
@@ -15,7 +16,7 @@ class VoxelFluence {
 public:
     VoxelFluence(const Grid& grid, const Beam& beam, const FluenceMap& map)
         : beam_(beam), map_(map), radius_(0.5 * length(grid.spacing)),
-          half_part_(0.5 * std::cbrt(grid.voxel_volume()) / parts) {
+          half_part_(0.5 * std::cbrt(grid.voxel_volume()) / parts), raster_(map.fine(radius_)) {
         for (int x = 0; x < parts; ++x) {
             for (int y = 0; y < parts; ++y) {
                 for (int z = 0; z < parts; ++z) {
@@ -41,6 +42,11 @@ public:
         if (map_.even(x, y, around)) {
             return map_.mean(x, y, scale * half_part_);
         }
+        if (raster_) {
+            if (const std::optional<double> smooth = map_.smooth_mean(x, y, around)) {
+                return *smooth;
+            }
+        }
         double sum = 0.0;
         for (const Vec3& part : part_) {
             const Vec3 at = seen + part;
@@ -58,6 +64,7 @@ private:
     const FluenceMap& map_;
     double radius_;
     double half_part_;
+    bool raster_;
     std::vector<Vec3> part_;
 };
 

@@ -44,6 +44,7 @@ FluenceMap::FluenceMap(std::vector<double> x_edges, std::vector<double> y_edges,
                                         " MU; all must be finite and not negative");
         }
     }
+    highest_ = *std::max_element(value.begin(), value.end());
     sum_.assign(columns * rows, 0.0);
     for (std::size_t j = 1; j < rows; ++j) {
         double row = 0.0;
@@ -100,6 +101,29 @@ bool FluenceMap::even(double x, double y, double half_side) const {
             one_cell && from >= low(axis) && to <= high(axis) && find(axis, from).cell == find(axis, to).cell;
     }
     return one_cell;
+}
+
+bool FluenceMap::fine(double half_side) const {
+    for (const std::vector<double>& edge : edge_) {
+        const double cell = (edge.back() - edge.front()) / static_cast<double>(edge.size() - 1);
+        if (cell > 0.4 * half_side) {
+            return false;
+        }
+    }
+    return true;
+}
+
+std::optional<double> FluenceMap::smooth_mean(double x, double y, double half_side) const {
+    const double half = 0.5 * half_side;
+    const double corner[4] = {mean(x - half, y - half, half), mean(x + half, y - half, half),
+                              mean(x - half, y + half, half), mean(x + half, y + half, half)};
+    const double outer = 0.25 * (corner[0] + corner[1] + corner[2] + corner[3]);
+    const double inner = mean(x, y, half);
+    const double twist = 0.25 * (corner[0] - corner[1] - corner[2] + corner[3]);
+    if (std::fmax(std::fabs(inner - outer), std::fabs(twist)) > smooth_within * highest_) {
+        return std::nullopt;
+    }
+    return inner;
 }
 
 void check(const FluenceMap& map, const Beam& beam) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "dose/beam.hpp"
@@ -18,12 +19,18 @@ public:
     double mean(double x, double y, double half_side) const;
     /// Whether a square lies in one cell, or outside.
     bool even(double x, double y, double half_side) const;
+    /// Whether cells are so small beside squares that the map is a raster of something smooth.
+    bool fine(double half_side) const;
+    /// Mean in the inner quarter of a square, if fluence in the square is straight to `smooth_within`.
+    std::optional<double> smooth_mean(double x, double y, double half_side) const;
 
     bool any() const { return sum_.back() > 0.0; }
     double low(std::size_t axis) const { return edge_[axis].front(); }
     double high(std::size_t axis) const { return edge_[axis].back(); }
 
 private:
+    static constexpr double smooth_within = 5e-3; ///< share of the highest fluence
+
     struct Position {
         std::size_t cell;
         double share; ///< of the cell below the position
@@ -32,6 +39,7 @@ private:
     double integral(const Position& x, const Position& y) const;
 
     std::vector<double> edge_[2];
+    double highest_ = 0.0;
     std::vector<double> sum_; ///< fluence times area below and left of each corner
 };
 

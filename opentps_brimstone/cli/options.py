@@ -60,10 +60,13 @@ def add_dose_options(command: argparse.ArgumentParser) -> None:
     engines = "dose engine: this package's, or OpenTPS's own program (default: %(default)s)"
     add_choice(command, "--engine", ("native", "opentps"), "native", engines)
     reaches = (
-        "optimize and recalculate fluence, without segments, with scatter up to 2 cm beside each beamlet as OpenTPS "
-        "has it, or through the whole patient (default: %(default)s)"
+        "optimize and recalculate with scatter up to 2 cm beside each beamlet as OpenTPS has it (the default), or "
+        "through the whole patient, where segments are refined by the dose that they give"
     )
-    add_choice(command, "--scatter", ("opentps", "full"), "opentps", reaches)
+    add_choice(command, "--scatter", ("opentps", "full"), None, reaches)
+    command.add_argument(
+        "--beam-model", metavar="NAME", help="beam of a machine, with full scatter: Kernels_6MV, or a TOML file"
+    )
     amounts = (
         "recalculate the plan with OpenTPS's own program in full, or a sample of its beamlets (default: in full if "
         "that takes less than half a minute, else a sample)"
@@ -164,10 +167,9 @@ def add_aperture_options(command: argparse.ArgumentParser) -> None:
 
 
 def machine_with(machine: Any, arguments: argparse.Namespace) -> Any:
-    """Change a `MachineRequest`, or settings with the same fields, as the arguments of `add_aperture_options` say."""
-    changes: dict[str, Any] = {}
-    if arguments.refine is not None:
-        changes["refine"] = arguments.refine
+    """Change a `MachineRequest`, or settings with the same fields, as the arguments say."""
+    stated = given(arguments, "refine", "scatter", "beam_model")
+    changes: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     if arguments.max_segments is not None:
         changes["apertures"] = dataclasses.replace(machine.apertures, max_segments=arguments.max_segments)
     return dataclasses.replace(machine, **changes)
@@ -184,7 +186,6 @@ def phantom_settings(arguments: argparse.Namespace, *, segments: bool) -> Phanto
         mlc=arguments.mlc if segments else None,
         sequencing=SequencingSettings(levels=arguments.levels),
         engine=arguments.engine,
-        scatter=arguments.scatter,
         verify=arguments.verify,
     )
     return cast("PhantomSettings", machine_with(settings, arguments))

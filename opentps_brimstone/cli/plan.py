@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     asked = read_prescription(arguments.prescription)
     asked = dataclasses.replace(asked, machine=options.machine_with(asked.machine, arguments))
-    chosen = options.given(arguments, "folder", "out", "fluence_only", "force", "engine", "scatter", "verify")
+    chosen = options.given(arguments, "folder", "out", "fluence_only", "force", "engine", "verify")
     chosen["prescription"] = asked
     chosen |= {"choice": options.input_choice(arguments), "options": options.run_options(arguments)}
     result = plan_folder(**chosen)

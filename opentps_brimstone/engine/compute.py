@@ -300,6 +300,7 @@ class _Asked:
             self.grid,
             scatter=choice.scatter,
             kernels=choice.kernels,
+            beam_model=choice.machine,
             wanted=wanted,
             threads=self.options.run.threads,
         )

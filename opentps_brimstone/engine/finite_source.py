@@ -25,7 +25,9 @@ _FARTHEST = 4.0  # standard deviations
 _FINEST_MM, _COARSEST_MM = 0.1, 1.0
 
 
-def from_finite_source(fluence: FluenceMap, model: BeamModel, sad_mm: float) -> FluenceMap:
+def from_finite_source(
+    fluence: FluenceMap, model: BeamModel, sad_mm: float, least_cell_mm: float = _FINEST_MM
+) -> FluenceMap:
     """Blur a fluence by the source of a beam model.
 
     Parameters
@@ -35,6 +37,8 @@ def from_finite_source(fluence: FluenceMap, model: BeamModel, sad_mm: float) -> 
     model : BeamModel
     sad_mm : float
         Source to isocenter, in whose plane the width is right.
+    least_cell_mm : float
+        Cells need not be finer; their means are exact whatever their size.
 
     Returns
     -------
@@ -45,7 +49,7 @@ def from_finite_source(fluence: FluenceMap, model: BeamModel, sad_mm: float) -> 
     if all(sigma == 0.0 for _, _, sigma in parts):
         return fluence
     finest = min(sigma for _, _, sigma in parts if sigma > 0.0)
-    cell = float(np.clip(finest / 3, _FINEST_MM, _COARSEST_MM))
+    cell = float(np.clip(finest / 3, least_cell_mm, max(least_cell_mm, _COARSEST_MM)))
     edges = [
         _grid(side, [(scale, sigma) for _, scale, sigma in parts], cell)
         for side in (fluence.x_edges_mm, fluence.y_edges_mm)

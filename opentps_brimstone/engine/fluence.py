@@ -84,6 +84,15 @@ class FluenceMap:
         summed[summed < 1e-9 * np.abs(mu).max(initial=0.0)] = 0.0
         return cls(x_edges, y_edges, summed)
 
+    def trimmed(self) -> FluenceMap | None:
+        """Leave out rows and columns at the sides that have no MU; None if none has."""
+        rows, columns = (np.flatnonzero(self.mu.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return None
+        y, x = (slice(int(used[0]), int(used[-1]) + 2) for used in (rows, columns))
+        mu = self.mu[y.start : y.stop - 1, x.start : x.stop - 1]
+        return FluenceMap(self.x_edges_mm[x], self.y_edges_mm[y], mu)
+
 
 def split_by_strength(fluence: FluenceMap, share: float) -> tuple[FluenceMap, FluenceMap]:
     """Split a fluence into what is above a share of its maximum, and the rest.

@@ -97,6 +97,7 @@ def plan_engine(plan: Plan, options: DoseOptions, *, density_factor: float = 1.0
         plan.grid,
         scatter=options.choice.scatter,
         kernels=options.choice.kernels,
+        beam_model=options.choice.machine,
         wanted=inside_any(plan.structures.values()),
         threads=options.run.threads,
     )

@@ -11,6 +11,7 @@ those of the organs, then the one with the lowest mean doses outside the targets
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -79,6 +80,8 @@ _GUARD_STEP = 2.0
 _PRIORITY_STEP, _HIGHEST_PRIORITY = 2.0, 64.0
 # Rounds after which scatter from far away is brought up to date, and how well: fluences change little after the last.
 _EFFORT_AFTER = {1: "rough", 4: "half"}
+# Rounds that may follow the last one, if goals are missed once scatter from far away is computed in full.
+_ROUNDS_AFTER = 2
 # Rounds without a gain that end the planning, if all goals are met and if not.
 _PATIENCE, _PATIENCE_WITH_GOALS_MISSED = 3, 4
 
@@ -345,9 +348,8 @@ class GoalPlanner:
         rounds: list[PlanningRound] = []
         history: dict[str, list[Any]] = {}
         asked = self.prescription
-        message = f"ended after {self.settings.rounds} rounds"
-        without_gain = 0
-        for number in range(1, self.settings.rounds + 1):
+        without_gain = rounds_after = 0
+        for number in itertools.count(1):
             round_started = time.perf_counter()
             asked = self.prescription
             result = self._optimized(best, initial_weights, callback, progress)
@@ -361,15 +363,21 @@ class GoalPlanner:
                 PlanningRound(number, share, best.goals, best.mean_doses, best.hot_spot_gy, result.iterations, elapsed)
             )
             if asks_to_stop(on_round(rounds[-1]), "on_round") or result.message.startswith("stopped"):
-                message = f"stopped in round {number}"
+                message, best = f"stopped in round {number}", self._with_whole_dose(best)
                 break
             without_gain = 0 if before is None or self._gains(before, best) else without_gain + 1
-            if without_gain >= (_PATIENCE_WITH_GOALS_MISSED if best.rank.goals_fail else _PATIENCE):
+            patience = _PATIENCE_WITH_GOALS_MISSED if best.rank.goals_fail else _PATIENCE
+            if rounds_after or without_gain >= patience or number >= self.settings.rounds:
                 message = f"no gain in {without_gain} rounds, ended after {number}"
-                break
+                if without_gain < patience:
+                    message = f"ended after {number} rounds"
+                known, best = best, self._with_whole_dose(best)
+                if rounds_after == _ROUNDS_AFTER or best.goals.n_met >= known.goals.n_met:
+                    break
+                rounds_after += 1
+                found = best
             self._adapt(best, found)
         assert best is not None
-        best = self._with_whole_dose(best)
         self.plan.beamlet_weights = best.weights
         return GoalPlanningResult(
             goals=best.goals,

@@ -81,7 +81,10 @@ class DeliverablePlan:
     dose : ndarray, shape (nx, ny, nz)
         Recalculated from the segments alone, Gy over all fractions.
     optimized_dose : ndarray, shape (nx, ny, nz)
-        Of the beamlets' MU.
+        Of the beamlets' MU; with full scatter if the beamlets have it.
+    opentps_dose : ndarray, shape (nx, ny, nz), or None
+        What OpenTPS's engine makes of the segments, as their mean fluence in the plan's own beamlets; None if scatter
+        of `dose` ends where OpenTPS's does.
     grid : VoxelGrid
         Of the doses.
     gamma : ndarray, shape (nx, ny, nz)
@@ -90,7 +93,8 @@ class DeliverablePlan:
         Largest difference between `dose` and the dose of the same fluence given as beamlets of the same size by the
         same engine, as a share of the latter's maximum.
     check : EngineCheck or None
-        How OpenTPS's own program compares; None if that is what computed `dose`.
+        How OpenTPS's own program compares with `dose`, or with `opentps_dose` if there is one; None if it computed
+        `dose`.
     times_s : dict of str to float
         Wall time of each step.
 
@@ -124,6 +128,7 @@ class DeliverablePlan:
     difference: float
     check: EngineCheck | None
     times_s: dict[str, float]
+    opentps_dose: FloatArray | None = None
 
     def __repr__(self) -> str:
         return (
@@ -205,6 +210,9 @@ class DeliverablePlan:
             "recalculation differs by": f"at most {self.difference:.1e} of the maximum",
             "gamma 2 %/2 mm": f"{self.gamma_pass_percent:.2f} % pass",
         }
+        if self.opentps_dose is not None:
+            share = 100 * float(self.opentps_dose.sum()) / float(self.dose.sum())
+            facts["as OpenTPS computes it"] = f"{share:.1f} % of this dose, over all voxels"
         return facts if self.check is None else {**facts, "OpenTPS's program": str(self.check)}
 
     def summary(self) -> str:
@@ -282,7 +290,8 @@ def make_deliverable(
         For the MU of the segments.
     beamlets : DoseInfluence or opentps SparseBeamlets, optional
         Doses of the plan's beamlets on the grid of `ct`. By default those of the plan design if they fit, else they are
-        computed.
+        computed. With full scatter: a DoseInfluence; one with full scatter judges segments by the full dose of the
+        fluence, one without by what is within 2 cm of its beamlets. Computed by default.
     refine : ApertureSettings or bool
         Direct aperture optimization (`opentps_brimstone.sequencing.refine_apertures`): optimize leaf positions and
         MU together by the dose that they give, from segments of the settings' own number of levels. Leaf positions
@@ -290,10 +299,11 @@ def make_deliverable(
     goals : iterable of DVHGoal or str
         With `refine`: those that the optimized dose meets are held in the dose of the segments.
     scatter : {"opentps", "full"}
-        With `refine`: how far scatter reaches in the dose that segments are optimized, recalculated and judged by.
+        With `refine`: how far scatter reaches in the dose that segments are optimized, recalculated and judged by. With
+        full scatter, what OpenTPS makes of the same segments is computed besides (`DeliverablePlan.opentps_dose`).
     beam_model : BeamModel, str or Path, optional
         With `refine` and full scatter: the beam of a machine, as for `compute_dose`. What its leaves and jaws let
-        through, its leaf tips and its source then count in the dose of the segments.
+        through, its leaf tips and its source then count in the dose of the segments, and its output says what a MU is.
     write_back : bool
         Write the segments into the given plan instead of a copy, once everything is computed.
     callback : callable or OptimizationCallback, optional
@@ -357,7 +367,9 @@ def make_deliverable(
     of_segments = EngineChoice(engine, scatter, None, beam_model)
     if refining is None and of_segments != EngineChoice(engine):
         raise ValueError("scatter='full' and a beam model are for segments that are refined: give refine=True, too")
+    reference = checked_reference(reference, of_segments)
     options = DoseOptions(EngineChoice(engine), density_table, overrides, RunOptions(processes, cache, progress))
+    in_full = replace(options, choice=of_segments)
     clock = StageTimes()
     grid = voxel_grid(ct)
     terms = plan_terms(photon_plan, objectives, grid)
@@ -371,10 +383,10 @@ def make_deliverable(
     n_apertures = sum(len(beam.apertures) for beam in beams)
     _log.info("sequencing (%.1f s): %d segments", clock.lap("sequencing"), n_apertures)
 
-    influence = _influence(beamlets, photon_plan, ct, grid, options, inside_any(structure for structure, _ in terms))
+    influence = _influence(beamlets, photon_plan, ct, grid, in_full, inside_any(structure for structure, _ in terms))
     wanted = influence.reached
     fractions = int(photon_plan.numberOfFractionsPlanned)
-    optimized_dose = influence.dose(mu, fractions)
+    optimized_dose = _dose_of_fluence(influence, mu, fractions)
     planned, delivered = _calibrations(photon_plan, ct, spacing_mm, reference, options)
     _log.info("calibration (%.1f s): %s", clock.lap("calibration"), delivered)
     rescaled = planned.gy_per_engine_mu / delivered.gy_per_engine_mu
@@ -398,9 +410,8 @@ def make_deliverable(
         expected_dose = segments.dose(weights.mu, fractions)
         name = "weights"
     else:
-        anew = replace(options, choice=of_segments)
-        factor = rescaled if scatter == "opentps" else planned.factor / _machine_factor(spacing_mm, planned, anew)
-        segment_dose = SegmentDose(photon_plan, ct, anew, wanted, spacing_mm, factor)
+        factor = rescaled if scatter == "opentps" else planned.factor / _machine_factor(planned, in_full)
+        segment_dose = SegmentDose(photon_plan, ct, in_full, wanted, spacing_mm, factor)
         task = ApertureTask(
             influence=influence,
             terms=terms,
@@ -426,22 +437,28 @@ def make_deliverable(
     _log.info("%s (%.1f s): cost from %.4g to %.4g", name, took, weights.cost_before, weights.cost_after)
 
     written, _ = _written(photon_plan, beams, spacing_mm)
-    merged = merged_plan(written)
     if scatter == "full":
         kept = [beam.beam_index for beam in beams if beam.apertures]
         dose = segment_dose.of_plan(written, kept, rescaled)
     else:
-        dose = _recalculated(ct, merged, options, wanted)
+        dose = _recalculated(ct, merged_plan(written), options, wanted)
     difference = largest_difference(dose, expected_dose)
     took = clock.lap("recalculation")
     _log.info("recalculation (%.1f s): differs by at most %.1e of the maximum", took, difference)
     gamma = _gamma(optimized_dose, dose, grid)
-    check = None
+    opentps_dose = check = None
     if delivered.choice.is_native:
         followed = options if callable(progress) else options.running(progress=False)
-        # Beamlets a fraction of a voxel wide are beyond the program's way of sampling them: it gets the plan's own.
-        of_plan = (merged, dose) if refining is None else _as_beamlets(photon_plan, influence, refined.beams)
-        check = check_engine(of_plan[0], ct, of_plan[1], grid, verify, followed)
+        if refining is None:
+            checked, its_dose = merged_plan(written), dose
+        else:
+            # Beamlets a fraction of a voxel wide are beyond the program's way of sampling them: it gets the plan's own.
+            checked, mean_fluence = _as_beamlets(photon_plan, influence, refined.beams)
+            its_dose = influence.dose(mean_fluence, fractions)
+            if scatter == "full":
+                its_dose = opentps_dose = _recalculated(ct, checked, followed, wanted)
+                _log.info("as OpenTPS computes it (%.1f s)", clock.lap("as OpenTPS computes it"))
+        check = check_engine(checked, ct, its_dose, grid, verify, followed)
         _log.info("OpenTPS's program (%.1f s): %s", clock.lap("OpenTPS's program"), check)
     if write_back:
         from opentps_brimstone.adapters.privates import set_beams
@@ -461,6 +478,7 @@ def make_deliverable(
         difference=difference,
         check=check,
         times_s=clock.times_s,
+        opentps_dose=opentps_dose,
     )
 
 
@@ -478,13 +496,35 @@ def _refining(refine: ApertureSettings | bool, engine: str) -> ApertureSettings 
     return ApertureSettings() if refine is True else refine
 
 
-def _machine_factor(spacing_mm: tuple[float, float], planned: Calibration, options: DoseOptions) -> float:
+def checked_reference(given: ReferenceField | None, choice: EngineChoice) -> ReferenceField | None:
+    """Choose what a MU is: the output of a beam model, if there is one.
+
+    Raises
+    ------
+    ValueError
+        If something else is given.
+    """
+    if choice.machine is None:
+        return given
+    if given not in (None, choice.machine.output):
+        raise ValueError(f"{choice.machine} says itself what a MU is, {choice.machine.output}; not {given}")
+    return choice.machine.output
+
+
+def _dose_of_fluence(influence: DoseInfluence, mu: FloatArray, fractions: int) -> FloatArray:
+    """Dose of the optimized fluence, with all scatter if the beamlets have it."""
+    if influence.whole_dose is None:
+        return influence.dose(mu, fractions)
+    return influence.whole_dose(mu) * fractions
+
+
+def _machine_factor(planned: Calibration, options: DoseOptions) -> float:
     """Machine MU of one MU of the dose of segments."""
     from opentps_brimstone.engine.calibration import calibrate
 
     machine = options.choice.machine
     reference = planned.reference if machine is None else machine.output
-    return calibrate(spacing_mm, planned.voxel_mm, reference, options.running(progress=False)).factor
+    return calibrate(planned.beamlet_mm, planned.voxel_mm, reference, options.running(progress=False)).factor
 
 
 def _edges(choice: EngineChoice, sad_mm: float) -> LeafEdges:
@@ -502,7 +542,7 @@ def _weights(beams: Sequence[SequencedBeam], refined: RefinedApertures) -> Segme
 
 
 def _as_beamlets(photon_plan: Any, influence: DoseInfluence, beams: Sequence[SequencedBeam]) -> tuple[Any, FloatArray]:
-    """Copy a plan with the mean fluence of segments in its own beamlets; also give the dose of these."""
+    """Copy a plan with the mean fluence of segments in its own beamlets; also give their MU."""
     from opentps_brimstone.adapters.copies import copy_plan
     from opentps_brimstone.adapters.plan import write_beamlet_mu
 
@@ -510,7 +550,7 @@ def _as_beamlets(photon_plan: Any, influence: DoseInfluence, beams: Sequence[Seq
     mu = model.fluence(model.segments())
     copied = copy_plan(photon_plan)
     write_beamlet_mu(copied, mu)
-    return copied, influence.dose(mu, int(photon_plan.numberOfFractionsPlanned))
+    return copied, mu
 
 
 def _sequencing(given: SequencingSettings | None, **overrides: Any) -> SequencingSettings:
@@ -544,6 +584,8 @@ def _influence(
 
     if not isinstance(beamlets, DoseInfluence):
         return plan_influence(photon_plan, ct, grid, beamlets, options, wanted)
+    if beamlets.whole_dose is not None and options.choice.scatter != "full":
+        raise ValueError("the beamlets given were optimized with full scatter: give scatter='full', too")
     n_beamlets = layout_from_opentps(photon_plan).n_beamlets
     if beamlets.layout.n_beamlets != n_beamlets:
         raise ValueError(f"the beamlets given are {beamlets.layout.n_beamlets}, but the plan has {n_beamlets} beamlets")

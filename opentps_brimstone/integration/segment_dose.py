@@ -74,13 +74,15 @@ class SegmentDose:
         self._leaks: dict[int, FloatArray] = {}  # of one MU of each beam
         self._factor = gy_per_gy * int(photon_plan.numberOfFractionsPlanned)
 
-    def __call__(self, beams: Sequence[SequencedBeam]) -> FloatArray:
+    def __call__(self, beams: Sequence[SequencedBeam], *, effort: str = "full") -> FloatArray:
         """Compute the dose.
 
         Parameters
         ----------
         beams : sequence of SequencedBeam
             One for each beam of the plan, in its order.
+        effort : {"full", "half", "rough"}
+            With full scatter, as for `ConeEngine.dose`.
 
         Returns
         -------
@@ -88,7 +90,7 @@ class SegmentDose:
             Gy over all fractions.
         """
         if self._full:
-            return self._of_openings([leaf_openings(beam) for beam in beams]) * self._factor
+            return self._of_openings([leaf_openings(beam) for beam in beams], effort) * self._factor
         used = [(view, beam) for view, beam in zip(self._views, beams, strict=True) if beam.mu > 0]
         cells = [cells_of(beam, self._spacing_mm) for _, beam in used]
         fields = [BeamletField(view, xy, self._spacing_mm) for (view, _), (xy, _) in zip(used, cells, strict=True)]
@@ -116,9 +118,9 @@ class SegmentDose:
             openings[index] = [
                 LeafOpening(*mlc_positions(segment, beam.name), float(segment.mu)) for segment in beam.beamSegments
             ]
-        return self._of_openings(openings) * (self._factor / mu_ratio)
+        return self._of_openings(openings, "full") * (self._factor / mu_ratio)
 
-    def _of_openings(self, openings: Sequence[Sequence[LeafOpening]]) -> FloatArray:
+    def _of_openings(self, openings: Sequence[Sequence[LeafOpening]], effort: str) -> FloatArray:
         """Compute what is open in one convolution for each beam, and add what is let through, in Gy per fraction.
 
         Jaws stand still, so that what closed leaves let through goes with the MU of a beam, and is computed once.
@@ -134,4 +136,4 @@ class SegmentDose:
                 if beam not in self._leaks:
                     self._leaks[beam] = self._engine.leakage_dose(view, through)
                 dose += mu * self._leaks[beam]
-        return dose + self._engine.fluence_dose([part for part in parts if len(part[1])])
+        return dose + self._engine.fluence_dose([part for part in parts if len(part[1])], effort=effort)

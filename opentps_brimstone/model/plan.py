@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from opentps_brimstone.engine.beam_model import BeamModel
     from opentps_brimstone.model.previous_course import PreviousCourse
 
 __all__ = ["Plan"]
@@ -476,6 +477,7 @@ class Plan:
         engine: str = "native",
         scatter: str = "opentps",
         kernels: str | Path | None = None,
+        beam_model: BeamModel | str | Path | None = None,
         density_table: Any = None,
         overrides: Sequence[Mapping[str, Any]] | None = None,
         processes: int | None = None,
@@ -496,6 +498,8 @@ class Plan:
             Spacing of the dose grid. Default: keep the plan's.
         engine : {"native", "opentps"}
             This package's collapsed cone engine, or OpenTPS's own program.
+        beam_model : BeamModel, str or Path, optional
+            With full scatter: the beam of a machine, as for `opentps_brimstone.compute_dose`.
         scatter, kernels, density_table, overrides, processes, cache, progress
             As for `opentps_brimstone.engine.compute_beamlets`; masks of overrides are on the dose grid, and by default
             they are the densities that structures of the series have. Voxels of the plan's structures get a dose even
@@ -519,7 +523,8 @@ class Plan:
         from opentps_brimstone.engine.plan_doses import compute_influence
 
         run = RunOptions(processes, cache, progress)
-        options = DoseOptions(EngineChoice(engine, scatter, kernels), density_table, overrides, run)
+        choice = EngineChoice(engine, scatter, kernels, beam_model)
+        options = DoseOptions(choice, density_table, overrides, run)
         if self.series is None or self._opentps_plan is not None:
             raise ValueError("this plan came with its dose influence; it cannot be computed again")
         if not self._beams:

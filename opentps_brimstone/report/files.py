@@ -44,6 +44,8 @@ def save_report(report: PlanReport, folder: Path) -> list[Path]:
     records = {"title": report.title, "all_met": report.goals.all_met, "goals": report.goals.records()}
     if report.deliverable is not None:
         records["fluence_goals"] = report.fluence_goals.records()
+    if report.goals_in_opentps is not None:
+        records["goals_in_opentps"] = report.goals_in_opentps.records()
     document.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
     return paths
 

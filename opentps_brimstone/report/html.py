@@ -18,7 +18,7 @@ from opentps_brimstone.visualization.plots import structure_colors
 
 if TYPE_CHECKING:
     from opentps_brimstone.report.plan_report import PlanReport
-    from opentps_brimstone.request.prescription_file import PrescriptionFile
+    from opentps_brimstone.request.prescription_file import MachineRequest, PrescriptionFile
     from opentps_brimstone.sequencing import SequencedBeam
 
 __all__ = ["html_report"]
@@ -125,12 +125,18 @@ def _machine(report: PlanReport, asked: PrescriptionFile) -> _Facts:
     return [
         ("machine", machine.name or made.mlc.name),
         ("collimator", f"{made.mlc.name}, {made.mlc.n_pairs} leaf pairs"),
-        ("sequencing", f"{method}, {machine.sequencing.levels} levels"),
+        ("sequencing", _sequencing(machine, method)),
         ("segments", f"at least {machine.minimum_mu:g} MU, in steps of {machine.step_mu:g} MU"),
         ("nominal energy", f"{machine.energy_mv:g} MV, as the plan file says; the engine has its own beam"),
         ("calibration of segments", str(made.calibration)),
         fluence,
     ]
+
+
+def _sequencing(machine: MachineRequest, method: str) -> str:
+    if machine.refine:
+        return f"{method}, {machine.apertures.levels} levels; then leaves and MU optimized by the dose of the segments"
+    return f"{method}, {machine.sequencing.levels} levels"
 
 
 def _software(report: PlanReport) -> _Facts:
@@ -152,11 +158,14 @@ def _settings(report: PlanReport, asked: PrescriptionFile) -> str:
 
 def _goal_table(report: PlanReport) -> Table:
     final = "recalculated" if report.deliverable is None else "segments"
-    columns = ("structure", "metric", "goal", "optimized fluence", final, "met")
+    shown = {"optimized fluence": report.fluence_goals, final: report.goals}
+    if report.goals_in_opentps is not None:
+        shown["as OpenTPS computes them"] = report.goals_in_opentps
+    columns = ("structure", "metric", "goal", *shown, "met")
     rows, fills = [], []
-    for best, each in zip(report.fluence_goals, report.goals, strict=True):
+    for each, *others in zip(report.goals, *shown.values(), strict=True):
         goal = each.goal
-        values = [f"{value:.2f} {goal.unit}".rstrip() for value in (best.value, each.value)]
+        values = [f"{other.value:.2f} {goal.unit}".rstrip() for other in others]
         relation = goal.requirement.replace(">=", "≥").replace("<=", "≤")
         mark = "✓ met" if each.met else "✗ MISSED"
         rows.append((goal.structure, goal.metric_name, relation, *values, mark))

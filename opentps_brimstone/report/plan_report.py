@@ -25,6 +25,7 @@ from opentps_brimstone.quantities import structure_quantity, suggest_alpha_beta
 from opentps_brimstone.quantities.of_plan import painted_quantity
 
 if TYPE_CHECKING:
+    from opentps_brimstone.engine.choice import EngineChoice
     from opentps_brimstone.engine.monitor_units import Calibration
     from opentps_brimstone.goal_planning.planner import GoalPlanningResult
     from opentps_brimstone.integration.deliverable import DeliverablePlan
@@ -96,6 +97,10 @@ class PlanReport:
         How OpenTPS's own program compares with `dose`; None if that is what computed it.
     deliverable : DeliverablePlan or None
         None if the plan is of fluence alone.
+    dosed_by : EngineChoice or None
+        How `dose` was computed; None: as for the calibration.
+    goals_in_opentps : GoalTable or None
+        The goals for what OpenTPS's engine makes of the segments; None if scatter of `dose` ends where OpenTPS's does.
     density_table : str
         Name of the table that made densities of HU; empty if it is not known.
     notes : sequence of str
@@ -122,6 +127,8 @@ class PlanReport:
     difference: float
     check: EngineCheck | None = None
     deliverable: DeliverablePlan | None = field(default=None, repr=False)
+    dosed_by: EngineChoice | None = None
+    goals_in_opentps: GoalTable | None = field(default=None, repr=False)
     density_table: str = ""
     notes: Sequence[str] = ()
     times_s: Mapping[str, float] = field(default_factory=dict, repr=False)
@@ -168,7 +175,7 @@ class PlanReport:
         found = self.optimization
         rounds = f"{len(found.rounds)} rounds, " if hasattr(found, "rounds") else ""
         facts = {
-            "dose": f"of the {self._source}, recalculated by {self.calibration.choice}",
+            "dose": f"of the {self._source}, recalculated by {self.dosed_by or self.calibration.choice}",
             "dose grid": " x ".join(f"{size:g}" for size in self.grid.spacing_mm) + " mm",
             "beamlets": f"{self.layout.n_beamlets} of {self.layout.spacing_mm[0, 0]:g} mm",
             "fractions": str(self.number_of_fractions),
@@ -226,7 +233,7 @@ class PlanReport:
     # ---------------------------------------------------------------------------------------------------- the tables
 
     def goal_rows(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        """Lay out the goals in columns; those of segments with the value of the fluence beside theirs.
+        """Lay out the goals in columns; those of segments with the values of the fluence and in OpenTPS beside theirs.
 
         Returns
         -------
@@ -237,8 +244,13 @@ class PlanReport:
         if self.deliverable is None:
             return GoalTable.COLUMNS, rows
         *start, value, met = GoalTable.COLUMNS
-        pairs = zip(rows, self.fluence_goals.rows(), strict=True)
-        return (*start, value, "fluence", met), [(*row[:-1], fluence[-2], row[-1]) for row, fluence in pairs]
+        besides = {"fluence": self.fluence_goals.rows()}
+        if self.goals_in_opentps is not None:
+            besides["in OpenTPS"] = self.goals_in_opentps.rows()
+        together = zip(rows, *besides.values(), strict=True)
+        return (*start, value, *besides, met), [
+            (*row[:-1], *(each[-2] for each in others), row[-1]) for row, *others in together
+        ]
 
     def statistics_rows(self, digits: int = 1) -> list[list[str]]:
         """Lay out the dose statistics in columns.

@@ -87,10 +87,15 @@ class MachineRequest:
         For the plan file.
     reference : ReferenceField
         Definition of the machine's MU.
-    refine : bool
-        Whether leaf positions are optimized by the dose of the segments, as for `make_deliverable`.
+    refine : bool or None
+        Whether leaf positions are optimized by the dose of the segments, as for `make_deliverable`; None: if that dose
+        has full scatter.
     apertures : ApertureSettings
         How.
+    scatter : {"opentps", "full"} or None
+        How far scatter reaches in optimization and final dose; None: as the rest of the request suggests.
+    beam_model : str or None
+        Beam of the machine, as for `compute_dose`: its name, or a TOML file.
     """
 
     mlc: str = "millennium-120"
@@ -101,13 +106,15 @@ class MachineRequest:
     dose_rate_mu_per_min: float | None = None
     sequencing: SequencingSettings = field(default_factory=SequencingSettings)
     reference: ReferenceField = field(default_factory=ReferenceField)
-    refine: bool = False
+    refine: bool | None = None
     apertures: ApertureSettings = field(default_factory=ApertureSettings)
+    scatter: str | None = None
+    beam_model: str | None = None
 
     @property
     def refinement(self) -> ApertureSettings | bool:
         """What `make_deliverable` takes as `refine`."""
-        return self.refine and self.apertures
+        return self.apertures if self.refine else False
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,11 @@ class PrescriptionFile:
 
     def previous_dose_file(self, number: int) -> Path:
         """Find the file of an earlier course; a relative path is seen from the folder of the prescription."""
-        return Path(self.source).parent / self.previous_doses[number].file
+        return self.beside(self.previous_doses[number].file)
+
+    def beside(self, file: str) -> Path:
+        """Find a file that the prescription names."""
+        return Path(self.source).parent / file
 
     def problem(self, path: KeyPath, message: object) -> PrescriptionFileError:
         """Make an error that names the file, the line and the key."""

@@ -21,6 +21,7 @@ __all__ = ["starting_prescription", "write_starting_prescription"]
 _USUAL_DOSE_GY = 50.0
 _FRACTION_GY = 2.0
 _BEAMS = 7
+_BEAMLET_MM = 5.0
 # Prefixes of targets' names; targets with the first prefix that occurs are taken.
 _TARGET_KINDS = ("PTV", "CTV", "ITV", "GTV")
 _DOSE_IN_NAME = re.compile(r"(?<![\d.])(\d{4}|\d{2}(?:\.\d+)?)(?![\d.])")
@@ -60,7 +61,8 @@ def starting_prescription(folder: Path | str, choice: Choice | None = None) -> s
     if not structures:
         raise ValueError(f"{folder}: there are no structures to plan for")
     notes = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
-    return _text(Path(folder), series.dicom.get("PatientID", ""), structures, notes, chosen)
+    usual = series.dose_grid(None).spacing_mm
+    return _text(Path(folder), series.dicom.get("PatientID", ""), structures, usual, notes, chosen)
 
 
 def write_starting_prescription(folder: Path | str, path: Path | str, choice: Choice | None = None) -> Path:
@@ -108,7 +110,14 @@ def _organ_goal(name: str, highest: float) -> str:
 # ---------------------------------------------------------------------------------------------------------------- text
 
 
-def _text(folder: Path, patient: str, structures: Sequence[Structure], notes: Sequence[str], choice: Choice) -> str:
+def _text(
+    folder: Path,
+    patient: str,
+    structures: Sequence[Structure],
+    grid_mm: tuple[float, ...],
+    notes: Sequence[str],
+    choice: Choice,
+) -> str:
     couches = [structure.name for structure in structures if is_couch(structure)]
     structures = [structure for structure in structures if structure.name not in couches]
     targets = _targets(structures)
@@ -120,7 +129,7 @@ def _text(folder: Path, patient: str, structures: Sequence[Structure], notes: Se
             "Doses and goals are guesses from the names of the structures: read and change them before planning.",
             *notes,
         ),
-        _plan_table(highest, couches),
+        _plan_table(highest, couches, grid_mm),
         _input_table(choice),
         _beams(),
         _target_tables(doses, structures),
@@ -142,7 +151,18 @@ def _list(texts: Iterable[str]) -> str:
     return f"[{', '.join(map(_quoted, texts))}]"
 
 
-def _plan_table(highest: float, couches: Sequence[str]) -> str:
+def _dose_grid(usual_mm: tuple[float, ...]) -> str:
+    """Say which dose grid is taken, or ask for one that is not coarser than the beamlets.
+
+    Between voxels that are farther apart than the edge of a field is wide, the dose at the ends of a target is unknown.
+    """
+    if max(usual_mm) <= _BEAMLET_MM:
+        return "# dose_grid_mm = 3.0               # or [x, y, z]; by default that of the CT, but not finer than 2.5 mm"
+    spacing = ", ".join(f"{min(step, _BEAMLET_MM):.4g}" for step in usual_mm)
+    return f"dose_grid_mm = [{spacing}]   # by default that of the CT, which is coarser than the beamlets"
+
+
+def _plan_table(highest: float, couches: Sequence[str], grid_mm: tuple[float, ...]) -> str:
     if couches:
         leave_out = f"leave_out = {_list(couches)}   # seem to be no part of the patient"
     else:
@@ -150,12 +170,12 @@ def _plan_table(highest: float, couches: Sequence[str]) -> str:
     return f"""[plan]
 name = "Brimstone plan"
 fractions = {max(1, round(highest / _FRACTION_GY))}
-# dose_grid_mm = 3.0               # or [x, y, z]; by default that of the CT, but not finer than 2.5 mm
+{_dose_grid(grid_mm)}
 # isocenter_mm = [0.0, 0.0, 0.0]   # DICOM patient coordinates; by default the middle of the targets
 {leave_out}
 
 [beamlets]
-spacing_mm = 5.0   # rows of beamlets have to lie on the leaves of the collimator
+spacing_mm = {_BEAMLET_MM}   # rows of beamlets have to lie on the leaves of the collimator
 margin_mm = 5.0    # around the targets
 """
 

@@ -98,6 +98,8 @@ SCHEMA: dict[str, dict[str, Entry]] = {
         "avoid_tongue_and_groove": Entry(values.truth, False),
         "share_wide_leaves": Entry(values.truth, False),
         "refine": Entry(values.truth, MachineRequest.refine),
+        "scatter": Entry(values.choice("opentps", "full")),
+        "beam_model": Entry(values.nonempty_text),
         "energy_mv": Entry(values.number(above=0, unit="MV"), MachineRequest.energy_mv),
         "dose_rate_mu_per_min": Entry(values.number(above=0, unit="MU/min")),
     },

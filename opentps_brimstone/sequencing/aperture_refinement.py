@@ -13,7 +13,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ from opentps_brimstone.sequencing.segments import SequencedBeam
 if TYPE_CHECKING:
     from opentps_brimstone.model.influence import DoseInfluence
 
-__all__ = ["ApertureTask", "RefinedApertures", "refine_apertures"]
+__all__ = ["ApertureTask", "FullDose", "RefinedApertures", "refine_apertures"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +49,14 @@ _GOAL_WEIGHT, _HOT_SPOT_WEIGHT = 1e5, 100.0  # the latter for each voxel
 _INSIDE_GOAL, _OF_THE_MISS = 0.002, 1.5
 # Shares of the tips that are on the raster after each step of rounding, and the iterations of each.
 _ROUNDED_AT_ONCE, _WHILE_ROUNDING = (0.4, 0.7, 0.9, 1.0), 10
+
+
+class FullDose(Protocol):
+    """Computes the dose of segments with all that the dose of beamlets leaves out."""
+
+    def __call__(self, beams: Sequence[SequencedBeam], *, effort: str = "full") -> FloatArray:
+        """Dose in Gy over all fractions, shape (nx, ny, nz); effort as for `WholeDose`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -64,11 +72,10 @@ class ApertureTask:
     optimized_dose : ndarray, shape (nx, ny, nz)
         What segments are to give, in Gy over all fractions.
     number_of_fractions : int
-    full_dose : callable, optional
-        From beams, with MU as `influence` has them, to their full dose in Gy over all fractions. Default: that of
-        `influence`.
+    full_dose : FullDose, optional
+        Of beams with MU as `influence` has them. Default: the dose of `influence`.
     quick : bool
-        Whether the full dose is computed before each search; else only before the last one.
+        Whether the full dose is computed before each search, roughly before all but the last; else only before that.
     goals : tuple of DVHGoal
         Those that the optimized dose meets are to be met by the full dose of the segments.
     edges : LeafEdges, optional
@@ -85,7 +92,7 @@ class ApertureTask:
     terms: Sequence[tuple[Structure, ObjectiveTerm]]
     optimized_dose: FloatArray
     number_of_fractions: int
-    full_dose: Callable[[Sequence[SequencedBeam]], FloatArray] | None = None
+    full_dose: FullDose | None = None
     quick: bool = True
     goals: tuple[DVHGoal, ...] = ()
     edges: LeafEdges | None = None
@@ -245,7 +252,7 @@ class _Refinement:
             replace(each, mu=_in_steps(each.mu, self._task.minimum_mu, self._task.step_mu)) for each in self._segments
         ]
         beams = self._model.beams(self._segments)
-        dose = self._full_dose(beams, self._segments)
+        dose = self._full_dose(beams, self._segments, effort="full")
         cost = prescription.evaluate(self._model.fluence(self._segments))[0]
         goals = self._evaluated(dose) if self._task.goals else None
         return RefinedApertures(tuple(beams), dose, goals, cost, cost, self._iterations)
@@ -337,13 +344,18 @@ class _Refinement:
         """Dose of the segments by the dose influence alone."""
         return self._task.influence.dose(self._model.fluence(segments), self._task.number_of_fractions)
 
-    def _full_dose(self, beams: Sequence[SequencedBeam], segments: Sequence[BeamSegments]) -> FloatArray:
-        return self._near_dose(segments) if self._task.full_dose is None else self._task.full_dose(beams)
+    def _full_dose(
+        self, beams: Sequence[SequencedBeam], segments: Sequence[BeamSegments], *, effort: str
+    ) -> FloatArray:
+        if self._task.full_dose is None:
+            return self._near_dose(segments)
+        return self._task.full_dose(beams, effort=effort)
 
     def _set_intermediate(self, *, last: bool) -> None:
         """Compute what the full dose of the present segments has besides; `last` is before the last search."""
         if self._task.full_dose is not None and (last or self._task.quick) and not self._stopped:
-            full = self._full_dose(self._model.beams(self._segments), self._segments)
+            effort = "half" if last else "rough"
+            full = self._full_dose(self._model.beams(self._segments), self._segments, effort=effort)
             self._plan.set_intermediate_dose(full - self._near_dose(self._segments))
 
     # -------------------------------------------------------------------------------------------------------- the goals

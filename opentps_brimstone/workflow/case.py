@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from opentps_brimstone._util.choices import checked_choice
 from opentps_brimstone.engine.choice import EngineChoice
+from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
+from opentps_brimstone.integration.deliverable import checked_reference
 from opentps_brimstone.integration.engine_check import VERIFY
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.request.prescription_file import MachineRequest
@@ -24,19 +26,44 @@ if TYPE_CHECKING:
     from opentps_brimstone.request.prescription_file import PrescriptionFile
     from opentps_brimstone.sequencing import MLC
 
-__all__ = ["SEQUENCING_MARGIN", "Case", "check_scatter", "planning_margin"]
+__all__ = ["SEQUENCING_MARGIN", "Case", "decided_machine", "planning_margin"]
 
 SEQUENCING_MARGIN = 0.01
 """Margin of `planning_margin` for segments: turning fluence into segments changes doses by about half of it."""
 
 
-def check_scatter(engine: str, scatter: str, *, segments: bool) -> None:
-    """Raise ValueError if an engine or a reach of scatter is unknown, or cannot do what is asked for."""
-    if EngineChoice(engine, scatter).scatter == "full" and segments:
+def decided_machine(machine: MachineRequest, engine: str, *, segments: bool) -> MachineRequest:
+    """Decide how far scatter reaches, whether leaves are optimized and what a MU is, where the user does not.
+
+    Parameters
+    ----------
+    machine : MachineRequest
+    engine : {"native", "opentps"}
+    segments : bool
+        Whether the plan is to have segments.
+
+    Returns
+    -------
+    MachineRequest
+
+    Raises
+    ------
+    ValueError
+        If an engine, a reach of scatter or a beam model is unknown, or cannot do what is asked for.
+    """
+    scatter = machine.scatter or ("opentps" if machine.beam_model is None else "full")
+    choice = EngineChoice(engine, scatter, None, machine.beam_model)
+    refine = (segments and scatter == "full") if machine.refine is None else machine.refine
+    if choice.machine is not None and not segments:
+        raise ValueError(f"{choice.machine} is for segments: its leaves leak with the MU that these need")
+    if segments and scatter == "full" and not refine:
         raise ValueError(
-            "segments are made with scatter as in OpenTPS's beamlets: scatter='full' is for fluence alone "
-            "(--fluence-only, or no --deliverable)"
+            "segments with full scatter are optimized by the dose that they give: ask for refinement, too, or for "
+            "scatter='opentps'"
         )
+    stated = None if machine.reference == ReferenceField() else machine.reference
+    reference = checked_reference(stated, choice) or machine.reference
+    return replace(machine, scatter=scatter, refine=refine, reference=reference)
 
 
 def planning_margin(*, segments: bool) -> float:
@@ -67,6 +94,7 @@ class Case:
     mlc : MLC or None
         Collimator of the segments; None: plan the fluence alone.
     machine : MachineRequest
+        As `decided_machine` leaves it.
     optimizer : OptimizerSettings
     planner : GoalPlannerSettings
     dicom : mapping of str to str
@@ -77,9 +105,6 @@ class Case:
         Where the case was described.
     engine : {"native", "opentps"}
         What computes doses: this package's engine, or OpenTPS's program.
-    scatter : {"opentps", "full"}
-        How far scatter reaches in optimization and final dose, as for `EngineChoice`; full for fluence without
-        segments.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     notes : tuple of str
@@ -101,10 +126,14 @@ class Case:
     references: Mapping[str, Dataset] = field(default_factory=dict)
     request: PrescriptionFile | None = None
     engine: str = "native"
-    scatter: str = "opentps"
     verify: str = "auto"
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_scatter(self.engine, self.scatter, segments=self.mlc is not None)
+        object.__setattr__(self, "machine", decided_machine(self.machine, self.engine, segments=self.mlc is not None))
         checked_choice("verify", self.verify, VERIFY)
+
+    @property
+    def dosed_by(self) -> EngineChoice:
+        """How the final dose is computed."""
+        return EngineChoice(self.engine, self.machine.scatter or "opentps", None, self.machine.beam_model)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone.adapters.physics import energy_note
 from opentps_brimstone.dicom.choice import Choice
+from opentps_brimstone.engine.beam_model import BEAM_MODELS
 from opentps_brimstone.goal_planning.from_goals import prescription_from_goals
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.model.beam import beamlets_on_target
@@ -29,7 +30,7 @@ from opentps_brimstone.optimization.prescription import Prescription
 from opentps_brimstone.request.prescription_file import MATCHED, BeamRequest, PrescriptionFile
 from opentps_brimstone.request.reader import read_prescription
 from opentps_brimstone.sequencing import MLC, get_mlc, sequence_beam
-from opentps_brimstone.workflow.case import Case, planning_margin
+from opentps_brimstone.workflow.case import Case, decided_machine, planning_margin
 from opentps_brimstone.workflow.files import EQD2_FILE, PLAN_FILES, write_case
 from opentps_brimstone.workflow.notes import noted_warnings
 from opentps_brimstone.workflow.planning import PlanningResult, plan_case
@@ -54,7 +55,6 @@ def plan_folder(
     fluence_only: bool = False,
     force: bool = False,
     engine: str = "native",
-    scatter: str = "opentps",
     verify: str = "auto",
     choice: Choice | None = None,
     options: RunOptions | None = None,
@@ -76,9 +76,6 @@ def plan_folder(
         Replace existing files.
     engine : {"native", "opentps"}
         What computes doses: this package's engine, or OpenTPS's program.
-    scatter : {"opentps", "full"}
-        How far scatter reaches in optimization and final dose: as in OpenTPS's beamlets, or through the whole patient,
-        for fluence without segments.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     choice : Choice, optional
@@ -126,9 +123,7 @@ def plan_folder(
     _check_output(source, target, force=force)
     if choice is not None:
         asked = dataclasses.replace(asked, **choice.over(asked.choice).keywords())
-    case = patient_case(
-        source, asked, fluence_only=fluence_only, engine=engine, scatter=scatter, verify=verify, options=options
-    )
+    case = patient_case(source, asked, fluence_only=fluence_only, engine=engine, verify=verify, options=options)
     return write_case(plan_case(case, options), target)
 
 
@@ -150,7 +145,6 @@ def patient_case(
     *,
     fluence_only: bool = False,
     engine: str = "native",
-    scatter: str = "opentps",
     verify: str = "auto",
     options: RunOptions | None = None,
 ) -> Case:
@@ -163,7 +157,7 @@ def patient_case(
     asked : PrescriptionFile
     fluence_only : bool
         Plan without segments.
-    engine, scatter, verify
+    engine, verify
         As for `plan_folder`.
     options : RunOptions, optional
 
@@ -186,7 +180,8 @@ def patient_case(
             warnings.warn(remark, stacklevel=2)
         if fluence_only:  # there is no plan to refer to the structure set
             references.pop("structure_set")
-        asked = _with_margin(asked.for_structures(series.structures), segments=not fluence_only)
+        asked = _with_machine(asked.for_structures(series.structures), engine, segments=not fluence_only)
+        asked = _with_margin(asked, segments=not fluence_only)
         plan, shown = _plan(asked, series)
         _tell_history(asked, plan, shown)
         mlc = None if fluence_only else _checked_mlc(asked, plan)
@@ -196,7 +191,7 @@ def patient_case(
     return Case(
         name=asked.name,
         title=asked.name,
-        prepare=partial(_prepared, plan, asked, engine, scatter),
+        prepare=partial(_prepared, plan, asked, engine),
         structures=shown,
         goals=asked.goals,
         terms=asked.terms,
@@ -209,7 +204,6 @@ def patient_case(
         references=references,
         request=asked,
         engine=engine,
-        scatter=scatter,
         verify=verify,
         notes=tuple(notes),
     )
@@ -227,7 +221,8 @@ def case_with_angles(
     Parameters
     ----------
     folder, prescription, choice, options
-        As for `plan_folder`. Couch and collimator of other angles are at 0, and the isocenter is the plan's.
+        As for `plan_folder`. Couch and collimator of other angles are at 0, the isocenter is the plan's, and scatter
+        ends where OpenTPS's does.
 
     Returns
     -------
@@ -238,21 +233,31 @@ def case_with_angles(
         asked = dataclasses.replace(asked, **choice.over(asked.choice).keywords())
 
     def make(angles: Sequence[float] | None) -> Case:
-        own = asked
+        own = dataclasses.replace(asked, machine=dataclasses.replace(asked.machine, scatter="opentps", beam_model=None))
         if angles is not None:
             beams = tuple(BeamRequest(angle, 0.0, 0.0, None, None) for angle in angles)
-            own = dataclasses.replace(asked, beams=beams)
+            own = dataclasses.replace(own, beams=beams)
         return patient_case(Path(folder), own, fluence_only=True, options=options)
 
     return make
 
 
-def _prepared(plan: Plan, asked: PrescriptionFile, engine: str, scatter: str, options: RunOptions) -> Plan:
-    spacing, margin = asked.beamlet_spacing_mm, asked.beamlet_margin_mm
-    plan.compute_dose_influence(
-        list(asked.targets), spacing, margin, engine=engine, scatter=scatter, **options.keywords()
-    )
+def _prepared(plan: Plan, asked: PrescriptionFile, engine: str, options: RunOptions) -> Plan:
+    spacing, margin, machine = asked.beamlet_spacing_mm, asked.beamlet_margin_mm, asked.machine
+    dosed: dict[str, Any] = {"engine": engine, "scatter": machine.scatter, "beam_model": machine.beam_model}
+    plan.compute_dose_influence(list(asked.targets), spacing, margin, **dosed, **options.keywords())
     return plan
+
+
+def _with_machine(asked: PrescriptionFile, engine: str, *, segments: bool) -> PrescriptionFile:
+    """Decide what the file leaves open of the machine; a beam model beside the file is found there."""
+    machine = asked.machine
+    if machine.beam_model is not None and machine.beam_model not in BEAM_MODELS:
+        machine = dataclasses.replace(machine, beam_model=str(asked.beside(machine.beam_model)))
+    try:
+        return dataclasses.replace(asked, machine=decided_machine(machine, engine, segments=segments))
+    except ValueError as error:
+        raise asked.problem(("machine",), error) from None
 
 
 def _with_margin(asked: PrescriptionFile, *, segments: bool) -> PrescriptionFile:

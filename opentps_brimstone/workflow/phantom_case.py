@@ -21,7 +21,7 @@ from opentps_brimstone.phantoms import Phantom, make_phantom
 from opentps_brimstone.request.prescription_file import MachineRequest
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
 from opentps_brimstone.sequencing.aperture_settings import ApertureSettings
-from opentps_brimstone.workflow.case import Case, planning_margin
+from opentps_brimstone.workflow.case import Case, decided_machine, planning_margin
 from opentps_brimstone.workflow.files import DEMO_FILES, write_case
 from opentps_brimstone.workflow.planning import PlanningResult, plan_case
 
@@ -49,8 +49,9 @@ class PhantomSettings:
         OpenTPS places.
     sequencing : SequencingSettings
         How fluence becomes segments.
-    refine : bool
-        Whether leaf positions are optimized by the dose of the segments, as for `make_deliverable`.
+    refine : bool, optional
+        Whether leaf positions are optimized by the dose of the segments, as for `make_deliverable`. Default: with full
+        scatter.
     apertures : ApertureSettings
         How.
     optimizer : OptimizerSettings
@@ -58,8 +59,10 @@ class PhantomSettings:
         The defaults, with the margin of `planning_margin`, if not given.
     engine : {"native", "opentps"}
         What computes doses.
-    scatter : {"opentps", "full"}
-        How far scatter reaches in optimization and final dose; full for fluence without segments.
+    scatter : {"opentps", "full"}, optional
+        How far scatter reaches in optimization and final dose. Default: that of `decided_machine`.
+    beam_model : str, optional
+        Beam of a machine, as for `compute_dose`.
     verify : {"auto", "full", "sample", "none"}
         How much of the final dose OpenTPS's program recalculates, as for `make_deliverable`.
     """
@@ -68,12 +71,13 @@ class PhantomSettings:
     beamlet_mm: float = 5.0
     mlc: MLC | str | None = MachineRequest.mlc
     sequencing: SequencingSettings = field(default_factory=SequencingSettings)
-    refine: bool = MachineRequest.refine
+    refine: bool | None = None
     apertures: ApertureSettings = field(default_factory=ApertureSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     planner: GoalPlannerSettings | None = None
     engine: str = "native"
-    scatter: str = "opentps"
+    scatter: str | None = None
+    beam_model: str | None = None
     verify: str = "auto"
 
 
@@ -143,20 +147,27 @@ def phantom_case(phantom: Phantom, settings: PhantomSettings | None = None) -> C
     with silent_opentps():
         ct, photon_plan = _fields(phantom, settings.beamlet_mm, mlc)
     targets = [structure.name for structure in phantom.structures if structure.is_target]
+    asked = MachineRequest(
+        sequencing=settings.sequencing,
+        refine=settings.refine,
+        apertures=settings.apertures,
+        scatter=settings.scatter,
+        beam_model=settings.beam_model,
+    )
+    machine = decided_machine(asked, settings.engine, segments=mlc is not None)
     return Case(
         name=phantom.name,
         title=f"{phantom.title}, {len(phantom.gantry_angles)} fields",
-        prepare=partial(_prepared, photon_plan, ct, phantom, settings.engine, settings.scatter),
+        prepare=partial(_prepared, photon_plan, ct, phantom, settings.engine, machine),
         structures=phantom.structures,
         goals=phantom.goals,
         targets={name: phantom.prescription_of(name) for name in targets},
         mlc=mlc,
-        machine=MachineRequest(sequencing=settings.sequencing, refine=settings.refine, apertures=settings.apertures),
+        machine=machine,
         optimizer=settings.optimizer,
         planner=settings.planner or GoalPlannerSettings(margin=planning_margin(segments=mlc is not None)),
         dicom={"PatientID": "phantom"},
         engine=settings.engine,
-        scatter=settings.scatter,
         verify=settings.verify,
     )
 
@@ -219,7 +230,10 @@ def _fields(phantom: Phantom, beamlet_mm: float, mlc: MLC | None) -> tuple[Any, 
     return ct, photon_plan
 
 
-def _prepared(photon_plan: Any, ct: Any, phantom: Phantom, engine: str, scatter: str, options: RunOptions) -> Plan:
+def _prepared(
+    photon_plan: Any, ct: Any, phantom: Phantom, engine: str, machine: MachineRequest, options: RunOptions
+) -> Plan:
     from opentps_brimstone.integration.photon_plan import plan_from_opentps
 
-    return plan_from_opentps(photon_plan, ct, phantom.structures, engine=engine, scatter=scatter, **options.keywords())
+    dosed = {"engine": engine, "scatter": machine.scatter, "beam_model": machine.beam_model}
+    return plan_from_opentps(photon_plan, ct, phantom.structures, **dosed, **options.keywords())

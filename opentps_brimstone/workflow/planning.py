@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +32,7 @@ from opentps_brimstone.workflow.notes import noted_warnings
 if TYPE_CHECKING:
     from opentps_brimstone.adapters.phantom import OpenTPSCase
     from opentps_brimstone.engine.monitor_units import Calibration
+    from opentps_brimstone.evaluation import GoalTable
     from opentps_brimstone.goal_planning.planner import GoalPlanningResult
     from opentps_brimstone.integration.deliverable import DeliverablePlan
     from opentps_brimstone.integration.engine_check import EngineCheck
@@ -48,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 _FULL_SCATTER = (
     "Optimized and recalculated with scatter through the whole patient; where OpenTPS's program checks, it is compared "
-    "with the dose of the same MU as beamlets."
+    "with the dose of the same MU as beamlets, whose scatter ends 2 cm beside them."
 )
 
 
@@ -186,6 +187,8 @@ def _deliver(case: Case, plan: Plan, optimized: _Optimized, options: RunOptions)
         minimum_mu=machine.minimum_mu,
         step_mu=machine.step_mu,
         reference=machine.reference,
+        scatter=machine.scatter or "opentps",
+        beam_model=machine.beam_model,
         # For the user's own terms the finest level alone runs, which is the default.
         settings=None if case.terms else _settings(case, options),
         beamlets=plan.dose_influence,
@@ -215,8 +218,9 @@ def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     image = photon_dose(opentps.ct, opentps.plan, anew, wanted=plan.dose_influence.reached)
     of_beamlets = np.asarray(image.imageArray, dtype=np.float64)
     dose = of_beamlets
-    if case.scatter == "full":
-        dose = np.asarray(compute_dose(plan, processes=options.threads, progress=options.progress))
+    if case.machine.scatter == "full":
+        quietly: dict[str, Any] = {"processes": options.threads, "progress": options.progress}
+        dose = np.asarray(compute_dose(plan, **quietly))
     difference = largest_difference(dose, plan.get_dose())
     quiet = anew.running(progress=False, cache=options.cache)
     calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, quiet)
@@ -253,9 +257,17 @@ def _result(
         difference=final.difference,
         check=final.check,
         deliverable=final.deliverable,
+        dosed_by=case.dosed_by,
+        goals_in_opentps=_goals_in_opentps(case, final.deliverable, judged),
         density_table=density_table_name(photon_plan=final.photon_plan),
-        notes=tuple(dict.fromkeys([*case.notes, *([_FULL_SCATTER] if case.scatter == "full" else []), *notes])),
+        notes=tuple(dict.fromkeys([*case.notes, *([_FULL_SCATTER] if case.machine.scatter == "full" else []), *notes])),
         times_s=clock.times_s,
         case=case,
         photon_plan=final.photon_plan,
     )
+
+
+def _goals_in_opentps(case: Case, made: DeliverablePlan | None, judged: Mapping[str, Any]) -> GoalTable | None:
+    if made is None or made.opentps_dose is None:
+        return None
+    return evaluate(made.opentps_dose, case.structures, case.goals, **judged)

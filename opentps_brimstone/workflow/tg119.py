@@ -156,6 +156,7 @@ class CaseResult:
             "fluence": planned.fluence_goals.records(),
             "recalculated": planned.goals.records() if made is None else None,
             "sequenced": None if made is None else planned.goals.records(),
+            "in_opentps": None if planned.goals_in_opentps is None else planned.goals_in_opentps.records(),
             "institutions": {key: list(value) for key, value in INSTITUTIONS.get(self.name, {}).items()},
             "mean_doses_gy": self.mean_doses,
             "hot_spot_gy": self.hot_spot_gy,

@@ -92,6 +92,8 @@ def test_engine_and_check_are_handed_on(asked, capsys):
     assert main(["demo", "--verify", "half"]) == 2
     assert main(["demo", "--fluence-only", "--scatter", "full"]) == 0
     assert asked[-1][2] == PhantomSettings(mlc=None, scatter="full")
+    assert main(["demo", "--beam-model", "Kernels_6MV"]) == 0
+    assert asked[-1][2] == PhantomSettings(beam_model="Kernels_6MV")
     assert main(["demo", "--scatter", "some"]) == 2
     assert "invalid choice: 'half'" in capsys.readouterr().err
 

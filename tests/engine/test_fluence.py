@@ -41,6 +41,15 @@ def test_edges_that_differ_by_rounding_are_one():
     assert fluence.mu.tolist() == [[1.0, 1.0]]
 
 
+def test_sides_without_mu_are_trimmed():
+    wide = FluenceMap(np.arange(6.0), np.arange(4.0), np.pad([[0.0, 2.0], [1.0, 0.0]], ((0, 1), (2, 1))))
+    trimmed = wide.trimmed()
+    assert trimmed.x_edges_mm.tolist() == [2.0, 3.0, 4.0]
+    assert trimmed.y_edges_mm.tolist() == [0.0, 1.0, 2.0]
+    assert trimmed.mu.tolist() == [[0.0, 2.0], [1.0, 0.0]]
+    assert FluenceMap(wide.x_edges_mm, wide.y_edges_mm, 0 * wide.mu).trimmed() is None
+
+
 def test_closed_places_have_no_fluence_at_all():
     width = np.array([(0.1 * n, 0.1 * n + 0.3) for n in range(50)])
     fluence = FluenceMap.of(

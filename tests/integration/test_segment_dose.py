@@ -48,11 +48,20 @@ def test_it_is_the_dose_of_the_plan_that_is_written(case, beam_model):
     dose = compute_dose(made, ct, beam_model=beam_model, progress=False)
     inside = np.asarray(ct.imageArray) > -500
     assert np.abs(np.asarray(dose) - made.dose)[inside].max() < 0.004 * made.dose.max()
-    # It is as high in the target as the optimized one, although scatter reaches further and leaves leak.
+    # It is as high in the target as that of the fluence, whose scatter is as far.
     target = terms[0][0].share > 0.9
-    assert made.dose[target].mean() == pytest.approx(made.optimized_dose[target].mean(), rel=0.02)
-    beside = inside & (made.optimized_dose < 0.02 * made.optimized_dose.max())
-    assert made.dose[beside].mean() > made.optimized_dose[beside].mean()
+    assert made.dose[target].mean() == pytest.approx(made.optimized_dose[target].mean(), rel=0.05)
+    of_fluence = np.asarray(compute_dose(plan, ct, beam_model=beam_model, progress=False))
+    beside = inside & (of_fluence < 0.02 * of_fluence.max())
+    if beam_model is None:
+        np.testing.assert_allclose(made.optimized_dose[inside], of_fluence[inside], rtol=1e-5, atol=1e-4)
+    else:  # segments leak, and that is known before there are any
+        assert made.dose[beside].mean() > 1.05 * of_fluence[beside].mean()
+    assert made.dose[beside].mean() == pytest.approx(made.optimized_dose[beside].mean(), rel=0.15)
+    # In OpenTPS small fields give as much for a MU as large ones, and nothing where scatter from afar is all there is.
+    if beam_model is None:
+        assert made.opentps_dose[target].mean() > 1.02 * made.dose[target].mean()
+    assert made.opentps_dose[beside].mean() < 0.5 * made.dose[beside].mean()
 
 
 def test_as_beamlets_it_is_the_sum_of_what_opentps_makes_of_the_segments(case):

@@ -151,7 +151,9 @@ def test_apertures_may_be_refined():
         )
     )
     assert asked.machine.refinement == ApertureSettings(max_segments=40, levels=9)
-    assert parse_prescription(WHOLE).machine.refinement is MachineRequest.refine
+    assert asked.machine.refine is True
+    assert parse_prescription(WHOLE).machine.refine is None
+    assert parse_prescription(WHOLE).machine.refinement is False
     assert json.loads(json.dumps(asked.settings()))["machine"]["apertures"]["max_segments"] == 40
     with pytest.raises(PrescriptionFileError, match=r"apertures, max_segments: this is 0; it must be a whole number"):
         parse_prescription(SMALLEST + "[apertures]\nmax_segments = 0\n")

@@ -11,15 +11,18 @@ from small_case import BEAMLET_MM, OFF_EDGES_MM, small_phantom
 
 from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone._util.silence import silent_opentps
+from opentps_brimstone.engine.beam_model import read_beam_model
 from opentps_brimstone.engine.cache import BeamletCache
+from opentps_brimstone.engine.reference_field import ReferenceField
 from opentps_brimstone.evaluation import evaluate
 from opentps_brimstone.goal_planning.settings import GoalPlannerSettings
 from opentps_brimstone.integration.deliverable import LARGEST_DIFFERENCE, LEAST_GAMMA_PASS_PERCENT
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.phantoms import PHANTOMS
 from opentps_brimstone.report.apertures import save_apertures
+from opentps_brimstone.request.prescription_file import MachineRequest
 from opentps_brimstone.sequencing import SequencingSettings
-from opentps_brimstone.workflow.case import SEQUENCING_MARGIN, planning_margin
+from opentps_brimstone.workflow.case import SEQUENCING_MARGIN, decided_machine, planning_margin
 from opentps_brimstone.workflow.files import DEMO_FILES, FLUENCE_FILES
 from opentps_brimstone.workflow.phantom_case import PhantomSettings, phantom_case, run_demo
 
@@ -308,8 +311,30 @@ def test_fluence_is_planned_with_full_scatter(tmp_path):
     assert any("scatter through the whole patient" in note for note in result.notes)
 
 
-def test_full_scatter_is_refused_where_segments_are_made():
-    with pytest.raises(ValueError, match=r"scatter='full' is for fluence alone \(--fluence-only"):
-        phantom_case(small_phantom(), PhantomSettings(beamlet_mm=ALIGNED_MM, scatter="full"))
-    with pytest.raises(ValueError, match="needs engine='native'"):
-        phantom_case(small_phantom(), replace(FLUENCE, engine="opentps", scatter="full"))
+def test_reach_of_scatter_and_refinement_go_together():
+    full = decided_machine(MachineRequest(scatter="full"), "native", segments=True)
+    assert (full.scatter, full.refine) == ("full", True)
+    model = decided_machine(MachineRequest(beam_model="Kernels_6MV"), "native", segments=True)
+    assert (model.scatter, model.refine, model.reference) == ("full", True, read_beam_model("Kernels_6MV").output)
+    alone = decided_machine(MachineRequest(scatter="full"), "native", segments=False)
+    assert (alone.scatter, alone.refine) == ("full", False)
+    assert decided_machine(MachineRequest(), "opentps", segments=True).scatter == "opentps"
+
+
+@pytest.mark.parametrize(
+    ("machine", "engine", "complaint"),
+    [
+        ({"scatter": "full", "refine": False}, "native", "ask for refinement, too, or for scatter='opentps'"),
+        ({"scatter": "full"}, "opentps", "needs engine='native'"),
+        ({"scatter": "opentps", "beam_model": "Kernels_6MV"}, "native", r"beam_model=\.\.\. needs"),
+        ({"beam_model": "linac"}, "native", "there is no beam model 'linac'"),
+        (
+            {"beam_model": "Kernels_6MV", "reference": ReferenceField(gy_per_mu=0.02)},
+            "native",
+            "'Kernels_6MV' says itself what a MU is, 1 cGy/MU .*; not 2 cGy/MU",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_work(machine, engine, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        decided_machine(MachineRequest(**machine), engine, segments=True)
