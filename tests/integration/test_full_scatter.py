@@ -9,6 +9,7 @@ from small_case import small_phantom
 import opentps_brimstone as pb
 from opentps_brimstone.adapters.phantom import to_opentps
 from opentps_brimstone.integration.photon_plan import plan_from_opentps
+from opentps_brimstone.sequencing import ApertureSettings, sequence_plan
 
 QUIET = {"progress": False}
 
@@ -91,3 +92,23 @@ def test_plans_of_opentps_have_it_too():
     assert again.all_met
     with pytest.raises(ValueError, match="leave out the beamlets given"):
         plan_from_opentps(photon_plan, ct, phantom.structures, scatter="full", beamlets=object(), **QUIET)
+
+
+def test_with_a_beam_model_it_is_the_dose_of_segments_to_come():
+    """What leaves let through counts with the MU that the fluence needs, opening by opening."""
+    plan = full_plan()
+    plan.compute_dose_influence(beamlet_spacing_mm=10.0, scatter="full", beam_model="Kernels_6MV", **QUIET)
+    field = np.concatenate([beam.beamlet_xy_mm for beam in plan.beams])
+    mu = 5.0 + np.abs(field[:, 0])
+    plan.beamlet_weights = mu
+    whole = plan.update_intermediate_dose()
+    opened = np.asarray(pb.compute_dose(plan, beam_model="Kernels_6MV", progress=False))
+    layout = plan.dose_influence.layout
+    beams = sequence_plan(layout, mu, "millennium-120", levels=ApertureSettings.levels)
+    leaking = np.asarray(pb.compute_dose(plan, segments=beams, beam_model="Kernels_6MV", progress=False))
+    inside = plan.ct_hu > -500
+    far = inside & (opened < 0.03 * opened.max())
+    assert whole[far].sum() > 1.02 * opened[far].sum()
+    assert whole[far].sum() == pytest.approx(leaking[far].sum(), rel=0.05)
+    assert np.array_equal(whole, plan.update_intermediate_dose())
+    np.testing.assert_allclose(plan.update_intermediate_dose(2 * mu), 2 * whole, rtol=1e-12)

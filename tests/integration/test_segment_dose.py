@@ -55,9 +55,9 @@ def test_it_is_the_dose_of_the_plan_that_is_written(case, beam_model):
     beside = inside & (of_fluence < 0.02 * of_fluence.max())
     if beam_model is None:
         np.testing.assert_allclose(made.optimized_dose[inside], of_fluence[inside], rtol=1e-5, atol=1e-4)
-    else:  # segments leak, and that is known before there are any
-        assert made.dose[beside].mean() > 1.05 * of_fluence[beside].mean()
-    assert made.dose[beside].mean() == pytest.approx(made.optimized_dose[beside].mean(), rel=0.15)
+        assert made.dose[beside].mean() == pytest.approx(made.optimized_dose[beside].mean(), rel=0.1)
+    else:  # the fluence is to leak between jaws around it; segments of a collimator without jaws leak everywhere
+        assert made.dose[beside].mean() > made.optimized_dose[beside].mean() > 1.02 * of_fluence[beside].mean()
     # In OpenTPS small fields give as much for a MU as large ones, and nothing where scatter from afar is all there is.
     if beam_model is None:
         assert made.opentps_dose[target].mean() > 1.02 * made.dose[target].mean()
