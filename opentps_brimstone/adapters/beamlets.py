@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from opentps_brimstone.adapters.plan import layout_from_opentps, plan_isocenters
 from opentps_brimstone.adapters.privates import set_weights
 from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
+from opentps_brimstone.model.scenario import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,8 @@ __all__ = [
     "isocenter_misfit",
     "of_every_isocenter",
     "row_permutation",
+    "scenario_beamlets",
+    "scenarios_of_design",
     "sparse_beamlets_from_dose_influence",
     "theirs_from_ours",
     "with_rows",
@@ -154,6 +157,41 @@ def dose_influence_from_sparse_beamlets(
             "compute them again for this plan"
         )
     return DoseInfluence(with_rows(matrix, row_permutation(grid.shape)), grid, layout)
+
+
+def scenarios_of_design(photon_plan: Any, grid: VoxelGrid) -> list[tuple[Scenario, DoseInfluence | None]]:
+    """Convert the beamlets of a plan design's error scenarios, for `Plan.set_scenarios`.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+        Not changed.
+    grid : VoxelGrid
+        Of the doses.
+
+    Returns
+    -------
+    list of (Scenario, DoseInfluence or None)
+        The nominal scenario, and one for each of ``planDesign.robustness.scenarios``; empty if there are none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a scenario's beamlets are not SparseBeamlets of the plan on the grid.
+    """
+    found: list[tuple[Scenario, DoseInfluence | None]] = []
+    for number, beamlets in enumerate(scenario_beamlets(photon_plan.planDesign), start=1):
+        name = f"OpenTPS's scenario {number}"
+        try:
+            found.append((Scenario(source=name), dose_influence_from_sparse_beamlets(beamlets, photon_plan, grid)))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"planDesign.robustness.scenarios[{number - 1}]: {error}") from None
+    return [(Scenario(), None), *found] if found else []
+
+
+def scenario_beamlets(design: Any) -> list[Any]:
+    """Beamlets of the error scenarios of a plan design, if it has some."""
+    return list(getattr(getattr(design, "robustness", None), "scenarios", None) or [])
 
 
 def sparse_beamlets_from_dose_influence(influence: DoseInfluence, weights: ArrayLike | None = None) -> Any:

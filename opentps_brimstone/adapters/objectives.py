@@ -37,8 +37,12 @@ DFALLOFF        maxima of up to 8 shells    –                                 
                 target
 EUDMIN, EUDMAX  an error: many DVHs have one equivalent uniform dose
 EUDUNIFORM
-robust=True     an error if the plan has error scenarios: only the nominal matrix is planned
+robust=True     of the worst scenario       of the worst scenario
 ==============  ==========================  ===========================================  ============================
+
+In a plan whose design has error scenarios (``robustness.scenarios``), all terms of robust objectives are one group:
+their sum counts in the scenario, nominal or not, in which it is highest. Terms of others see the nominal dose. A DVH is
+of the group if any objective on its ROI is robust.
 
 A target that has only upper bounds takes its prescription (``objectives.targetPrescription``) as its minimum.
 A target with neither is an error, and so is a plan without any target.
@@ -61,6 +65,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from opentps_brimstone._typing import BoolArray, FloatArray
+from opentps_brimstone.adapters.beamlets import scenario_beamlets
 from opentps_brimstone.adapters.plan import structure_from_roi, voxel_grid
 from opentps_brimstone.adapters.versions import (
     fall_off_target,
@@ -72,13 +77,19 @@ from opentps_brimstone.adapters.versions import (
 )
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.objectives import DVHLimitTerm
-from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTerm, MeanDoseTerm, MinimumDoseTerm
+from opentps_brimstone.optimization.robust_terms import robust_term
+from opentps_brimstone.optimization.terms import (
+    KLDivergenceTerm,
+    MaximumDoseTerm,
+    MeanDoseTerm,
+    MinimumDoseTerm,
+    ObjectiveTerm,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opentps_brimstone.model.influence import VoxelGrid
-    from opentps_brimstone.optimization.terms import ObjectiveTerm
 
 __all__ = ["target_names", "terms_from_objectives"]
 
@@ -94,7 +105,11 @@ _DVHMAX_WEIGHT = 0.3  # of the DVH asked below a DVHMAX limit
 _SPARING_STEEPNESS = 5.0  # mean dose a fifth of the limit
 _LARGEST_STEEPNESS = 50.0
 _FALLOFF_SHELLS = 8
+_ROBUST = "robust objectives"  # name of their group
 _UNNAMED = "ROI contour"  # OpenTPS's name for every ROI that was given none
+
+
+Terms = list[tuple[Structure, ObjectiveTerm]]
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,7 @@ class _Objective:
     weight: float
     volume: float
     source: Any
+    is_robust: bool = False
 
     def __str__(self) -> str:
         return f"{known_metrics()[self.metric]} {self.limit_gy:g} Gy"
@@ -153,16 +169,16 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
     Returns
     -------
     list of (Structure, ObjectiveTerm)
-        Doses in Gy over all fractions. Terms on one ROI share one Structure.
+        Doses in Gy over all fractions. Terms on one ROI share one Structure. Those of robust objectives are robust
+        terms if the design has error scenarios, which `scenarios_of_design` converts.
 
     Raises
     ------
     TypeError
         If ``source`` is none of these, or a ROI is neither mask nor contour.
     ValueError
-        If there is no objective or no target, an objective has no meaning as DVH, is robust in a plan with
-        scenarios, lacks a number or has an impossible one, two contradict each other, or a ROI is empty. Names the
-        ROI, the metric and the value.
+        If there is no objective or no target, an objective has no meaning as DVH, lacks a number or has an impossible
+        one, two contradict each other, or a ROI is empty. Names the ROI, the metric and the value.
     """
     objectives, own_design = _objectives_of(source)
     design = own_design if own_design is not None else design
@@ -183,13 +199,23 @@ def terms_from_objectives(source: Any, grid: Any, design: Any = None) -> list[tu
         structure = region.structure()
         if region.is_target:
             dvh = _lowered(target_dvhs[region.name], _ceiling_around(region, regions))
-            terms.append((structure, KLDivergenceTerm(dvh=dvh, weight=region.weight / unit)))
+            dvhs: Terms = [(structure, KLDivergenceTerm(dvh=dvh, weight=region.weight / unit))]
         else:
-            terms += _organ_dvh(region, structure, highest, in_targets, unit)
-        terms += [(structure, term) for term in _limit_terms(region, highest, unit)]
-        for objective in region.of("DFALLOFF"):
-            terms += _falloff_terms(region, objective, voxel_grid(grid), unit)
+            dvhs = _organ_dvh(region, structure, highest, in_targets, unit)
+        terms += _in_worst_scenario(dvhs, any(one.is_robust for one in region.objectives))
+        for one in region.objectives:
+            limits: Terms = [(structure, term) for term in _limits_of(one, highest, _LIMIT_WEIGHT / unit)]
+            terms += _in_worst_scenario(limits, one.is_robust)
+        for one in region.of("DFALLOFF"):
+            terms += _in_worst_scenario(_falloff_terms(region, one, voxel_grid(grid), unit), one.is_robust)
     return terms
+
+
+def _in_worst_scenario(terms: Terms, is_robust: bool) -> Terms:
+    """Make terms of robust objectives ones of the group whose sum counts in the worst scenario."""
+    if not is_robust:
+        return terms
+    return [(structure, robust_term(term, "worst_case", group=_ROBUST)) for structure, term in terms]
 
 
 # -------------------------------------------------------------------------------------------- reading the objectives
@@ -233,13 +259,9 @@ def _checked(objective: Any, design: Any) -> _Objective | None:
             f"{what}: many dose-volume histograms have the same equivalent uniform dose, so it sets no target for one; "
             "use DVHMax or DMean for an organ at risk, DMin, DVHMin or DUniform for a target"
         )
-    if objective.robust and design is not None and _scenarios(design):
-        raise ValueError(
-            f"{what} is robust and the plan has {len(_scenarios(design))} error scenarios, but only the nominal one "
-            "can be planned: set robust=False, or use one of OpenTPS's own methods"
-        )
     limit = _limit(objective, metric, what)
-    return _Objective(metric, limit, float(weight), _volume(objective, metric, what), objective)
+    is_robust = bool(objective.robust) and bool(scenario_beamlets(design))
+    return _Objective(metric, limit, float(weight), _volume(objective, metric, what), objective, is_robust)
 
 
 def _metric_name(objective: Any) -> str:
@@ -253,10 +275,6 @@ def _metric_name(objective: Any) -> str:
             f"{', '.join(known_metrics().values())}"
         )
     return metric
-
-
-def _scenarios(design: Any) -> list[Any]:
-    return list(getattr(getattr(design, "robustness", None), "scenarios", None) or [])
 
 
 def _limit(objective: Any, metric: str, what: str) -> float:
@@ -434,12 +452,8 @@ def _lowered(dvh: FloatArray, ceiling_gy: float) -> FloatArray:
 # ------------------------------------------------------------------------------------------------- limits
 
 
-def _limit_terms(region: _Region, reference_gy: float, unit: float) -> list[ObjectiveTerm]:
-    """Penalize what OpenTPS penalizes, by weights that stand in the same proportions."""
-    return [term for one in region.objectives for term in _limits_of(one, reference_gy, _LIMIT_WEIGHT / unit)]
-
-
 def _limits_of(objective: _Objective, reference_gy: float, unit_weight: float) -> list[ObjectiveTerm]:
+    """Penalize what OpenTPS penalizes, by weights that stand in the same proportions."""
     limit, weight = objective.limit_gy, unit_weight * objective.weight
     below, above = (1 - _MARGIN) * limit, (1 + _MARGIN) * limit
     match objective.metric:

@@ -69,6 +69,10 @@ class ScenarioEngine:
         self._engines: dict[float, ConeEngine] = {}
         self._distances = _source_distances(plan)
         for scenario in self.scenarios:
+            if scenario.source:
+                raise ValueError(
+                    f"the errors of the scenario {scenario.name!r} are not known; its doses come from elsewhere"
+                )
             for beam in plan.beams:
                 name = f"{beam.name} in the scenario {scenario.name!r}"
                 checked_isocenter(name, scenario.isocenter(beam.isocenter), plan.grid)

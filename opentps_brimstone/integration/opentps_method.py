@@ -21,6 +21,7 @@ from opentps_brimstone.adapters.beamlets import (
     grid_of_beamlets,
     isocenter_misfit,
     row_permutation,
+    scenario_beamlets,
 )
 from opentps_brimstone.adapters.doubts import warn_of_doubts
 from opentps_brimstone.adapters.objectives import terms_from_objectives
@@ -34,6 +35,7 @@ from opentps_brimstone.adapters.plan import (
 )
 from opentps_brimstone.adapters.privates import set_weights
 from opentps_brimstone.adapters.versions import objectives_in
+from opentps_brimstone.integration.photon_plan import scenarios_of_terms
 from opentps_brimstone.integration.worst_voxels import optimize_terms
 from opentps_brimstone.optimization.terms import ObjectiveTerm
 
@@ -143,6 +145,7 @@ class BrimstoneSolver:
             terms,
             int(photon_plan.numberOfFractionsPlanned),
             self.settings,
+            scenarios=scenarios_of_terms(photon_plan, terms, grid),
             initial_weights=initial_weights,
             callback=self.params.get("callback"),
             max_iterations=self.max_iterations,
@@ -161,7 +164,8 @@ def register() -> None:
     writes the MU into the plan, and removes the beamlets below ``thresholdSpotRemoval`` (MU per fraction) from plan
     and beamlet matrix; ``getConvergenceData()``, ``weights``, ``niter``, ``time`` and ``cost`` describe the run. The
     objectives are those of ``plan.planDesign``, converted as `opentps_brimstone.adapters.objectives` describes, and
-    ``planDesign.ROI_cropping`` crops the beamlets to their ROIs. Options: ``maxiter`` (of each level of the
+    ``planDesign.ROI_cropping`` crops the beamlets to their ROIs. Robust objectives are planned for the worst of the
+    nominal scenario and those of ``planDesign.robustness.scenarios``. Options: ``maxiter`` (of each level of the
     pyramid, 500), ``tolerance`` (1e-3), ``settings`` (OptimizerSettings), ``callback``, ``progress`` (False) and
     ``init_weights``. Unlike the others, this method raises errors instead of logging them.
     ``xSquared`` decides, as everywhere in OpenTPS, whether ``weights`` and ``init_weights`` are roots of the MU of all
@@ -335,5 +339,6 @@ def _remove_weak_beamlets(photon_plan: Any, threshold_mu: float) -> None:
     beamlets = photon_plan.planDesign.beamlets
     kept = remove_beamlets(photon_plan, threshold_mu)
     if not kept.all():
-        beamlets.setUnitaryBeamlets(sp.csc_matrix(beamlets.toSparseMatrix())[:, kept])
+        for each in (beamlets, *scenario_beamlets(photon_plan.planDesign)):
+            each.setUnitaryBeamlets(sp.csc_matrix(each.toSparseMatrix())[:, kept])
     set_weights(beamlets, photon_plan.beamletMUs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opentps_brimstone.adapters.beamlets import scenarios_of_design
 from opentps_brimstone.adapters.doubts import warn_of_doubts
 from opentps_brimstone.adapters.objectives import target_names, terms_from_objectives
 from opentps_brimstone.adapters.plan import (
@@ -29,10 +30,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from opentps_brimstone.model.influence import VoxelGrid
+    from opentps_brimstone.model.influence import DoseInfluence, VoxelGrid
+    from opentps_brimstone.model.scenario import Scenario
     from opentps_brimstone.optimization.settings import OptimizerSettings
 
-__all__ = ["optimize_photon_plan", "plan_from_opentps", "plan_influence", "plan_terms", "plan_with_terms"]
+__all__ = [
+    "optimize_photon_plan",
+    "plan_from_opentps",
+    "plan_influence",
+    "plan_terms",
+    "plan_with_terms",
+    "scenarios_of_terms",
+]
 
 
 def plan_from_opentps(
@@ -167,12 +176,14 @@ def optimize_photon_plan(
     warn_of_doubts(photon_plan, ct, _rois_of(objectives))
     if initial_weights is not None:
         checked_mu(initial_weights, layout_from_opentps(photon_plan).n_beamlets, "initial_weights")
+    scenarios = scenarios_of_terms(photon_plan, terms, grid)
     influence = plan_influence(photon_plan, ct, grid, beamlets, options, inside_any(structures))
     result = optimize_terms(
         influence,
         terms,
         int(photon_plan.numberOfFractionsPlanned),
         settings,
+        scenarios=scenarios,
         initial_weights=initial_weights,
         callback=callback,
         max_iterations=max_iterations,
@@ -216,6 +227,37 @@ def plan_terms(photon_plan: Any, objectives: Any, grid: VoxelGrid) -> list[tuple
     if not any(isinstance(pair, tuple | list) for pair in pairs):
         return terms_from_objectives(pairs, grid, photon_plan.planDesign)
     return _terms_of_pairs(pairs, target_names(photon_plan.planDesign), grid)
+
+
+def scenarios_of_terms(
+    photon_plan: Any, terms: Iterable[tuple[Structure, ObjectiveTerm]], grid: VoxelGrid
+) -> list[tuple[Scenario, DoseInfluence | None]]:
+    """Convert the error scenarios of a plan design if terms are on them; none if none is robust.
+
+    Parameters
+    ----------
+    photon_plan : opentps PhotonPlan
+    terms : iterable of (Structure, ObjectiveTerm)
+    grid : VoxelGrid
+        The dose grid.
+
+    Returns
+    -------
+    list of (Scenario, DoseInfluence or None)
+        As `scenarios_of_design`, whose errors are raised.
+
+    Raises
+    ------
+    ValueError
+        If a term is robust, and the design has no error scenarios.
+    """
+    robust = next((term for _, term in terms if term.robustness is not None), None)
+    if robust is None:
+        return []
+    found = scenarios_of_design(photon_plan, grid)
+    if not found:
+        raise ValueError(f"{robust!r} is on scenarios, and planDesign.robustness.scenarios has none")
+    return found
 
 
 def _terms_of_pairs(pairs: list[Any], targets: list[str], grid: VoxelGrid) -> list[tuple[Structure, ObjectiveTerm]]:

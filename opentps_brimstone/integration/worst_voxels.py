@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from opentps_brimstone.optimization.terms import KLDivergenceTerm, MaximumDoseTe
 if TYPE_CHECKING:
     from opentps_brimstone._typing import FloatArray
     from opentps_brimstone.model.influence import DoseInfluence
+    from opentps_brimstone.model.scenario import Scenario
     from opentps_brimstone.model.structure import Structure
     from opentps_brimstone.optimization.optimizer import PlanOptimizer
     from opentps_brimstone.optimization.result import OptimizationResult
@@ -48,6 +50,8 @@ def optimize_terms(
     terms: Terms,
     number_of_fractions: int,
     settings: OptimizerSettings | None = None,
+    *,
+    scenarios: Sequence[tuple[Scenario, DoseInfluence | None]] = (),
     **run: Any,
 ) -> OptimizationResult:
     """Find the beamlet weights for given terms.
@@ -60,6 +64,8 @@ def optimize_terms(
     number_of_fractions : int
     settings : OptimizerSettings, optional
         By default those that suit the terms; worst voxels are then guarded in a second run.
+    scenarios : sequence of (Scenario, DoseInfluence or None)
+        That robust terms are on, as for `Plan.set_scenarios`.
     **run
         As for `PlanOptimizer.optimize`.
 
@@ -68,9 +74,10 @@ def optimize_terms(
     OptimizationResult
         Iterations, times and history are those of both runs.
     """
+    make = partial(plan_with_terms, influence, number_of_fractions=number_of_fractions, scenarios=scenarios)
     if settings is not None:
-        return plan_with_terms(influence, terms, number_of_fractions, settings).optimize(**run)
-    return optimize_guarded(lambda each: plan_with_terms(influence, each, number_of_fractions), terms, **run)
+        return make(terms, settings=settings).optimize(**run)
+    return optimize_guarded(make, terms, **run)
 
 
 def optimize_guarded(make: Callable[[Terms], PlanOptimizer], terms: Terms, **run: Any) -> OptimizationResult:
@@ -107,7 +114,7 @@ def guards_of_worst_voxels(terms: Terms, dose: FloatArray) -> list[tuple[Structu
     Parameters
     ----------
     terms : sequence of (Structure, ObjectiveTerm)
-        With a target DVH.
+        With a target DVH. Limits of robust terms, which are on other doses too, are left as they are.
     dose : ndarray, shape (nx, ny, nz)
         Of the plan, Gy.
 
@@ -117,7 +124,7 @@ def guards_of_worst_voxels(terms: Terms, dose: FloatArray) -> list[tuple[Structu
         A voxel counts as much in one as in any other.
     """
     reference_gy = max(float(term.dvh[-1, 0]) for _, term in terms if isinstance(term, KLDivergenceTerm))
-    limits = [(structure, term) for structure, term in terms if isinstance(term, _Limit)]
+    limits = [(s, term) for s, term in terms if isinstance(term, _Limit) and term.robustness is None]
     stiffness = [
         term.weight / _unit_gy(term, reference_gy) ** 2 / float(structure.share.sum()) for structure, term in limits
     ]

@@ -31,6 +31,8 @@ class Scenario:
         Relative to those of the other scenarios; positive.
     name : str
         Default: from the errors.
+    source : str
+        Where its doses come from if its errors are not known.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Scenario:
     density_percent: float = 0.0
     probability: float = 1.0
     name: str = field(default="", compare=False)
+    source: str = ""
 
     def __post_init__(self) -> None:
         shift = np.array(self.shift_mm, dtype=np.float64)
@@ -69,12 +72,12 @@ class Scenario:
         parts = [f"{axis} {mm:+g} mm" for axis, mm in zip(_AXES, self.shift_mm, strict=True) if mm]
         if self.density_percent:
             parts.append(f"density {self.density_percent:+g} %")
-        return ", ".join(parts) or "nominal"
+        return self.source or ", ".join(parts) or "nominal"
 
     @property
     def is_nominal(self) -> bool:
         """Whether everything is as planned."""
-        return not any(self.shift_mm) and not self.density_percent
+        return not any(self.shift_mm) and not self.density_percent and not self.source
 
     @property
     def density_factor(self) -> float:
@@ -155,7 +158,7 @@ def checked_scenarios(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
         raise ValueError("the list of scenarios is empty")
     seen: dict[tuple[object, ...], str] = {}
     for each in given:
-        errors = (each.shift_mm, each.density_percent)
+        errors = (each.shift_mm, each.density_percent, each.source)
         if errors in seen:
             raise ValueError(f"the scenarios {seen[errors]!r} and {each.name!r} are the same; raise one's probability")
         seen[errors] = each.name

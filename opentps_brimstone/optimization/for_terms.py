@@ -11,6 +11,7 @@ import numpy as np
 
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.model.plan import Plan
+from opentps_brimstone.model.scenario import Scenario
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.assembly_memory import AssemblyMemory
 from opentps_brimstone.optimization.optimizer import PlanOptimizer
@@ -79,11 +80,14 @@ def plan_with_terms(
     terms: Iterable[tuple[Structure, ObjectiveTerm]],
     number_of_fractions: int,
     settings: OptimizerSettings | None = None,
+    *,
+    scenarios: Sequence[tuple[Scenario, DoseInfluence | None]] = (),
 ) -> PlanOptimizer:
     """Make a plan with copies of some terms, and its optimizer; the settings are by default those of `settings_for`."""
     terms = list(terms)
     structures = list({id(structure): structure for structure, _ in terms}.values())
     plan = Plan.from_influence(influence, structures, number_of_fractions=number_of_fractions)
+    plan.set_scenarios(scenarios)
     return optimizer_of(plan, terms, settings or settings_for(terms))
 
 

@@ -18,6 +18,7 @@ from opentps_brimstone.adapters.objectives import target_names, terms_from_objec
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.for_terms import settings_for
 from opentps_brimstone.optimization.objectives import DVHLimitTerm
+from opentps_brimstone.optimization.robustness import Robustness
 from opentps_brimstone.optimization.settings import OptimizerSettings
 from opentps_brimstone.optimization.terms import KLDivergenceTerm
 
@@ -413,13 +414,27 @@ def test_unknown_metric():
         terms_from_objectives([made], CT)
 
 
-def test_robust_objective_needs_scenarios_to_be_an_error():
+def test_robust_objectives_are_one_group_where_there_are_scenarios():
     plan = with_design(PhotonPlan(), CT, PTV, 50.0)
-    add_objective(plan.planDesign.objectives, PTV, "DMin", 50.0, robust=True)
-    assert len(terms_from_objectives(plan, CT)) == 2
+    listed = plan.planDesign.objectives
+    add_objective(listed, PTV, "DMin", 50.0, robust=True)
+    add_objective(listed, PTV, "DMax", 55.0)
+    add_objective(listed, CORD, "DMax", 20.0, robust=True)
+    nominal = terms_from_objectives(plan, CT)
+    assert all(term.robustness is None for _, term in nominal)
     plan.planDesign.robustness.scenarios = ["one", "two"]
-    with pytest.raises(ValueError, match="objective DMin on ROI 'PTV' is robust and the plan has 2 error scenarios"):
-        terms_from_objectives(plan, CT)
+    terms = terms_from_objectives(plan, CT)
+    kinds = [(structure.name, type(term).__name__, term.robustness) for structure, term in terms]
+    worst = Robustness("worst_case", group="robust objectives")
+    assert kinds == [
+        ("PTV", "KLDivergenceTerm", worst),
+        ("PTV", "MinimumDoseTerm", worst),
+        ("PTV", "MaximumDoseTerm", None),
+        ("cord", "KLDivergenceTerm", worst),
+        ("cord", "MaximumDoseTerm", worst),
+    ]
+    for (_, one), (_, other) in zip(nominal, terms, strict=True):
+        assert one.weight == other.weight
 
 
 def test_exotic_objective():
