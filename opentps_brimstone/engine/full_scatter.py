@@ -59,7 +59,7 @@ class FieldDose:
         collimator: Collimator | None = None,
     ) -> None:
         self.engine, self.factor, self._fields = engine, factor, list(fields)
-        self._collimator = collimator
+        self.collimator = collimator
         self._ends = np.cumsum([len(field.xy_mm) for field in self._fields])[:-1]
         self._last: tuple[FloatArray, FloatArray] | None = None
 
@@ -82,14 +82,14 @@ class FieldDose:
         return dose
 
     def _parts(self, field: BeamletField, mu: FloatArray) -> list[Rectangles]:
-        if self._collimator is None:
+        if self.collimator is None:
             return [Rectangles.of_beamlets(field.xy_mm, field.size_mm, mu)]
-        opened = (1 - self._collimator.leaf_transmission) * mu
+        opened = (1 - self.collimator.leaf_transmission) * mu
         half = np.asarray(field.size_mm) / 2
         low, high = field.xy_mm[mu > 0].min(axis=0) - half, field.xy_mm[mu > 0].max(axis=0) + half
         sides = np.array([[low[1], high[1]]])
         closed = LeafOpening(np.zeros((1, 2)), sides, (low[0], high[0]), (low[1], high[1]), 1.0)
-        through = leakage(closed, self._collimator)
+        through = leakage(closed, self.collimator)
         leaking = Rectangles(through.x_mm, through.y_mm, needed_mu(field, mu) * np.asarray(through.mu))
         return [Rectangles.of_beamlets(field.xy_mm, field.size_mm, opened), leaking]
 

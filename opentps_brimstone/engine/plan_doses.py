@@ -167,13 +167,13 @@ def plan_influence(
         if misfit:
             raise ValueError(f"the beamlets given {misfit}")
     else:
-        beamlets = _beamlets_of_design(photon_plan, grid)
+        beamlets = beamlets_of_design(photon_plan, grid)
     if beamlets is None:
         return compute.beamlet_influence(ct, photon_plan, options, wanted)
     return dose_influence_from_sparse_beamlets(beamlets, photon_plan, grid)
 
 
-def _beamlets_of_design(photon_plan: Any, grid: VoxelGrid) -> Any:
+def beamlets_of_design(photon_plan: Any, grid: VoxelGrid) -> Any:
     """Beamlets of a plan design, if they fit."""
     design = photon_plan.planDesign
     beamlets = None if design is None else design.beamlets

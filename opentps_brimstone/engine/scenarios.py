@@ -111,7 +111,7 @@ class ScenarioEngine:
         engine, fields = self._engine(scenario), self.fields(scenario)
         whole = self._plan.dose_influence.whole_dose
         if isinstance(whole, FieldDose):
-            dose = FieldDose(engine, fields, whole.factor)(weights)
+            dose = FieldDose(engine, fields, whole.factor, whole.collimator)(weights)
         else:
             ends = np.cumsum([len(field.xy_mm) for field in fields])[:-1]
             used = [(field, mu) for field, mu in zip(fields, np.split(weights, ends), strict=True) if mu.any()]

@@ -292,6 +292,11 @@ def plan_of_beams(plan: Plan, beams: Iterable[int]) -> Plan:
     Plan
         Its beams are numbered from 0, in the order they have in `plan`; it has the same structures.
 
+    Raises
+    ------
+    ValueError
+        If the matrix of `plan` leaves out scatter from far away, which is known of all beams together alone.
+
     Examples
     --------
     >>> from opentps_brimstone.model.example import three_voxel_plan
@@ -299,6 +304,11 @@ def plan_of_beams(plan: Plan, beams: Iterable[int]) -> Plan:
     1
     """
     influence = plan.dose_influence
+    if influence.whole_dose is not None:
+        raise ValueError(
+            "the plan's matrix leaves out scatter from far away, which is known of all beams together alone: compute "
+            "its dose influence with scatter='opentps'"
+        )
     layout = influence.layout
     chosen = sorted(set(beams))
     columns = np.flatnonzero(np.isin(layout.beam_index, chosen))

@@ -17,6 +17,7 @@ from opentps_brimstone._typing import FloatArray
 from opentps_brimstone._util.progress import Progress, following
 from opentps_brimstone._util.silence import silent_opentps
 from opentps_brimstone._util.threads import thread_count
+from opentps_brimstone.engine.options import DoseOptions
 from opentps_brimstone.ensembles.cluster import ClusterPool
 from opentps_brimstone.ensembles.pool import WorkerPool
 from opentps_brimstone.ensembles.results import EnsembleError
@@ -82,8 +83,7 @@ def spread_dose_influence(
     workers, threads, progress
         As for `run_ensemble`; progress counts beams.
     **options
-        ``engine``, ``scatter``, ``kernels``, ``density_table``, ``overrides`` and ``cache`` of
-        `Plan.compute_dose_influence`.
+        ``engine``, ``kernels``, ``density_table``, ``overrides`` and ``cache`` of `Plan.compute_dose_influence`.
 
     Returns
     -------
@@ -92,7 +92,8 @@ def spread_dose_influence(
     Raises
     ------
     ValueError
-        If the plan has no beams, or was not made from a Series.
+        If the plan has no beams, or was not made from a Series; if full scatter is asked for, which is of all beams
+        together.
     EnsembleError
         Naming a beam whose doses could not be computed.
 
@@ -104,6 +105,11 @@ def spread_dose_influence(
     >>> plan.dose_influence is influence
     True
     """
+    asked_options = DoseOptions.from_keywords(**options)
+    if asked_options.choice.scatter == "full":
+        raise ValueError(
+            "scatter='full' computes scatter from far away for all beams together: use Plan.compute_dose_influence"
+        )
     if target is None:
         names = None
     else:
@@ -120,6 +126,8 @@ def spread_dose_influence(
     )
     influence = DoseInfluence(sp.hstack([matrix for matrix, _ in parts], format="csc"), plan.grid, layout)
     plan.set_dose_influence(influence, names)
+    own = plan.density_overrides if asked_options.overrides is None else asked_options.overrides
+    plan.dose_options = replace(asked_options, overrides=own)
     return influence
 
 

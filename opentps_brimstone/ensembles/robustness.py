@@ -146,7 +146,7 @@ class RobustnessResult:
 
     def _row(self, number: int) -> tuple[str, ...]:
         worst, scenario = self.worst(number)
-        unit = worst.goal.metric.unit
+        unit = worst.goal.unit
         values = (self.goals[0][number].value, worst.value)
         shown = (f"{value:.2f} {unit}".rstrip() for value in values)
         return (*worst.goal.cells, *shown, scenario.name, f"{self._met_in(number)} of {len(self.scenarios)}")
@@ -198,8 +198,8 @@ def evaluate_robustness(
     Raises
     ------
     TypeError, ValueError
-        Before the engine starts, if the plan has no weights, a goal is wrong, or the scenarios are not ones that
-        `Plan.compute_scenarios` accepts.
+        Before the engine starts, if the plan has no weights, a goal is wrong, a dose was set as intermediate dose, or
+        the scenarios are not ones that `Plan.compute_scenarios` accepts.
     DoseMemoryError, EngineError
         As `Plan.compute_scenarios`.
 
@@ -218,6 +218,7 @@ def evaluate_robustness(
     weights = plan.dose_influence.check_weights(
         plan.beamlet_weights if beamlet_weights is None else beamlet_weights  # type: ignore[arg-type]
     )
+    _check_dose_is_known(plan, by_matrices=scenarios is None)
     asked = as_goals(goals, plan.structures.keys(), prescribed_dose, of_dose=True)
     chosen, doses = _doses(plan, scenarios, weights, processes)
     shown = [structure for structure in plan.structures if structure.is_on_grid]
@@ -240,6 +241,20 @@ def evaluate_robustness(
         for name, of_structure in curves.items()
     }
     return RobustnessResult(chosen, tuple(tables), np.arange(longest) * np.float64(_DVH_STEP_GY), volumes)
+
+
+def _check_dose_is_known(plan: Plan, *, by_matrices: bool) -> None:
+    """Refuse a plan part of whose dose is known only as planned."""
+    if plan.dose_influence.whole_dose is None:
+        if plan.intermediate_dose is not None:
+            raise ValueError(
+                "the plan has an intermediate dose, which is known only as planned: set it to None to judge the dose "
+                "of the beamlets"
+            )
+    elif by_matrices:
+        raise ValueError(
+            "the plan's matrix leaves out scatter from far away: give scenarios, whose doses are then computed in full"
+        )
 
 
 def _doses(

@@ -100,6 +100,11 @@ def share_plan(plan: Plan, folder: Path, structures: Iterable[str] | None = None
     -------
     PlanFiles
 
+    Raises
+    ------
+    ValueError
+        If the plan's matrix leaves out scatter from far away, and no intermediate dose stands for it.
+
     Examples
     --------
     >>> import tempfile
@@ -111,6 +116,12 @@ def share_plan(plan: Plan, folder: Path, structures: Iterable[str] | None = None
     ...     (again.dose_influence.matrix != plan.dose_influence.matrix).nnz
     0
     """
+    if plan.dose_influence.whole_dose is not None and plan.intermediate_dose is None:
+        raise ValueError(
+            "the plan's matrix leaves out scatter from far away, which worker processes cannot compute: give the plan "
+            "weights like those to come and call its update_intermediate_dose, or compute its dose influence with "
+            "scatter='opentps'"
+        )
     names = [each.name for each in plan.structures if each.is_on_grid] if structures is None else list(structures)
     digests = {name: _write_structure(plan.structures[name], folder / _STRUCTURES) for name in names}
     return PlanFiles(folder.absolute(), _write_influence(plan, folder / _INFLUENCE), digests)

@@ -46,9 +46,9 @@ _GOAL = re.compile(
     r"\s*(?P<structure>\S.*?)\s+(?P<metric>[A-Za-z][\w.%]*)\s*(?P<relation>>=|<=|≥|≤|>|<)\s*"
     r"(?P<value>[-+]?[\w.]*?\d)\s*(?P<unit>cm3|cm³|(?:Gy )?keV/[µμu]m|[A-Za-z%]*)\s*"
 )
-# What a metric is of stands before it, after the structure.
+# What a metric is of stands before it, after the structure; "bed" belongs to names, such as that of a tumor bed.
 _OF_QUANTITY = re.compile(
-    r"(?P<structure>.*\S)\s+(?P<quantity>EQD2|BED|effect|RBE|LET|rbe_x_dose|let_dose|alpha_dose|sqrt_beta_dose)"
+    r"(?P<structure>.*\S)\s+(?P<quantity>EQD2|(?-i:BED)|effect|RBE|LET|rbe_x_dose|let_dose|alpha_dose|sqrt_beta_dose)"
     r"(?:Gy)?(?:\(a/b=(?P<alpha_beta>[\d.]+)\))?",
     re.IGNORECASE,
 )

@@ -18,7 +18,7 @@ from opentps_brimstone.adapters.plan import (
 from opentps_brimstone.adapters.series import attach_opentps_plan
 from opentps_brimstone.adapters.versions import is_objectives_list, objectives_in
 from opentps_brimstone.engine.options import DoseOptions
-from opentps_brimstone.engine.plan_doses import inside_any, plan_influence
+from opentps_brimstone.engine.plan_doses import beamlets_of_design, inside_any, plan_influence
 from opentps_brimstone.integration.worst_voxels import optimize_terms
 from opentps_brimstone.model.plan import Plan
 from opentps_brimstone.model.structure import Structure
@@ -87,9 +87,12 @@ def plan_from_opentps(
     ]
     _check_structures(structures, grid)
     warn_of_doubts(photon_plan, ct, rois)
+    are_given = beamlets is not None or beamlets_of_design(photon_plan, grid) is not None
     influence = plan_influence(photon_plan, ct, grid, beamlets, options, inside_any(structures))
     plan = Plan.from_influence(influence, structures, number_of_fractions=int(photon_plan.numberOfFractionsPlanned))
     attach_opentps_plan(plan, photon_plan, ct)
+    if options.choice.scatter == "full" or not are_given:
+        plan.dose_options = options
     return plan
 
 

@@ -17,6 +17,7 @@ from opentps_brimstone._typing import BoolArray, FloatArray, IntArray
 __all__ = ["EFFORTS", "BeamletLayout", "DoseInfluence", "VoxelGrid", "WholeDose"]
 
 _ENTRIES_AT_ONCE = 2_000_000
+_SAME_PLACE_MM = 1e-3
 
 EFFORTS = ("full", "half", "rough")
 """What a `WholeDose` is computed with: all directions, half of them, or a third in longer steps."""
@@ -129,6 +130,12 @@ class BeamletLayout:
         object.__setattr__(self, "xy_mm", xy)
         object.__setattr__(self, "beam_index", beam)
         object.__setattr__(self, "spacing_mm", spacing)
+
+    def has_same_beamlets(self, other: BeamletLayout) -> bool:
+        """Tell whether another layout has beamlets at the same places of the same fluence maps, in the same order."""
+        return np.array_equal(self.beam_index, other.beam_index) and np.allclose(
+            self.xy_mm, other.xy_mm, rtol=0.0, atol=_SAME_PLACE_MM
+        )
 
     @property
     def n_beamlets(self) -> int:

@@ -610,7 +610,7 @@ class Plan:
         ------
         TypeError, ValueError
             Before the engine starts, if two scenarios are the same, one moves an isocenter out of the dose grid, or the
-            plan's dose influence is not one of this package's engine with ``scatter="opentps"``.
+            plan's dose influence is not known to be of this package's engine with ``scatter="opentps"``.
         DoseMemoryError
             Before the engine starts, if the doses would not fit into memory.
         EngineError
@@ -619,6 +619,11 @@ class Plan:
         from opentps_brimstone.engine.scenarios import scenario_influences
 
         _ = self.dose_influence
+        if self.series is not None and self._dose_options is None:
+            raise ValueError(
+                "how the plan's dose influence was computed is not known, and other scenarios must not differ from it: "
+                "set the plan's dose_options, or give doses in scenarios to set_scenarios"
+            )
         self._scenarios = scenario_influences(
             self, scenarios, self.dose_options.running(threads=processes, progress=progress)
         )
@@ -626,10 +631,17 @@ class Plan:
 
     @property
     def dose_options(self) -> Any:
-        """What the dose influence was computed with, a DoseOptions; the engine's defaults if that is not known."""
+        """What the dose influence was computed with, a DoseOptions; the engine's defaults if that is not known.
+
+        Set it for a dose influence that was computed elsewhere.
+        """
         from opentps_brimstone.engine.options import DoseOptions
 
         return DoseOptions(overrides=self.density_overrides) if self._dose_options is None else self._dose_options
+
+    @dose_options.setter
+    def dose_options(self, options: Any) -> None:
+        self._dose_options = options
 
     def set_scenarios(self, scenarios: Iterable[tuple[Scenario, DoseInfluence | None]]) -> None:
         """Take doses of the plan's beamlets in scenarios that were computed elsewhere.
@@ -637,13 +649,14 @@ class Plan:
         Parameters
         ----------
         scenarios : iterable of (Scenario, DoseInfluence or None)
-            On the plan's dose grid, of the same beamlets. None: the plan's own, of the nominal scenario. An empty list
-            forgets those that the plan has.
+            On the plan's dose grid, of the same beamlets, with all scatter. None: the plan's own, which is that of the
+            nominal scenario. An empty list forgets those that the plan has.
 
         Raises
         ------
         TypeError, ValueError
-            If two scenarios are the same, or a dose influence has another grid or other beamlets.
+            If two scenarios are the same, the nominal one has another dose influence than the plan, or a dose influence
+            has another grid, other beamlets, or leaves out scatter from far away.
         """
         given = list(scenarios)
         if given:
@@ -652,8 +665,18 @@ class Plan:
         for scenario, influence in given:
             if influence is None and not scenario.is_nominal:
                 raise ValueError(f"the scenario {scenario.name!r} has no dose influence, and is not the nominal one")
-            if influence is None:
+            if influence is None or influence is own:
                 continue
+            if scenario.is_nominal:
+                raise ValueError(
+                    f"the scenario {scenario.name!r} is the nominal one, whose dose influence is the plan's own: give "
+                    "None"
+                )
+            if influence.whole_dose is not None:
+                raise ValueError(
+                    f"the dose influence of the scenario {scenario.name!r} leaves out scatter from far away, which "
+                    "scenarios need: compute it with scatter='opentps'"
+                )
             if influence.grid != own.grid:
                 raise ValueError(
                     f"the dose influence of the scenario {scenario.name!r} is on {influence.grid.description}; the "
@@ -663,6 +686,11 @@ class Plan:
                 raise ValueError(
                     f"the dose influence of the scenario {scenario.name!r} is of {influence.layout.n_beamlets} "
                     f"beamlets; the plan has {own.layout.n_beamlets}"
+                )
+            if not influence.layout.has_same_beamlets(own.layout):
+                raise ValueError(
+                    f"the dose influence of the scenario {scenario.name!r} is of beamlets elsewhere in their beams "
+                    "than the plan's, or in another order"
                 )
         self._scenarios = tuple(ScenarioInfluence(scenario, own if i is None else i) for scenario, i in given)
 

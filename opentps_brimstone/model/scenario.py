@@ -149,7 +149,7 @@ def setup_scenarios(
 
 
 def checked_scenarios(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
-    """Check that a list of scenarios is one, not empty, and has none twice."""
+    """Check that a list of scenarios is one, not empty, and has no scenario and no name twice."""
     given = tuple(scenarios)
     for each in given:
         if not isinstance(each, Scenario):
@@ -161,5 +161,7 @@ def checked_scenarios(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
         errors = (each.shift_mm, each.density_percent, each.source)
         if errors in seen:
             raise ValueError(f"the scenarios {seen[errors]!r} and {each.name!r} are the same; raise one's probability")
+        if each.name in seen.values():
+            raise ValueError(f"two scenarios have the name {each.name!r}; give them names of their own")
         seen[errors] = each.name
     return given

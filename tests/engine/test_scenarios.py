@@ -96,6 +96,12 @@ def test_scenarios_that_cannot_be_computed_are_refused(monkeypatch):
     plan = water_plan()
     with pytest.raises(ValueError, match=r"isocenter .* of G000 in the scenario 'z \+90 mm' lies outside"):
         plan.compute_scenarios([pb.Scenario((0.0, 0.0, 90.0))])
+    given = water_plan()
+    given.set_dose_influence(plan.dose_influence)
+    with pytest.raises(ValueError, match="how the plan's dose influence was computed is not known"):
+        given.compute_scenarios([pb.Scenario((3.0, 0.0, 0.0))])
+    given.dose_options = plan.dose_options
+    assert len(given.compute_scenarios([pb.Scenario((3.0, 0.0, 0.0))], progress=False)) == 1
     with pytest.raises(ValueError, match="the list of scenarios is empty"):
         plan.compute_scenarios([])
     monkeypatch.setattr(module, "available_bytes", lambda: 1000)

@@ -43,6 +43,8 @@ def test_beams_spread_over_processes_give_bitwise_the_same_matrix(alone):
     options = {**OPTIONS, "progress": lambda done, total: counted.append((done, total))}
     influence = spread_dose_influence(plan, None, "Tumor", workers=2, threads=1, **options)
     assert plan.dose_influence is influence and same_influence(influence, alone.dose_influence)
+    assert plan.dose_options.choice == alone.dose_options.choice
+    assert plan.dose_options.density_table is alone.dose_options.density_table
     assert counted == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -90,6 +92,8 @@ def test_what_cannot_be_computed_is_said():
     empty = pb.Plan(pb.Series(phantom.ct_hu, (10, 10, 10), phantom.grid.origin_mm, phantom.structures))
     with pytest.raises(ValueError, match="the plan has no beams"):
         spread_dose_influence(empty)
+    with pytest.raises(ValueError, match="scatter='full' computes scatter from far away for all beams together"):
+        spread_dose_influence(made(), None, "Tumor", scatter="full")
     with pytest.raises(ValueError, match="no beamlet weights yet"):
         spread_dose(made())
     with pytest.raises(EnsembleError, match=r"the dose of G020 could not be computed: .*margin_mm is -1"):

@@ -91,6 +91,37 @@ def test_doses_computed_anew_are_those_of_the_matrices():
     assert [each.name for each in tables[1].scenarios] == [each.name for each in scenarios]
 
 
+@pytest.mark.parametrize("options", [{"kernels": "Kernels_6MV"}, {"scatter": "full", "beam_model": "Kernels_6MV"}])
+def test_the_nominal_dose_is_computed_as_that_of_the_plan(options):
+    plan = water_plan()
+    plan.compute_dose_influence(beamlet_spacing_mm=20.0, progress=False, **options)
+    plan.beamlet_weights = np.linspace(0.0, 400.0, plan.dose_influence.layout.n_beamlets)
+    result = pb.evaluate_robustness(plan, [pb.Scenario()], ["PTV Dmean >= 1 Gy"], progress=False)
+    if plan.dose_influence.whole_dose is not None:
+        plan.update_intermediate_dose()
+    planned = pb.evaluate(plan.get_dose(), plan.structures, ["PTV Dmean >= 1 Gy"])
+    assert result.goals[0][0].value == pytest.approx(planned[0].value, rel=1e-5)
+
+
+def test_scenarios_of_a_plan_from_opentps_are_computed_as_its_beamlets_were():
+    ct, rois, photon_plan = water_plan().to_opentps()
+    plan = pb.Plan.from_opentps(photon_plan, ct, list(rois.values()), kernels="Kernels_6MV", progress=False)
+    weights = np.full(plan.dose_influence.layout.n_beamlets, 100.0)
+    result = pb.evaluate_robustness(
+        plan, [pb.Scenario()], ["PTV Dmean >= 1 Gy"], beamlet_weights=weights, progress=False
+    )
+    plan.beamlet_weights = weights
+    planned = pb.evaluate(plan.get_dose(), plan.structures, ["PTV Dmean >= 1 Gy"])
+    assert result.goals[0][0].value == pytest.approx(planned[0].value, rel=1e-5)
+
+
+def test_effect_has_no_unit(judged):
+    plan, _ = judged
+    plan.structures["PTV"].alpha_beta, plan.structures["PTV"].alpha = 10.0, 0.3
+    row = pb.evaluate_robustness(plan, goals=["PTV effect D50 >= 1"], progress=False).rows()[0]
+    assert "Gy" not in "".join(row)
+
+
 def test_what_cannot_be_judged_is_refused():
     plan = water_plan()
     with pytest.raises(ValueError, match="no beamlet weights yet"):
@@ -104,3 +135,6 @@ def test_what_cannot_be_judged_is_refused():
         pb.evaluate_robustness(plan, pb.setup_scenarios(100.0))
     with pytest.raises(DoseCanceledError):
         pb.evaluate_robustness(plan, pb.setup_scenarios(1.0), progress=lambda done, _: done < 2)
+    plan.set_intermediate_dose(np.ones(plan.grid.shape))
+    with pytest.raises(ValueError, match="intermediate dose, which is known only as planned"):
+        pb.evaluate_robustness(plan, pb.setup_scenarios(1.0))

@@ -15,6 +15,7 @@ from problems import random_influence
 
 import opentps_brimstone as pb
 from opentps_brimstone.ensembles import Ensemble, EnsembleError, EnsembleMemory, EnsembleMemoryError, run_ensemble
+from opentps_brimstone.ensembles.shared_plan import share_plan
 
 PLAN = ensemble_plan()
 
@@ -179,6 +180,19 @@ def test_an_intermediate_dose_reaches_the_workers():
     assert np.array_equal(results[0].beamlet_weights, expected)
     assert not np.array_equal(expected, one_after_another(PLAN, variants(1))[0])
     assert np.array_equal(results.dose(0), plan.dose_of(expected))
+
+
+def test_scatter_that_workers_cannot_compute_is_not_left_out(tmp_path):
+    given = ensemble_plan().dose_influence
+    whole = pb.DoseInfluence(given.matrix, given.grid, given.layout, lambda w, effort="full": np.ones(given.grid.shape))
+    plan = pb.Plan.from_influence(whole, list(ensemble_plan().structures))
+    with pytest.raises(ValueError, match="leaves out scatter from far away, which worker processes cannot compute"):
+        run_ensemble(plan, variants(1), workers=1, progress=False)
+    with pytest.raises(ValueError, match="known of all beams together alone"):
+        pb.ensembles.plan_of_beams(plan, [0])
+    plan.update_intermediate_dose(np.ones(given.layout.n_beamlets))
+    shared = share_plan(plan, tmp_path).plan()
+    np.testing.assert_array_equal(np.asarray(shared.intermediate_dose), np.asarray(plan.intermediate_dose))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def dose():
         ("PTV RBE D95 >= 50", "rbe_x_dose", None, "PTV RBE D95 >= 50 Gy"),
         ("Brainstem LET D2 <= 6 keV/um", "let", None, "Brainstem LET D2 <= 6 keV/µm"),
         ("Cord let_dose Dmax < 90 Gy keV/µm", "let_dose", None, "Cord let_dose Dmax < 90 Gy keV/µm"),
+        ("Tumor bed D95 >= 50 Gy", "physical_dose", None, "Tumor bed D95 >= 50 Gy"),
         ("EQD2 ring Dmax <= 50 Gy", "physical_dose", None, "EQD2 ring Dmax <= 50 Gy"),
         ("EQD2 Dmax <= 50 Gy", "physical_dose", None, "EQD2 Dmax <= 50 Gy"),
     ],

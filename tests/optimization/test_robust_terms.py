@@ -273,6 +273,17 @@ def test_scenarios_that_do_not_fit_the_plan_are_refused():
         plan.set_scenarios([(pb.Scenario((3, 0, 0)), random_plan(0, n_beams=2).dose_influence)])
     with pytest.raises(ValueError, match="the plan's grid is another one"):
         plan.set_scenarios([(pb.Scenario((3, 0, 0)), random_plan(0, refinement=2).dose_influence)])
+    own = plan.dose_influence
+    layout = pb.BeamletLayout(own.layout.xy_mm[::-1], own.layout.beam_index, own.layout.spacing_mm)
+    with pytest.raises(ValueError, match="of beamlets elsewhere in their beams than the plan's, or in another order"):
+        plan.set_scenarios([(pb.Scenario((3, 0, 0)), pb.DoseInfluence(own.matrix, own.grid, layout))])
+    with pytest.raises(ValueError, match="'nominal' is the nominal one, whose dose influence is the plan's own"):
+        plan.set_scenarios([(pb.Scenario(), pb.DoseInfluence(2 * own.matrix, own.grid, own.layout))])
+    near = pb.DoseInfluence(own.matrix, own.grid, own.layout, lambda weights, effort="full": np.zeros(own.grid.shape))
+    with pytest.raises(ValueError, match="'x \\+3 mm' leaves out scatter from far away"):
+        plan.set_scenarios([(pb.Scenario((3, 0, 0)), near)])
+    with pytest.raises(ValueError, match="two scenarios have the name 'cough'"):
+        plan.set_scenarios([(pb.Scenario((x, 0, 0), name="cough"), own) for x in (3, -3)])
     with pytest.raises(TypeError, match="is not a Scenario"):
         plan.set_scenarios([((3, 0, 0), None)])
     with pytest.raises(ValueError, match="made from a matrix"):
