@@ -267,9 +267,11 @@ def _rest() -> str:
         + f"""
 [machine]
 mlc = "millennium-120"   # "hd-120", "agility", or "matched": leaves as the beamlets' rows
-levels = {SequencingSettings.levels}              # of the fluence of each beam; more levels, more segments
+scatter = "full"         # through the whole patient, leaves optimized by that dose; "opentps": as in its beamlets
+# beam_model = "Kernels_6MV"   # or a file: leaves that leak, a source that is not a point; nobody measured this one
 minimum_mu = 1.0         # least MU of a segment per fraction
 step_mu = 0.1
+# levels = {SequencingSettings.levels}            # with scatter "opentps": of the fluence; more levels, more segments
 # method = "engel"       # or "kalinowski", "sliding-window", "xia-verhey"
 # name = "LINAC1"        # of the treatment machine, for the plan file
 

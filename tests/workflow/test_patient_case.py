@@ -410,6 +410,7 @@ def test_a_starting_prescription_is_one_that_plan_accepts(patient, tmp_path, mon
     asked = parse_prescription(text).for_structures(Series.from_dicom(patient).structures)
     assert asked.targets == {"CTV": 50.0}
     assert asked.dose_grid_mm == (5.0, 5.0, 5.0)  # the CT has 10 mm
+    assert asked.machine.scatter == "full"
     assert [str(goal) for goal in asked.goals] == ["CTV D95 >= 50 Gy", "CTV D2 <= 53.5 Gy"]
     assert '# "Organ D10 <= 25 Gy",' in text and '"Body"' in text
 
@@ -422,6 +423,22 @@ def test_a_starting_prescription_is_one_that_plan_accepts(patient, tmp_path, mon
     monkeypatch.setattr("opentps_brimstone.engine.collapsed_cones.ConeEngine.beamlets", compute)
     with pytest.raises(EnoughError):  # all is checked when the engine starts
         plan_folder(patient, asked, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_starting_prescription_is_met_by_what_the_plan_gives(patient, tmp_path):
+    """By segments in full scatter, on a CT whose voxels are twice as wide as beamlets."""
+    asked = parse_prescription(starting_prescription(patient))
+    result = plan_folder(patient, asked, tmp_path / "out", verify="none", options=RunOptions(threads=2))
+    assert result.passed, result.summary()
+    assert result.goals_in_opentps is not None
+    columns, rows = result.goal_rows()
+    assert columns[-3:] == ("fluence", "in OpenTPS", "met")
+    assert [row[-1] for row in rows] == ["yes", "yes"]
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for words in ("as OpenTPS computes them", "scatter through the whole patient", "then leaves and MU optimized"):
+        assert words in report
+    assert "goals_in_opentps" in json.loads((tmp_path / "out" / "goals.json").read_text())
 
 
 def test_doses_and_goals_are_guessed_from_names(tmp_path):
@@ -499,7 +516,7 @@ def test_the_commands(patient, tmp_path, capsys, written_again):
     assert main(["prescription", str(patient), "--output", str(start)]) == 0
     assert capsys.readouterr().out.startswith(f"Written to {start}; its doses and goals are guesses")
     assert start.read_text() == printed
-    bad.write_text(printed.replace("gantry_angle = 0", "gantry_angle = 'left'").replace("\nlevels = ", "\nlevel = "))
+    bad.write_text(printed.replace("gantry_angle = 0", "gantry_angle = 'left'").replace("\n# levels = ", "\nlevel = "))
     assert main(["plan", str(patient), "--prescription", str(bad), "--out", str(out)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert re.match(
