@@ -146,9 +146,10 @@ class DVHGoal:
         text : str
             ``<structure> <metric> <relation> <value> <unit>``, such as ``PTV D95% >= 50 Gy``, ``rectum D2cc < 70 Gy``
             or ``lung V20Gy ≤ 300 cc``. The unit may be left out; a volume is then in percent. Before the metric may
-            stand ``EQD2``, ``BED`` or ``effect``, with an α/β in Gy as in ``EQD2(a/b=2)``, or without; with matrices
-            for it ``RBE``, ``LET`` (``Brainstem LET D2 <= 6 keV/µm``), or the identifier of another quantity. Doses may
-            be in percent of the prescribed one: ``PTV D95 >= 95 %``, ``PTV V95% >= 98 %``.
+            stand ``EQD2``, ``BED`` (in capitals: a ``Tumor bed`` is a structure) or ``effect``, with an α/β in Gy as in
+            ``EQD2(a/b=2)``, or without; with matrices for it ``RBE``, ``LET`` (``Brainstem LET D2 <= 6 keV/µm``), or
+            the identifier of another quantity. Doses may be in percent of the prescribed one: ``PTV D95 >= 95 %``,
+            ``PTV V95% >= 98 %``.
 
         Returns
         -------

@@ -28,6 +28,7 @@ from opentps_brimstone.evaluation import DVHGoal, as_goals, gamma_analysis, gamm
 from opentps_brimstone.evaluation.extremes import largest_difference
 from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.model.influence import DoseInfluence
+from opentps_brimstone.optimization.robust_terms import planned_term
 from opentps_brimstone.sequencing import MLC, SequencingSettings, get_mlc, sequence_plan
 from opentps_brimstone.sequencing.aperture_fluence import ApertureFluence, LeafEdges
 from opentps_brimstone.sequencing.aperture_refinement import ApertureTask, RefinedApertures, refine_apertures
@@ -268,7 +269,8 @@ def make_deliverable(
     ct : opentps CTImage
         In HU, on the dose grid. Not changed.
     objectives : optional
-        Objectives of the plan, as for `optimize_photon_plan`; the MU of the segments are optimized with the same.
+        Objectives of the plan, as for `optimize_photon_plan`; the MU of the segments are optimized with the same,
+        robust ones for the planned dose alone.
     mlc : MLC or str
         The collimator, or an identifier of `opentps_brimstone.sequencing.MLCS`. The rows of beamlets must lie on its
         leaves: see `opentps_brimstone.adapters.segments.align_beamlets`, and `MLC.matched` for other plans. "matched"
@@ -372,7 +374,7 @@ def make_deliverable(
     in_full = replace(options, choice=of_segments)
     clock = StageTimes()
     grid = voxel_grid(ct)
-    terms = plan_terms(photon_plan, objectives, grid)
+    terms = [(structure, planned_term(term)) for structure, term in plan_terms(photon_plan, objectives, grid)]
     layout = layout_from_opentps(photon_plan)
     mu = np.asarray(photon_plan.beamletMUs, dtype=np.float64)
     chosen = _sequencing(sequencing, levels=levels if refining is None else refining.levels, method=method)

@@ -102,6 +102,12 @@ class Biology:
     def uniform_weight(self, structure: Structure, channel: str, beamlets: AnyIntArray, asked: float) -> float:
         """Compute the common weight of all beamlets that gives a structure, by its mean products, what is asked."""
         means = self._means(structure, beamlets)
+        needed = _matrices_of(channel)
+        if not any(means[name] > 0 for name in needed):
+            raise ValueError(
+                f"{structure.name!r} gets nothing from any beamlet by the plan's {' and '.join(needed)}; check these "
+                "matrices, or remove its objective"
+            )
         if channel in ("effect", "rbe_dose"):
             a, b = means["alpha_dose"], means["sqrt_beta_dose"]
             effect = asked

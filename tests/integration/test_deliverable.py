@@ -23,6 +23,7 @@ from opentps_brimstone.evaluation.goals import FAIL_COLOR, PASS_COLOR
 from opentps_brimstone.integration.deliverable import _sequencing, make_deliverable
 from opentps_brimstone.integration.photon_plan import optimize_photon_plan, plan_from_opentps
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence
+from opentps_brimstone.optimization.robust_terms import robust_term
 from opentps_brimstone.sequencing import MILLENNIUM_120, MLC, ApertureSettings, SequencingSettings, sequence_plan
 from opentps_brimstone.sequencing.segment_weights import optimize_segment_weights, segment_influence
 
@@ -136,10 +137,10 @@ def test_a_plan_file_has_machine_mu(delivered, tmp_path):
 
 
 def test_write_back_and_another_dose_per_mu(delivered, phantom):
-    """The plan given gets the segments; with twice the dose per MU, half the MU."""
+    """The plan given gets the segments; with twice the dose per MU, half the MU. Robust terms are as others."""
     ct, plan, usual, _ = delivered
     own = copy_plan(plan, as_new=True)
-    terms = [(phantom.structure(name), term) for name, term in phantom.objectives]
+    terms = [(phantom.structure(name), robust_term(term, group="all")) for name, term in phantom.objectives]
     options = {"minimum_mu": 0.5, "step_mu": 0.05, "reference": ReferenceField(gy_per_mu=0.02), "write_back": True}
     mlc = usual.sequenced_beams[0].mlc
     written = make_deliverable(own, ct, terms, mlc=mlc, levels=20, progress=False, **options)

@@ -197,6 +197,14 @@ def test_what_is_missing_is_named():
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(2, 3), quantity="let"))
     with pytest.raises(ValueError, match="asks the target 'PTV' for LET, which does not rise with the weights"):
         optimizer.optimize()
+    for quantity, matrices in (("let_dose", ["let_dose"]), ("effect", ["alpha_dose", "sqrt_beta_dose"])):
+        empty = proton_plan()
+        for name in matrices:
+            setattr(empty, name, 0 * getattr(empty, name))
+        optimizer = pb.PlanOptimizer(empty)
+        optimizer.add_objective(empty.structures["PTV"], pb.KLDivergenceTerm(dose_range=(2, 3), quantity=quantity))
+        with pytest.raises(ValueError, match=f"'PTV' gets nothing from any beamlet by the plan's {matrices[0]}"):
+            optimizer.optimize()
     plan.alphax = None
     optimizer = pb.PlanOptimizer(plan)
     optimizer.add_objective(plan.structures["PTV"], pb.KLDivergenceTerm(dose_range=(48, 54), quantity="rbe_x_dose"))
