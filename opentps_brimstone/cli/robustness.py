@@ -6,7 +6,7 @@ import argparse
 
 from opentps_brimstone.cli import options
 
-HELP = "plan with robust terms and without, and judge both where the patient lies otherwise or is denser"
+HELP = "plan with robust terms and without, and judge both where the patient is displaced or denser"
 DESCRIPTION = (
     "Plan a phantom, or a DICOM folder with a prescription file, with robust terms on the targets and without them. "
     "Judge both plans in the nominal scenario, with the patient displaced along each axis both ways, and with other "

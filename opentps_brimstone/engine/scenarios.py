@@ -1,4 +1,4 @@
-"""Doses of a plan's beamlets where the patient lies otherwise or is denser than planned."""
+"""Doses of a plan's beamlets where the patient is displaced, or denser than planned."""
 
 from __future__ import annotations
 

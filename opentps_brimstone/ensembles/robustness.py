@@ -1,4 +1,4 @@
-"""What a plan gives where the patient lies otherwise, or is denser, than planned."""
+"""What a plan gives where the patient is displaced, or denser than planned."""
 
 from __future__ import annotations
 

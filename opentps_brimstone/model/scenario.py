@@ -1,4 +1,4 @@
-"""What may be otherwise than planned when a plan is given: where the patient lies, and how dense the tissue is."""
+"""What may differ from the plan when it is delivered: where the patient lies, and how dense the tissue is."""
 
 from __future__ import annotations
 
