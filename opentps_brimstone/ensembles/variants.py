@@ -146,6 +146,11 @@ def _checked(
                 "plans with PlanOptimizer, one after another"
             )
         optimizer.add_objective(plan.structures[name], copy.copy(term))
+    if beams is not None and plan.dose_influence.whole_dose is not None:
+        raise ValueError(
+            "some beams alone cannot be planned: the plan's matrix leaves out scatter from far away, which is known of "
+            "all beams together; compute its dose influence with scatter='opentps'"
+        )
     return Variant(
         name=str(given.get("name", number)),
         objectives=terms,

@@ -188,6 +188,8 @@ def test_scatter_that_workers_cannot_compute_is_not_left_out(tmp_path):
     plan = pb.Plan.from_influence(whole, list(ensemble_plan().structures))
     with pytest.raises(ValueError, match="leaves out scatter from far away, which worker processes cannot compute"):
         run_ensemble(plan, variants(1), workers=1, progress=False)
+    with pytest.raises(ValueError, match="variant 0: some beams alone cannot be planned"):
+        run_ensemble(plan, [{**variants(1)[0], "beams": [0]}], workers=1, progress=False)
     with pytest.raises(ValueError, match="known of all beams together alone"):
         pb.ensembles.plan_of_beams(plan, [0])
     plan.update_intermediate_dose(np.ones(given.layout.n_beamlets))
