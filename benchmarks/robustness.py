@@ -48,7 +48,7 @@ def main() -> None:
     started = time.perf_counter(), time.process_time()
     plan.compute_dose_influence("PTV", margin_mm=phantom.target_margin_mm, progress=False)
     computed = time.perf_counter(), time.process_time()
-    plan.compute_scenarios(scenarios, progress=False)
+    plan.compute_scenarios(scenarios, ["PTV"], progress=False)
     done = time.perf_counter(), time.process_time()
     nonzeros = [each.dose_influence.matrix.nnz / 1e6 for each in plan.scenarios]
     print(

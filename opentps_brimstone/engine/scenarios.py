@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opentps_brimstone._typing import FloatArray
+from opentps_brimstone._typing import AnyIntArray, BoolArray, FloatArray
 from opentps_brimstone._util.memory import available_bytes, in_units
 from opentps_brimstone._util.progress import Progress, following
 from opentps_brimstone.adapters.versions import source_distances_mm
 from opentps_brimstone.engine.collapsed_cones import BeamletField
+from opentps_brimstone.engine.columns import Columns
 from opentps_brimstone.engine.errors import DoseMemoryError
 from opentps_brimstone.engine.full_scatter import FieldDose
-from opentps_brimstone.engine.plan_doses import beam_view, plan_engine
+from opentps_brimstone.engine.plan_doses import beam_view, inside_any, plan_engine
 from opentps_brimstone.model.beam import SAD_MM
 from opentps_brimstone.model.influence import DoseInfluence
 from opentps_brimstone.model.isocenter import checked_isocenter
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from opentps_brimstone.engine.collapsed_cones import ConeEngine
     from opentps_brimstone.engine.options import DoseOptions
     from opentps_brimstone.model.plan import Plan
+    from opentps_brimstone.model.structure import Structure
 
 __all__ = ["ScenarioEngine", "scenario_influences"]
 
 _log = logging.getLogger(__name__)
 
-_CORE_BYTES = 5  # at most, of each nonzero
+_CORE_BYTES = 6  # of each nonzero, on all grids
+_ENTRIES_AT_ONCE = 2_000_000
 
 
 class ScenarioEngine:
@@ -126,7 +129,7 @@ class ScenarioEngine:
 
 
 def scenario_influences(
-    plan: Plan, scenarios: Iterable[Scenario], options: DoseOptions
+    plan: Plan, scenarios: Iterable[Scenario], options: DoseOptions, structures: Sequence[Structure] | None = None
 ) -> tuple[ScenarioInfluence, ...]:
     """Compute the doses of a plan's beamlets in scenarios; in the nominal one they are the plan's.
 
@@ -136,6 +139,8 @@ def scenario_influences(
     scenarios : iterable of Scenario
     options : DoseOptions
         With which the plan's doses were computed, and how to run.
+    structures : sequence of Structure, optional
+        That doses are kept in. Default: they are kept everywhere.
 
     Returns
     -------
@@ -158,20 +163,39 @@ def scenario_influences(
         )
     engine = ScenarioEngine(plan, scenarios, options)
     others = [scenario for scenario in engine.scenarios if not scenario.is_nominal]
-    _check_memory(plan, len(others))
+    inside = None if structures is None else inside_any(structures)
+    _check_memory(plan, len(others), inside)
     n_beamlets = plan.dose_influence.layout.n_beamlets
     computed = {}
     with following(options.run.progress, len(others) * n_beamlets, "scenarios", "beamlet") as report:
         for number, scenario in enumerate(others):
-            computed[scenario] = engine.influence(scenario, partial(_report_after, report, number * n_beamlets))
-    return tuple(ScenarioInfluence(each, computed.get(each, plan.dose_influence)) for each in engine.scenarios)
+            influence = engine.influence(scenario, partial(_report_after, report, number * n_beamlets))
+            computed[scenario] = influence if inside is None else _cut(influence, inside)
+    names = None if structures is None else tuple(structure.name for structure in structures)
+    return tuple(
+        ScenarioInfluence(each, computed[each], names)
+        if each in computed
+        else ScenarioInfluence(each, plan.dose_influence)
+        for each in engine.scenarios
+    )
 
 
-def _check_memory(plan: Plan, n_scenarios: int) -> None:
+def _cut(influence: DoseInfluence, inside: BoolArray) -> DoseInfluence:
+    """Leave out doses outside some voxels."""
+    matrix = influence.matrix
+    kept = Columns(matrix.indptr, matrix.indices, matrix.data).inside(inside.ravel())
+    return DoseInfluence(kept.matrix(influence.grid.n_voxels), influence.grid, influence.layout)
+
+
+def _check_memory(plan: Plan, n_scenarios: int, inside: BoolArray | None) -> None:
     """Say what the scenarios take, and refuse if that is more than there is."""
     matrix = plan.dose_influence.matrix
-    taken = n_scenarios * (matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes)
-    in_core = n_scenarios * _CORE_BYTES * matrix.nnz
+    kept = matrix.nnz if inside is None else _entries_inside(matrix.indices, inside.ravel())
+    entry_bytes = matrix.data.itemsize + matrix.indices.itemsize
+    # A scenario has doses everywhere before they are left out.
+    most = matrix.nnz + (n_scenarios - 1) * kept if n_scenarios else 0
+    taken = entry_bytes * most
+    in_core = n_scenarios * _CORE_BYTES * kept
     what = f"the doses of {matrix.shape[1]} beamlets in {n_scenarios} scenarios take about {in_units(taken)} of memory"
     _log.info("%s, and an optimization of all their voxels up to %s more", what, in_units(in_core))
     free = available_bytes()
@@ -179,6 +203,13 @@ def _check_memory(plan: Plan, n_scenarios: int) -> None:
         raise DoseMemoryError(
             f"{what}, and {in_units(free)} are free: take fewer scenarios, a coarser dose grid or larger beamlets"
         )
+
+
+def _entries_inside(rows: AnyIntArray, inside: BoolArray) -> int:
+    return sum(
+        int(np.count_nonzero(inside[rows[first : first + _ENTRIES_AT_ONCE]]))
+        for first in range(0, len(rows), _ENTRIES_AT_ONCE)
+    )
 
 
 def _report_after(report: Callable[[int], bool], before: int, done: int, _total: int) -> bool:

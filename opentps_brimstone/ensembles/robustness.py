@@ -264,6 +264,11 @@ def _doses(
     if scenarios is None:
         if not plan.scenarios:
             raise ValueError("the plan has no scenarios: give some, such as setup_scenarios(3.0) makes")
+        cut = next((each.structures for each in plan.scenarios if each.structures is not None), None)
+        if cut is not None:
+            raise ValueError(
+                f"the plan's scenarios have doses in {', '.join(cut)} alone: give them, to be computed anew everywhere"
+            )
         known = {each.scenario: each.dose_influence for each in plan.scenarios}
         chosen = _nominal_first(known)
 

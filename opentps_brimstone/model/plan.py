@@ -583,6 +583,7 @@ class Plan:
     def compute_scenarios(
         self,
         scenarios: Iterable[Scenario],
+        structures: Targets | None = None,
         *,
         processes: int | None = None,
         progress: bool | Callable[[int, int], Any] = True,
@@ -596,6 +597,8 @@ class Plan:
         ----------
         scenarios : iterable of Scenario
             Such as `setup_scenarios` makes.
+        structures : Structure, str or several of them, optional
+            That robust terms will be on: doses elsewhere are not kept, which saves memory. Default: keep them all.
         processes : int, optional
             Threads. Default: the cores this process may use.
         progress : bool or callable
@@ -624,9 +627,12 @@ class Plan:
                 "how the plan's dose influence was computed is not known, and other scenarios must not differ from it: "
                 "set the plan's dose_options, or give doses in scenarios to set_scenarios"
             )
-        self._scenarios = scenario_influences(
-            self, scenarios, self.dose_options.running(threads=processes, progress=progress)
-        )
+        named = [structures] if isinstance(structures, Structure | str) else structures
+        if named is not None and not (named := list(named)):
+            raise ValueError("structures is empty: name those that robust terms will be on, or leave it out")
+        kept = None if named is None else self._own_targets(named)
+        options = self.dose_options.running(threads=processes, progress=progress)
+        self._scenarios = scenario_influences(self, scenarios, options, kept)
         return self._scenarios
 
     @property

@@ -99,10 +99,13 @@ class ScenarioInfluence:
     scenario : Scenario
     dose_influence : DoseInfluence
         Of the same beamlets as the plan's, on its dose grid.
+    structures : tuple of str or None
+        Names of the structures that it has doses in; None: it has them everywhere.
     """
 
     scenario: Scenario
     dose_influence: DoseInfluence
+    structures: tuple[str, ...] | None = None
 
 
 def setup_scenarios(

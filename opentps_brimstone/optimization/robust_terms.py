@@ -86,7 +86,8 @@ def check_scenarios(plan: Plan, objectives: Sequence[ObjectiveTerm]) -> tuple[Sc
     ------
     ValueError
         If the plan has no scenarios, has dose that is known only as planned, a term is on a quantity that needs more
-        than dose, or terms of one group are combined in different ways.
+        than dose or on a structure that scenarios have no doses in, or terms of one group are combined in different
+        ways.
     """
     robust = [term for term in objectives if term.robustness is not None]
     if not robust:
@@ -106,8 +107,20 @@ def check_scenarios(plan: Plan, objectives: Sequence[ObjectiveTerm]) -> tuple[Sc
                 f"{term!r} needs the plan's {' and '.join(further)}, which are not known in the scenarios that "
                 f"{robust[0]!r} is on: take a quantity that follows from dose"
             )
+    for term in robust:
+        _check_kept(term, plan.scenarios)
     groups_of(objectives)
     return plan.scenarios
+
+
+def _check_kept(term: ObjectiveTerm, scenarios: Sequence[ScenarioInfluence]) -> None:
+    name = "" if term.structure is None else term.structure.name
+    for each in scenarios:
+        if each.structures is not None and name not in each.structures:
+            raise ValueError(
+                f"{term!r} is on scenarios of {name!r}, and those of the plan have doses in "
+                f"{', '.join(each.structures)} alone: name it in structures= of compute_scenarios"
+            )
 
 
 def groups_of(objectives: Sequence[ObjectiveTerm]) -> tuple[list[Robustness], list[int | None]]:

@@ -97,8 +97,9 @@ def judge_robustness(
     target = Path(folder)
     check_folder(target, ROBUSTNESS_FILES)
     plan = prepared_plan(case, options)
-    plan.compute_scenarios(chosen, processes=options.threads, progress=options.progress)
     terms = as_terms(plan, case.terms or case.goals)
+    targets = {name for name, _ in terms if plan.structures[name].is_target}
+    plan.compute_scenarios(chosen, sorted(targets), processes=options.threads, progress=options.progress)
     robust = [
         (name, robust_term(term, own.kind, alpha=own.alpha, group=_GROUP) if plan.structures[name].is_target else term)
         for name, term in terms

@@ -78,6 +78,24 @@ def test_densities_reach_the_engine():
     assert np.abs(change).max() > 0.02 * expected.max()
 
 
+def test_doses_are_kept_in_the_structures_that_are_named():
+    plan = _plan()
+    scenarios = [pb.Scenario(), pb.Scenario(SHIFT)]
+    whole = plan.compute_scenarios(scenarios, progress=False)[1].dose_influence.matrix.toarray()
+    nominal, cut = plan.compute_scenarios(scenarios, ["PTV"], progress=False)
+    assert nominal.structures is None
+    assert cut.structures == ("PTV",)
+    inside = plan.structures["PTV"].touched.ravel()
+    np.testing.assert_array_equal(cut.dose_influence.matrix.toarray(), np.where(inside[:, None], whole, 0.0))
+    plan.beamlet_weights = np.ones(whole.shape[1])
+    with pytest.raises(ValueError, match="scenarios have doses in PTV alone"):
+        pb.evaluate_robustness(plan, progress=False)
+    with pytest.raises(KeyError, match="Cord"):
+        plan.compute_scenarios(scenarios, "Cord")
+    with pytest.raises(ValueError, match="structures is empty"):
+        plan.compute_scenarios(scenarios, [])
+
+
 def test_progress_counts_all_beamlets_and_stops_the_work():
     plan = water_plan()
     calls: list[tuple[int, int]] = []
@@ -102,8 +120,12 @@ def test_scenarios_that_cannot_be_computed_are_refused(monkeypatch):
         given.compute_scenarios([pb.Scenario((3.0, 0.0, 0.0))])
     given.dose_options = plan.dose_options
     assert len(given.compute_scenarios([pb.Scenario((3.0, 0.0, 0.0))], progress=False)) == 1
+    with pytest.raises(ValueError, match="errors of the scenario 'elsewhere' are not known"):
+        plan.compute_scenarios([pb.Scenario(source="elsewhere")])
     with pytest.raises(ValueError, match="the list of scenarios is empty"):
         plan.compute_scenarios([])
     monkeypatch.setattr(module, "available_bytes", lambda: 1000)
     with pytest.raises(DoseMemoryError, match="of 8 beamlets in 6 scenarios take about"):
         plan.compute_scenarios(pb.setup_scenarios(3.0))
+    monkeypatch.setattr(module, "available_bytes", lambda: 20000)  # one with all doses, and what is kept of the others
+    plan.compute_scenarios(pb.setup_scenarios(3.0), ["PTV"], progress=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gradients import assert_gradient
@@ -134,19 +136,46 @@ def test_combined_costs_are_those_of_a_coherent_risk_measure(tail, smoothing):
     assert risk.combine(-one)[0] <= 0.0
 
 
-def test_a_single_scenario_that_is_the_nominal_one_again_changes_nothing_but_the_cost():
-    plan = random_plan(2)
-    plan.set_scenarios([(pb.Scenario(), None), (pb.Scenario((1e-9, 0, 0)), plan.dose_influence)])
-    w = np.random.default_rng(4).uniform(100, 200, plan.dose_influence.layout.n_beamlets)
+def test_scenarios_that_are_the_nominal_one_again_change_nothing_on_any_grid():
+    plan = random_plan(2, refinement=2)
+    again = [(pb.Scenario((shift, 0, 0)), plan.dose_influence) for shift in (1e-9, 2e-9)]
+    plan.set_scenarios([(pb.Scenario(), None), *again])
+    settings = pb.OptimizerSettings(precision="reference")
     results = []
     for robust in (False, True):
-        optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(precision="reference"))
-        term = pb.KLDivergenceTerm(dose_range=(48, 52))
-        optimizer.add_objective(plan.structures["PTV"], pb.robust_term(term, "expected") if robust else term)
-        results.append(optimizer.prescription.evaluate(w))
-    (cost, gradient), (robust_cost, robust_gradient) = results
-    assert robust_cost == pytest.approx(cost, rel=1e-12)
-    np.testing.assert_allclose(robust_gradient, gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max())
+        optimizer = pb.PlanOptimizer(plan, settings)
+        for name, term in (("PTV", pb.KLDivergenceTerm(dose_range=(48, 52))), ("organ", pb.MeanDoseTerm(1.0))):
+            asked = pb.robust_term(term, "expected", group="all") if robust else term
+            optimizer.add_objective(plan.structures[name], asked)
+        optimizer.add_objective(plan.structures["body"], pb.MaximumDoseTerm(20.0, weight=3.0))
+        assembled = assemble(plan, optimizer.prescription.objectives, settings)
+        limit = assembled.uniform_weight / settings.uniform_share
+        rng = np.random.default_rng(0)
+        assert assembled.core.n_grids > 1
+        for grid in range(assembled.core.n_grids):
+            level = level_settings(settings, grid, grid, assembled.reference_dose, limit)
+            objective = assembled.core.objective(level)
+            x = objective.parameter(limit * rng.uniform(0.05, 0.7, assembled.layouts[grid].n_beamlets))
+            results.append(objective.cost_and_gradient(x))
+    half = len(results) // 2
+    for (cost, gradient), (robust_cost, robust_gradient) in zip(results[:half], results[half:], strict=True):
+        assert robust_cost == pytest.approx(cost, rel=1e-12)
+        np.testing.assert_allclose(robust_gradient, gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize(
+    "options", [{"search": "conjugate_gradient", "line_search": "brent"}, {"roughness_weight": 0.1}]
+)
+def test_every_search_lowers_the_cost_of_scenarios(options):
+    plan = plan_with_scenarios(5)
+    optimizer = pb.PlanOptimizer(plan, pb.OptimizerSettings(threads=1, **options))
+    _add_robust(optimizer, "cvar", "all", alpha=0.4)
+    result = optimizer.optimize(beams=[0, 2], max_iterations=20)
+    used = np.isin(plan.dose_influence.layout.beam_index, (0, 2))
+    assert not result.beamlet_weights[~used].any()
+    uniform = np.where(used, result.beamlet_weights.sum() / used.sum(), 0.0)
+    cost = [optimizer.prescription.evaluate(weights)[0] for weights in (result.beamlet_weights, uniform)]
+    assert cost[0] < 0.9 * cost[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -223,6 +252,19 @@ def test_a_checkpoint_knows_its_scenarios():
 def test_what_no_robust_term_can_be_is_refused(kind, options, message):
     with pytest.raises(ValueError, match=message):
         pb.robust_term(pb.MinimumDoseTerm(50.0), kind, **options)
+
+
+def test_structures_without_doses_in_scenarios_are_refused():
+    plan = plan_with_scenarios(0)
+    plan._scenarios = tuple(
+        each if each.scenario.is_nominal else replace(each, structures=("PTV", "body")) for each in plan.scenarios
+    )
+    optimizer = pb.PlanOptimizer(plan)
+    optimizer.add_objective(plan.structures["PTV"], pb.robust_term(pb.KLDivergenceTerm(dose_range=(48, 52))))
+    with pytest.raises(
+        ValueError, match="on scenarios of 'organ', and those of the plan have doses in PTV, body alone"
+    ):
+        optimizer.add_objective(plan.structures["organ"], pb.robust_term(pb.MeanDoseTerm(3.0)))
 
 
 def test_what_robust_terms_cannot_be_on_is_refused():
