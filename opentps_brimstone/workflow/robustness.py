@@ -87,12 +87,14 @@ def judge_robustness(
     Raises
     ------
     ValueError, OSError
-        Before long work: if the scenarios are not ones, or the folder cannot be written.
+        Before long work: if the scenarios are not ones, or only the nominal one, or the folder cannot be written.
     DoseMemoryError, EngineError
         As `Plan.compute_scenarios`.
     """
     options = options or RunOptions()
     chosen = checked_scenarios(scenarios)
+    if all(scenario.is_nominal for scenario in chosen):
+        raise ValueError("there is nothing to be robust against: the only scenario is the nominal one")
     own = robustness or Robustness("worst_case")
     target = Path(folder)
     check_folder(target, ROBUSTNESS_FILES)
@@ -105,7 +107,7 @@ def judge_robustness(
         for name, term in terms
     ]
     judged = tuple(
-        (heading, _judged(case, plan, asked, chosen, options))
+        (heading, _judged(case, plan, asked, options))
         for heading, asked in (
             ("without robust terms", terms),
             (f"with robust terms ({own.kind.replace('_', ' ')})", robust),
@@ -130,7 +132,6 @@ def _judged(
     case: Case,
     plan: Plan,
     terms: Sequence[tuple[str, ObjectiveTerm]],
-    scenarios: Sequence[Scenario],
     options: RunOptions,
 ) -> RobustnessResult:
     optimizer = PlanOptimizer(plan, case.optimizer)
@@ -138,4 +139,4 @@ def _judged(
         optimizer.add_objective(plan.structures[name], term)
     result = optimizer.optimize()
     _log.info("%s in %d iterations", result.message, result.iterations)
-    return evaluate_robustness(plan, scenarios, case.goals, processes=options.threads, progress=options.progress)
+    return evaluate_robustness(plan, goals=case.goals, progress=options.progress)

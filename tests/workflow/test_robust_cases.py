@@ -65,6 +65,8 @@ def test_what_is_wrong_is_said_before_work(tmp_path):
     case = replace(phantom_case(small_phantom(), SETTINGS), prepare=lambda _: pytest.fail("worked"))
     with pytest.raises(ValueError, match="the list of scenarios is empty"):
         judge_robustness(case, tmp_path / "out", [])
+    with pytest.raises(ValueError, match="the only scenario is the nominal one"):
+        judge_robustness(case, tmp_path / "out", [pb.Scenario()])
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         judge_robustness(case, tmp_path / "file", pb.setup_scenarios(3.0))
