@@ -107,7 +107,7 @@ def judge_robustness(
         for name, term in terms
     ]
     judged = tuple(
-        (heading, _judged(case, plan, asked, options))
+        (heading, _judged(case, plan, asked, chosen, options))
         for heading, asked in (
             ("without robust terms", terms),
             (f"with robust terms ({own.kind.replace('_', ' ')})", robust),
@@ -132,6 +132,7 @@ def _judged(
     case: Case,
     plan: Plan,
     terms: Sequence[tuple[str, ObjectiveTerm]],
+    scenarios: Sequence[Scenario],
     options: RunOptions,
 ) -> RobustnessResult:
     optimizer = PlanOptimizer(plan, case.optimizer)
@@ -139,4 +140,4 @@ def _judged(
         optimizer.add_objective(plan.structures[name], term)
     result = optimizer.optimize()
     _log.info("%s in %d iterations", result.message, result.iterations)
-    return evaluate_robustness(plan, goals=case.goals, progress=options.progress)
+    return evaluate_robustness(plan, scenarios, case.goals, processes=options.threads, progress=options.progress)
