@@ -656,7 +656,8 @@ class Plan:
         ----------
         scenarios : iterable of (Scenario, DoseInfluence or None)
             On the plan's dose grid, of the same beamlets, with all scatter. None: the plan's own, which is that of the
-            nominal scenario. An empty list forgets those that the plan has.
+            nominal scenario. An empty list forgets those that the plan has. Of dose influences that `compute_scenarios`
+            computed it is known which structures they have doses in.
 
         Raises
         ------
@@ -698,7 +699,11 @@ class Plan:
                     f"the dose influence of the scenario {scenario.name!r} is of beamlets elsewhere in their beams "
                     "than the plan's, or in another order"
                 )
-        self._scenarios = tuple(ScenarioInfluence(scenario, own if i is None else i) for scenario, i in given)
+        cut = {id(each.dose_influence): each.structures for each in self._scenarios}
+        self._scenarios = tuple(
+            ScenarioInfluence(scenario, own if influence is None else influence, cut.get(id(influence)))
+            for scenario, influence in given
+        )
 
     def _own_targets(self, target: Targets | None) -> list[Structure]:
         if target is None:

@@ -90,6 +90,8 @@ def test_doses_are_kept_in_the_structures_that_are_named():
     plan.beamlet_weights = np.ones(whole.shape[1])
     with pytest.raises(ValueError, match="scenarios have doses in PTV alone"):
         pb.evaluate_robustness(plan, progress=False)
+    plan.set_scenarios([(each.scenario, each.dose_influence) for each in plan.scenarios])
+    assert [each.structures for each in plan.scenarios] == [None, ("PTV",)]
     with pytest.raises(KeyError, match="Cord"):
         plan.compute_scenarios(scenarios, "Cord")
     with pytest.raises(ValueError, match="structures is empty"):
