@@ -637,9 +637,10 @@ class Plan:
 
     @property
     def dose_options(self) -> Any:
-        """What the dose influence was computed with, a DoseOptions; the engine's defaults if that is not known.
+        """What the dose influence was computed with; the engine's defaults if that is not known.
 
-        Set it for a dose influence that was computed elsewhere.
+        An `opentps_brimstone.engine.options.DoseOptions`. Set it for a dose influence that was computed elsewhere; the
+        plan forgets it with that. TypeError if it is something else.
         """
         from opentps_brimstone.engine.options import DoseOptions
 
@@ -647,6 +648,10 @@ class Plan:
 
     @dose_options.setter
     def dose_options(self, options: Any) -> None:
+        from opentps_brimstone.engine.options import DoseOptions
+
+        if not isinstance(options, DoseOptions):
+            raise TypeError(f"dose_options is {options!r}; it must be an opentps_brimstone.engine.options.DoseOptions")
         self._dose_options = options
 
     def set_scenarios(self, scenarios: Iterable[tuple[Scenario, DoseInfluence | None]]) -> None:

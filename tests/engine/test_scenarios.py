@@ -120,6 +120,8 @@ def test_scenarios_that_cannot_be_computed_are_refused(monkeypatch):
     given.set_dose_influence(plan.dose_influence)
     with pytest.raises(ValueError, match="how the plan's dose influence was computed is not known"):
         given.compute_scenarios([pb.Scenario((3.0, 0.0, 0.0))])
+    with pytest.raises(TypeError, match=r"dose_options is 'native'; it must be an .*\.DoseOptions"):
+        given.dose_options = "native"
     given.dose_options = plan.dose_options
     assert len(given.compute_scenarios([pb.Scenario((3.0, 0.0, 0.0))], progress=False)) == 1
     with pytest.raises(ValueError, match="errors of the scenario 'elsewhere' are not known"):
