@@ -47,6 +47,8 @@ _JUDGED = 0.1
 _GOAL_WEIGHT, _HOT_SPOT_WEIGHT = 1e5, 100.0  # the latter for each voxel
 # A goal that is missed is asked for with this share of its value more, and so much more than it is missed by.
 _INSIDE_GOAL, _OF_THE_MISS = 0.002, 1.5
+# Share by which hot spots may exceed those of the optimized dose before less is asked for.
+_HOTTER = 0.005
 # Shares of the tips that are on the raster after each step of rounding, and the iterations of each.
 _ROUNDED_AT_ONCE, _WHILE_ROUNDING = (0.4, 0.7, 0.9, 1.0), 10
 
@@ -207,7 +209,7 @@ class _Refinement:
                 break
         best = self._finished(prescription)
         for number in range(settings.goal_rounds):
-            if self._stopped or not self._lost(best):
+            if self._stopped or not any(self._missed(best)):
                 break
             self._ask_for_more(best)
             self._plan.set_intermediate_dose(best.dose - self._near_dose(self._segments))
@@ -313,6 +315,7 @@ class _Refinement:
         outside = outside_targets(structures) if any(not each.is_target for each in structures) else np.zeros((), bool)
         self._hottest = float(task.optimized_dose[outside].max(initial=0.0)) if outside.any() else 0.0
         self._outside = Structure("outside the targets", outside, grid=grid) if self._hottest > 0 else None
+        self._hot_spot_limit = self._hottest
         return [each for each in (self._judged, self._outside) if each is not None]
 
     def _prescription(self) -> Prescription:
@@ -327,7 +330,7 @@ class _Refinement:
         if self._outside is not None:
             prescription.add(
                 self._outside,
-                MaximumDoseTerm(self._hottest, weight=_HOT_SPOT_WEIGHT * float(self._outside.share.sum())),
+                MaximumDoseTerm(self._hot_spot_limit, weight=_HOT_SPOT_WEIGHT * float(self._outside.share.sum())),
             )
         by_name = {structure.name: structure for structure in _structures(self._task.terms)}
         voxel_cc = voxel_volume_cc(self._task.influence.grid)
@@ -379,13 +382,24 @@ class _Refinement:
             if before.met and not result.met
         }
 
-    def _missed(self, found: RefinedApertures) -> float:
-        return sum(self._lost(found).values())
+    def _hotter(self, found: RefinedApertures) -> float:
+        """By what share the hottest voxel outside the targets is above that of the optimized dose; 0 if by little."""
+        if self._outside is None:
+            return 0.0
+        excess = float(found.dose[self._outside.share > 0].max()) / self._hottest - 1
+        return excess if excess > _HOTTER else 0.0
+
+    def _missed(self, found: RefinedApertures) -> tuple[float, float]:
+        """How far goals are missed, and then by what hot spots are too hot."""
+        return sum(self._lost(found).values()), self._hotter(found)
 
     def _ask_for_more(self, found: RefinedApertures) -> None:
         for goal, miss in self._lost(found).items():
             self._more_of_goals[goal] = self._more_of_goals.get(goal, 0.0) + _OF_THE_MISS * miss
             _log.info("apertures: %s is missed by %.2f %%, and asked for with more", goal, 100 * miss)
+        if excess := self._hotter(found):
+            self._hot_spot_limit *= 1 - min(excess, 0.02)
+            _log.info("apertures: hot spots are %.2f %% above those of the fluence", 100 * excess)
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts

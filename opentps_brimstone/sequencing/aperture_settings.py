@@ -41,7 +41,10 @@ class ApertureSettings(Options):
     )
     iterations: int = option(40, "Iterations of each search.", _count(1))
     goal_rounds: int = option(
-        2, "Further rounds at most, for goals that the segments' full dose misses and the fluence meets.", _count(0)
+        2,
+        "Further rounds at most, for goals that the segments' full dose misses and the fluence meets, and for voxels "
+        "outside the targets that are hotter than any of the fluence's.",
+        _count(0),
     )
     reference_weight: float = option(
         1000.0,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from opentps_brimstone.evaluation import DVHGoal
+from opentps_brimstone.evaluation.extremes import outside_targets
 from opentps_brimstone.model.influence import BeamletLayout, DoseInfluence, VoxelGrid
 from opentps_brimstone.model.structure import Structure
 from opentps_brimstone.optimization.terms import KLDivergenceTerm
@@ -162,6 +163,18 @@ def test_a_goal_that_is_lost_is_asked_for_with_more(task, start, caplog):
     assert "PTV D99" in caplog.text
     assert fought.goals is not None
     assert fought.goals[0].value > given_up.goals[0].value
+
+
+def test_hot_spots_above_those_of_the_optimized_dose_are_asked_for_less(task, start, caplog):
+    outside = outside_targets([structure for structure, _ in task[0].terms])
+    asked = replace(task[0], goals=(), optimized_dose=task[0].optimized_dose * (1 - 0.2 * outside))
+    settings = ApertureSettings(rounds=1, iterations=10, goal_rounds=0)
+    given_up = refine_apertures(start, asked, settings)
+    assert given_up.dose[outside].max() > 1.005 * asked.optimized_dose[outside].max()
+    with caplog.at_level("INFO", "opentps_brimstone"):
+        fought = refine_apertures(start, asked, replace(settings, goal_rounds=1))
+    assert "above those of the fluence" in caplog.text
+    assert fought.dose[outside].max() < given_up.dose[outside].max()
 
 
 def test_progress_stops_it_with_segments_that_can_be_given(task, start):
