@@ -22,6 +22,7 @@ _USUAL_DOSE_GY = 50.0
 _FRACTION_GY = 2.0
 _BEAMS = 7
 _BEAMLET_MM = 5.0
+_COARSEST_GRID_MM = 4.0
 # Prefixes of targets' names; targets with the first prefix that occurs are taken.
 _TARGET_KINDS = ("PTV", "CTV", "ITV", "GTV")
 _DOSE_IN_NAME = re.compile(r"(?<![\d.])(\d{4}|\d{2}(?:\.\d+)?)(?![\d.])")
@@ -152,13 +153,14 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def _dose_grid(usual_mm: tuple[float, ...]) -> str:
-    """Say which dose grid is taken, or ask for one that is not coarser than the beamlets.
+    """Say which dose grid is taken, or ask for one that is finer than the beamlets where the CT is coarser.
 
-    Between voxels that are farther apart than the edge of a field is wide, the dose at the ends of a target is unknown.
+    Between voxels that are farther apart than the edge of a field is wide, the dose at the ends of a target is unknown;
+    on voxels as wide as beamlets, edges of beamlets fall on the points at which OpenTPS's program looks for them.
     """
     if max(usual_mm) <= _BEAMLET_MM:
         return "# dose_grid_mm = 3.0               # or [x, y, z]; by default that of the CT, but not finer than 2.5 mm"
-    spacing = ", ".join(f"{min(step, _BEAMLET_MM):.4g}" for step in usual_mm)
+    spacing = ", ".join(f"{min(step, _COARSEST_GRID_MM):.4g}" for step in usual_mm)
     return f"dose_grid_mm = [{spacing}]   # by default that of the CT, which is coarser than the beamlets"
 
 

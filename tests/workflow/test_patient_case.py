@@ -409,7 +409,7 @@ def test_a_starting_prescription_is_one_that_plan_accepts(patient, tmp_path, mon
     text = starting_prescription(patient)
     asked = parse_prescription(text).for_structures(Series.from_dicom(patient).structures)
     assert asked.targets == {"CTV": 50.0}
-    assert asked.dose_grid_mm == (5.0, 5.0, 5.0)  # the CT has 10 mm
+    assert asked.dose_grid_mm == (4.0, 4.0, 4.0)  # the CT has 10 mm
     assert asked.machine.scatter == "full"
     assert [str(goal) for goal in asked.goals] == ["CTV D95 >= 50 Gy", "CTV D2 <= 53.5 Gy"]
     assert '# "Organ D10 <= 25 Gy",' in text and '"Body"' in text
