@@ -49,6 +49,8 @@ _GOAL_WEIGHT, _HOT_SPOT_WEIGHT = 1e5, 100.0  # the latter for each voxel
 _INSIDE_GOAL, _OF_THE_MISS = 0.002, 1.5
 # Share by which hot spots may exceed those of the optimized dose before less is asked for.
 _HOTTER = 0.005
+# By how much further from the optimized dose segments with less hot spots may be.
+_FARTHER = 1.1
 # Shares of the tips that are on the raster after each step of rounding, and the iterations of each.
 _ROUNDED_AT_ONCE, _WHILE_ROUNDING = (0.4, 0.7, 0.9, 1.0), 10
 
@@ -207,18 +209,19 @@ class _Refinement:
                 self._set_intermediate(last=number == settings.rounds - 2)
             if self._done(number + 1):
                 break
-        best = self._finished(prescription)
+        best, of_best = self._finished(prescription), self._segments
         for number in range(settings.goal_rounds):
-            if self._stopped or not any(self._missed(best)):
+            if self._stopped or not (self._lost(best) or self._hotter(best)):
                 break
             self._ask_for_more(best)
-            self._plan.set_intermediate_dose(best.dose - self._near_dose(self._segments))
+            self._segments = of_best
+            self._plan.set_intermediate_dose(best.dose - self._near_dose(of_best))
             prescription = self._prescription()
             self._search(prescription, least_mu)
             found = self._finished(prescription)
             self._done(settings.rounds + number + 1)
-            if self._missed(found) < self._missed(best):
-                best = found
+            if self._is_better(found, best):
+                best, of_best = found, self._segments
         self._report(settings.rounds + settings.goal_rounds + 1)
         return replace(best, cost_before=before, iterations=self._iterations, stopped=self._stopped)
 
@@ -389,9 +392,18 @@ class _Refinement:
         excess = float(found.dose[self._outside.share > 0].max()) / self._hottest - 1
         return excess if excess > _HOTTER else 0.0
 
-    def _missed(self, found: RefinedApertures) -> tuple[float, float]:
-        """How far goals are missed, and then by what hot spots are too hot."""
-        return sum(self._lost(found).values()), self._hotter(found)
+    def _deviation(self, found: RefinedApertures) -> float:
+        """Root mean square deviation from the optimized dose, in Gy."""
+        in_judged = self._judged.share > 0
+        return float(np.sqrt(np.mean((found.dose - self._task.optimized_dose)[in_judged] ** 2)))
+
+    def _is_better(self, found: RefinedApertures, best: RefinedApertures) -> bool:
+        """Whether goals are missed by less, or else hot spots are less hot and the dose is hardly farther off."""
+        lost, lost_before = (sum(self._lost(each).values()) for each in (found, best))
+        if lost != lost_before:
+            return lost < lost_before
+        less_hot = self._hotter(found) < self._hotter(best)
+        return less_hot and self._deviation(found) <= _FARTHER * self._deviation(best)
 
     def _ask_for_more(self, found: RefinedApertures) -> None:
         for goal, miss in self._lost(found).items():
