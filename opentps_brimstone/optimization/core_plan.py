@@ -592,11 +592,13 @@ def _add_grids(
     target_voxels = [np.flatnonzero(t.structure.touched.ravel()[assembled.of_interest]) for t in targets if t.structure]
     thinnest = min(_thickness_mm(t.structure, tuple(spacing)) for t in targets if t.structure)
     for _ in range(wanted):
+        interpolation, layout = coarsen_beamlets(layout)
+        if layout.spacing_mm.max() > thinnest:
+            return layouts
         spacing = 2 * spacing
         blocks, row_of, voxel_of = blocks.coarser(tuple(spacing))
-        interpolation, layout = coarsen_beamlets(layout)
         target_voxels = [np.unique(voxel_of[voxels]) for voxels in target_voxels]
-        if layout.spacing_mm.max() > thinnest or min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
+        if min(map(len, target_voxels)) < _FEWEST_TARGET_VOXELS:
             return layouts
         layouts.append(layout)
         del voxel_of  # large, and the core needs much memory now

@@ -219,8 +219,7 @@ def _recalculate(case: Case, plan: Plan, options: RunOptions) -> _Recalculated:
     of_beamlets = np.asarray(image.imageArray, dtype=np.float64)
     dose = of_beamlets
     if case.machine.scatter == "full":
-        quietly: dict[str, Any] = {"processes": options.threads, "progress": options.progress}
-        dose = np.asarray(compute_dose(plan, **quietly))
+        dose = np.asarray(compute_dose(plan, processes=options.threads, progress=options.progress))
     difference = largest_difference(dose, plan.get_dose())
     quiet = anew.running(progress=False, cache=options.cache)
     calibration = calibrate_plan(opentps.plan, opentps.ct, case.machine.reference, quiet)

@@ -14,7 +14,7 @@ from opentps_brimstone._util.run_options import RunOptions
 from opentps_brimstone.ensembles import RobustnessResult, evaluate_robustness
 from opentps_brimstone.ensembles.terms import as_terms
 from opentps_brimstone.model.scenario import Scenario, checked_scenarios
-from opentps_brimstone.optimization.optimizer import PlanOptimizer
+from opentps_brimstone.optimization.for_terms import optimizer_of
 from opentps_brimstone.optimization.robust_terms import robust_term
 from opentps_brimstone.optimization.robustness import Robustness
 from opentps_brimstone.report.ensemble_pages import robustness_page
@@ -135,9 +135,6 @@ def _judged(
     scenarios: Sequence[Scenario],
     options: RunOptions,
 ) -> RobustnessResult:
-    optimizer = PlanOptimizer(plan, case.optimizer)
-    for name, term in terms:
-        optimizer.add_objective(plan.structures[name], term)
-    result = optimizer.optimize()
+    result = optimizer_of(plan, [(plan.structures[name], term) for name, term in terms], case.optimizer).optimize()
     _log.info("%s in %d iterations", result.message, result.iterations)
     return evaluate_robustness(plan, scenarios, case.goals, processes=options.threads, progress=options.progress)
